@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of every block of a study: how many groups it has and what the columns of a home's vector are.
+
+Both sides derive shapes from the signed study alone; nothing about shapes travels.
+"""
+
+from skyglow_shared.models import presence
+from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
+
+
+def block_shape(study: Study, block: Block) -> tuple[int, int]:
+    """Return (groups, width) of a block.
+
+    Columns of a home's vector, by the block's source:
+
+    ================  =====================  ====================================================
+    source            groups                 columns
+    ================  =====================  ====================================================
+    gradient          1                      one a model parameter
+    area_score        LSOAs of the study     1, score
+    class_score       composition classes    1, score, score²
+    area_label        MSOAs of the study     1, label
+    area_profile      MSOAs of the study     K weekday, K weekend coefficients
+    diary_profile     1                      for weekday then weekend: 1, K rule coefficients z,
+                                             K diary coefficients d, z², z·d (zeros without a diary)
+    ================  =====================  ====================================================
+    """
+    components = presence.load(study.occupancy.basis).components.shape[1]
+    match block.source:
+        case "gradient":
+            return 1, parameter_count(study.model(block.model))
+        case "area_score":
+            return len(study.areas), 2
+        case "class_score":
+            return len(COMPOSITION_CLASSES), 3
+        case "area_label":
+            return len(study.msoas), 2
+        case "area_profile":
+            return len(study.msoas), 2 * components
+        case "diary_profile":
+            return 1, 2 * (1 + 4 * components)
+
+
+def round_numbers(study: Study, phase: Phase) -> int:
+    """How many noised numbers one round of a phase releases."""
+    shapes = (block_shape(study, block) for block in phase.blocks)
+    return sum(groups * width for groups, width in shapes)
+
+
+def all_round_numbers(study: Study) -> dict[str, int]:
+    """`round_numbers` of every phase, by name: what `accounting.plan` needs."""
+    return {phase.name: round_numbers(study, phase) for phase in study.phases}

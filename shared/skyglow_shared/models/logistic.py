@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logistic regression on a feature contract, as a torch module with one flat float64 parameter vector."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skyglow_shared.errors import StudyError
+from skyglow_shared.models import features
+from skyglow_shared.study import Model
+
+
+class Logistic(nn.Module):
+    """One linear layer: features in [-1, 1] to a logit. The parameter vector is the weights, then the bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features [..., width] to logits [...]."""
+        logits: Tensor = self.linear(x)
+        return logits.squeeze(-1)
+
+
+def build(model: Model) -> Logistic:
+    """Build the module a study names; StudyError if its feature contract is not the one installed here."""
+    contract = features.contract(model.features)
+    if contract.digest != model.features_digest:
+        raise StudyError(f"feature contract {model.features} differs from the one installed; update the older side")
+    return Logistic(len(contract.features))
+
+
+def parameter_count(model: Model) -> int:
+    """Length of the model's parameter vector."""
+    return len(features.contract(model.features).features) + 1
+
+
+def loss(module: Logistic, x: Tensor, y: Tensor) -> Tensor:
+    """Log loss of one household: x [width], y scalar 0 or 1."""
+    return F.binary_cross_entropy_with_logits(module(x), y)
+
+
+def logits(weights: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits [homes] of normalised features [homes, width] under a flat parameter vector [width + 1]."""
+    return np.asarray(x @ weights[:-1] + weights[-1])
+
+
+def scores(model: Model, weights: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred, clipped scores in [-1, 1]: what a home contributes to area sums.
+
+    Parameters
+    ----------
+    model : Model
+        Gives `score_centre` and `score_width`, in logits.
+    weights : ndarray of float64, shape (width + 1,)
+    x : ndarray of float64, shape (homes, width)
+        Normalised features.
+    """
+    return np.clip((logits(weights, x) - model.score_centre) / model.score_width, -1.0, 1.0)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one shape in which anything leaves a supplier: a noised grouped sum of clipped per-home vectors.
+
+Clip each home's vector, put it on the integer grid toward zero (so that its norm cannot grow), add the homes of each
+group, add discrete Gaussian noise. All sums are exact integers: one home moves the result by at most
+`sensitivity_steps(noise_multiplier)` in Euclidean norm, with no rounding error to account for.
+"""
+
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.errors import InternalError
+from skyglow_shared.privacy.noise import SIGMA_STEPS, discrete_gaussian, sensitivity_steps
+from skyglow_shared.privacy.randomness import ByteStream
+from skyglow_shared.study import Block
+
+#: A grouped sum on the grid before its noise is added. Sensitive: must not leave the gate.
+ExactSum = NewType("ExactSum", np.ndarray)
+
+_SHRINK = 1 - 1e-9
+
+
+def clip_rows(vectors: NDArray[np.float64], l2_bound: float) -> NDArray[np.float64]:
+    """Scale each home's vector to norm at most `l2_bound`; a home with any non-finite entry contributes zero.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (homes, width)
+    l2_bound : float
+
+    Returns
+    -------
+    ndarray of float64, shape (homes, width)
+    """
+    finite = np.isfinite(vectors).all(axis=1)
+    clean = np.where(finite[:, None], vectors, 0.0).astype(np.float64)
+    largest = np.abs(clean).max(axis=1, initial=0.0)
+    safe = np.where(largest > 0, largest, 1.0)
+    norm = safe * np.sqrt(np.square(clean / safe[:, None]).sum(axis=1))  # no overflow, however absurd the values
+    return clean * np.minimum(1.0, l2_bound / np.maximum(norm, l2_bound))[:, None]
+
+
+def quantise(vectors: NDArray[np.float64], block: Block) -> NDArray[np.int64]:
+    """Put clipped vectors on the block's grid, toward zero, and hold the integer norm to the bound exactly.
+
+    Parameters
+    ----------
+    vectors : ndarray of float64, shape (homes, width)
+        Clipped to the block's `l2_bound`.
+    block : Block
+
+    Returns
+    -------
+    ndarray of int64, shape (homes, width)
+        Every row has Euclidean norm at most `sensitivity_steps(block.noise_multiplier)`.
+    """
+    bound = sensitivity_steps(block.noise_multiplier)
+    scaled = vectors * (bound / block.l2_bound)
+    steps = np.trunc(scaled).astype(np.int64)
+    over = np.square(steps).sum(axis=1) > bound**2
+    if over.any():  # float error at the very edge
+        steps[over] = np.trunc(scaled[over] * _SHRINK).astype(np.int64)
+        if (np.square(steps[over]).sum(axis=1) > bound**2).any():
+            raise InternalError("a home's vector is longer than its bound after clipping; please report this")
+    return steps
+
+
+def grouped_sum(
+    vectors: NDArray[np.float64], group: NDArray[np.intp], groups: int, block: Block
+) -> ExactSum:
+    """Clip, quantise and add per-home vectors by group.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (homes, width)
+        One row a household: the leading dimension is the number of households, whatever a row is made of.
+    group : ndarray of int, shape (homes,)
+        Which group each home belongs to, 0 … groups - 1.
+    groups : int
+    block : Block
+        Gives `l2_bound` and `noise_multiplier`.
+
+    Returns
+    -------
+    ndarray of int64, shape (groups, width), in grid steps
+
+    Privacy
+    -------
+    Adding or removing one household changes the result by at most `sensitivity_steps(block.noise_multiplier)` in
+    Euclidean norm. The result is exact, hence sensitive: only `add_noise` may take it further.
+    """
+    if vectors.ndim != 2 or group.shape != (vectors.shape[0],):
+        raise InternalError("a block needs one vector and one group for each household; please report this")
+    sums = np.zeros((groups, vectors.shape[1]), dtype=np.int64)
+    np.add.at(sums, group, quantise(clip_rows(vectors, block.l2_bound), block))
+    return ExactSum(sums)
+
+
+def add_noise(sums: ExactSum, stream: ByteStream) -> NDArray[np.int64]:
+    """Add discrete Gaussian noise of `SIGMA_STEPS` to every number of an exact sum.
+
+    Privacy
+    -------
+    The result is a Gaussian mechanism of the block's noise multiplier and may leave the supplier once it is charged.
+    """
+    exact: NDArray[np.int64] = sums
+    return exact + discrete_gaussian(stream, exact.size).reshape(exact.shape)
+
+
+def step_size(block: Block) -> float:
+    """The value of one grid step of a block, in the units of the per-home vectors."""
+    return block.l2_bound / sensitivity_steps(block.noise_multiplier)
+
+
+def noise_deviation(block: Block, shares: int) -> float:
+    """Standard deviation of the noise in a sum of `shares` shares, in the units of the per-home vectors."""
+    return float(SIGMA_STEPS * step_size(block) * np.sqrt(shares))

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The study: everything that will be computed, and what it costs, in one signed object.
+
+A statistician writes a study as TOML; `load_study` refuses unknown keys and collects every contradiction before it
+complains. `canonical_bytes` is the one encoding that both sides sign: change anything and the digest changes, and with
+it every approval is void.
+
+Everything a supplier ever releases for a study is a *block*: a grouped sum, over homes, of one clipped vector a home,
+with integer noise on top. A phase is one or more rounds of the same blocks. The plan (phases × rounds × blocks) is fixed
+before the study starts, so its whole cost is known at approval.
+"""
+
+import datetime
+import hashlib
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from skyglow_shared.errors import FormatError, StudyError
+
+PROTOCOL = 1
+
+#: The six household compositions that the panel survey records, in the order of every class-indexed array.
+COMPOSITION_CLASSES = (
+    "one_person_66_plus",
+    "family_66_plus",
+    "one_person_under_66",
+    "family_no_dependent_children",
+    "family_dependent_children",
+    "other",
+)
+
+#: The laws under which the office may ask; a study names one.
+LEGAL_GATEWAYS = (
+    "Statistics and Registration Service Act 2007",
+    "Digital Economy Act 2017",
+    "Simulated data: no gateway needed",
+)
+
+Source = Literal["gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile"]
+TrustMode = Literal["local", "aggregate"]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Key = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen, keyword-only record that refuses keys it does not know."""
+
+
+class Period(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whole local days of readings: `days` days from `start`."""
+
+    start: datetime.date
+    days: Annotated[int, msgspec.Meta(ge=7, le=366)]
+
+    @property
+    def end(self) -> datetime.date:
+        """The last day of the period."""
+        return self.start + datetime.timedelta(days=self.days - 1)
+
+
+class Area(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One lowest-level area and the areas it nests in, as GSS codes."""
+
+    lsoa: str
+    msoa: str
+    lad: str
+
+
+class Supplier(Record, frozen=True, kw_only=True):
+    """A supplier on the study's roster: its name and Ed25519 public key (hex)."""
+
+    name: Name
+    public_key: Key
+
+
+class Model(Record, frozen=True, kw_only=True):
+    """A model to be trained, and how its output becomes a score.
+
+    Attributes
+    ----------
+    name : str
+        Also the topic of the estimates made from it.
+    features : str
+        Name of the feature contract; `features_digest` pins its content.
+    positive_classes : tuple of str
+        Composition classes that count as one.
+    learning_rate, momentum : float
+        The office's optimiser; they cost nothing.
+    score_centre, score_width : float
+        Score of a home = clip((logit - score_centre) / score_width, -1, 1).
+    """
+
+    name: Name
+    kind: Literal["logistic"] = "logistic"
+    features: str
+    features_digest: Key
+    positive_classes: tuple[str, ...]
+    learning_rate: Positive
+    momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    score_centre: float
+    score_width: Positive
+
+
+class Block(Record, frozen=True, kw_only=True):
+    """One noised grouped sum of clipped per-home vectors.
+
+    Attributes
+    ----------
+    source : str
+        What a home contributes, and by which group it is summed:
+
+        ``gradient``       training half of the panel: gradient of the home's loss; one group
+        ``area_score``     every metered home: (1, score); by LSOA
+        ``class_score``    calibration half: (1, score, score²); by composition class
+        ``area_label``     calibration half: (1, label); by MSOA
+        ``area_profile``   every metered home: projected presence profile; by MSOA
+        ``diary_profile``  calibration homes with a diary: see `diary_width`; one group
+    model : str
+        The model whose weights, scores or labels are meant; empty for presence.
+    l2_bound : float
+        Largest Euclidean norm of what one home contributes; longer vectors are scaled to it.
+    noise_multiplier : float
+        Standard deviation of the noise over `l2_bound`.
+    """
+
+    name: Name
+    source: Source
+    model: str = ""
+    l2_bound: Positive
+    noise_multiplier: Annotated[float, msgspec.Meta(ge=0.1, le=1000)]
+
+
+class Phase(Record, frozen=True, kw_only=True):
+    """One or more rounds of the same blocks over the same Poisson sampling rate.
+
+    `expected_homes` is the public number of homes, over all suppliers, that the sums are normalised by; the true number
+    is never used or revealed.
+    """
+
+    name: Name
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    sampling_rate: Rate = 1.0
+    expected_homes: Count
+    blocks: tuple[Block, ...]
+
+
+class Thresholds(Record, frozen=True, kw_only=True):
+    """The office's release rules, decided on noised counts only."""
+
+    least_homes: Count = 50
+    least_suppliers: Count = 3
+
+
+class Occupancy(Record, frozen=True, kw_only=True):
+    """How presence becomes curves: the public basis and how many of its components each day type uses."""
+
+    basis: str
+    basis_digest: Key
+
+
+class Study(Record, frozen=True, kw_only=True):
+    """Everything that will be computed for one question, and what it may cost.
+
+    `epsilon` at `delta` is the most that any supplier is charged for all phases together (add or remove one household).
+    """
+
+    protocol: Literal[1] = 1
+    name: Name
+    title: str
+    purpose: Name
+    legal_gateway: str
+    public_good: str
+    reference_date: datetime.date
+    expires: datetime.date
+    trust_mode: TrustMode
+    epsilon: Annotated[float, msgspec.Meta(gt=0, le=20)]
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1e-3)]
+    period: Period
+    feature_week: datetime.date
+    vintage: Literal["2021"] = "2021"
+    areas: tuple[Area, ...]
+    households: Count
+    models: tuple[Model, ...]
+    occupancy: Occupancy
+    phases: tuple[Phase, ...]
+    thresholds: Thresholds = Thresholds()
+    office_key: Key
+    suppliers: tuple[Supplier, ...]
+
+    def phase(self, name: str) -> Phase:
+        """Return the phase called `name`; StudyError if there is none."""
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise StudyError(f"the study has no phase {name!r}; ask for one of its own phases")
+
+    def model(self, name: str) -> Model:
+        """Return the model called `name`; StudyError if there is none."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise StudyError(f"the study has no model {name!r}; ask for one of its own models")
+
+    @property
+    def lsoas(self) -> tuple[str, ...]:
+        """The lowest-level areas, in the order of every LSOA-indexed array."""
+        return tuple(area.lsoa for area in self.areas)
+
+    @property
+    def msoas(self) -> tuple[str, ...]:
+        """The middle-level areas, sorted: the order of every MSOA-indexed array."""
+        return tuple(sorted({area.msoa for area in self.areas}))
+
+
+def canonical_bytes(study: Study) -> bytes:
+    """Encode a study in the one way that is signed: JSON with sorted keys and shortest round-trip floats."""
+    return msgspec.json.encode(study, order="sorted")
+
+
+def digest(study: Study) -> str:
+    """Return the SHA-256 (hex) of the canonical bytes under a domain prefix: the study's identity everywhere."""
+    return digest_of(canonical_bytes(study))
+
+
+def digest_of(canonical: bytes) -> str:
+    """Return the digest of a study that is already encoded."""
+    return hashlib.sha256(b"skyglow-study-v1\0" + canonical).hexdigest()
+
+
+def decode_study(canonical: bytes) -> Study:
+    """Decode canonical bytes and check them; StudyError if they are not a sound study in canonical form."""
+    try:
+        study = msgspec.json.decode(canonical, type=Study)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StudyError(f"the study cannot be read: {error}; ask the office for a study of this version") from None
+    if canonical_bytes(study) != canonical:
+        raise StudyError("the study is not in canonical form; ask the office to sign it again with `skyglow`")
+    check(study)
+    return study
+
+
+def study_from_toml(path: Path, **parts: object) -> Study:
+    """Read a study template (TOML) and add what only the run knows: areas, keys, roster.
+
+    Parameters
+    ----------
+    path : Path
+        The statistician's TOML file.
+    **parts : object
+        Top-level fields of `Study` that override or complete the file, already as plain data.
+
+    Raises
+    ------
+    FormatError
+        The file is not TOML.
+    StudyError
+        It is TOML but not a sound study; every problem is listed.
+    """
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path.name} is not a TOML file: {error}; correct it and try again") from None
+    try:
+        study = msgspec.convert({**plain, **parts}, type=Study)
+    except msgspec.ValidationError as error:
+        raise StudyError(f"{path.name} is not a study: {error}; see docs/reference/study.md") from None
+    check(study)
+    return study
+
+
+def check(study: Study) -> None:
+    """Raise one StudyError that lists every contradiction within the study; return if there is none."""
+    problems = list(_problems(study))
+    if problems:
+        raise StudyError("the study contradicts itself: " + "; ".join(problems))
+
+
+def _problems(study: Study) -> Iterable[str]:
+    for what, names in (
+        ("areas", [area.lsoa for area in study.areas]),
+        ("models", [model.name for model in study.models]),
+        ("phases", [phase.name for phase in study.phases]),
+        ("suppliers", [supplier.name for supplier in study.suppliers]),
+        ("supplier keys", [supplier.public_key for supplier in study.suppliers]),
+    ):
+        if not names:
+            yield f"it lists no {what}"
+        if len(set(names)) != len(names):
+            yield f"it lists the same {what} twice"
+    if list(study.lsoas) != sorted(study.lsoas):
+        yield "areas must be sorted by LSOA code"
+    if study.legal_gateway not in LEGAL_GATEWAYS:
+        yield f"legal_gateway must be one of {', '.join(LEGAL_GATEWAYS)}"
+    week_end = study.feature_week + datetime.timedelta(days=6)
+    if study.feature_week.weekday() != 0 or study.feature_week < study.period.start or week_end > study.period.end:
+        yield "feature_week must be a Monday whose whole week lies in the period"
+    if study.delta > 1 / (10 * study.households):
+        yield "delta must be at most 1 / (10 × households)"
+    models = {model.name for model in study.models}
+    for model in study.models:
+        unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
+        if unknown or not model.positive_classes:
+            yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
+    for phase in study.phases:
+        if not phase.blocks or len({block.name for block in phase.blocks}) != len(phase.blocks):
+            yield f"phase {phase.name} must have blocks of different names"
+        for block in phase.blocks:
+            needs_model = block.source not in ("area_profile", "diary_profile")
+            if needs_model != bool(block.model) or (block.model and block.model not in models):
+                yield f"block {block.name} must name a model of the study if and only if its source needs one"
+    numbers = [study.epsilon, *(block.noise_multiplier for phase in study.phases for block in phase.blocks)]
+    if not all(math.isfinite(number) for number in numbers):
+        yield "every number must be finite"
