@@ -1,0 +1,67 @@
+# Everything a person does with a checkout. `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+FLOWER := .venv-flower/bin
+PARTS := shared client server simulations
+PROJECTS := pyproject.toml $(PARTS:%=%/pyproject.toml)
+EDITABLE := $(PARTS:%=-e ./%)
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest
+
+# Nothing here reports home.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow lint format bench coverage env-flower test-flower clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: .venv/.stamp ## make .venv with everything installed in place
+
+.venv/.stamp: requirements.txt constraints.txt $(PROJECTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+demo: env ## run the built-in study on simulated homes and write its report
+	$(BIN)/skyglow simulate
+
+test: env ## run the tests that take minutes at most
+	$(PYTEST) -n 2 -q
+
+test-slow: env ## run the slow tests too: fresh environments, long simulations
+	$(PYTEST) -n 2 -q -m "slow or not slow"
+
+lint: env ## check style, types and the walls between the distributions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: env ## lay the code out as `make lint` wants it
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: env ## run every benchmark in its quick form
+	@set -e; for name in $(filter-out common,$(notdir $(basename $(wildcard benchmarks/*.py)))); do \
+		echo "== $$name"; OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name --quick; done
+
+coverage: env ## see how often the intervals contain the truth, over many simulated studies
+	$(BIN)/python -m skyglow_simulations.coverage
+
+env-flower: .venv-flower/.stamp ## make .venv-flower, which also has Flower's simulation engine
+
+.venv-flower/.stamp: requirements.txt constraints.txt $(PROJECTS)
+	test -x $(FLOWER)/python || $(PYTHON) -m venv .venv-flower
+	$(FLOWER)/python -m pip install --quiet -c constraints.txt $(EDITABLE) -e '.[dev,flower]'
+	touch $@
+
+test-flower: env-flower ## run the tests that need Flower
+	OMP_NUM_THREADS=1 $(FLOWER)/pytest -q -m "slow or not slow" -k flower
+
+clean: ## remove the environments, caches and built packages; runs in out/ stay
+	rm -rf .venv .venv-flower build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

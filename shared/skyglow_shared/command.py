@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `skyglow` command: whatever the installed distributions bring, under one name.
+
+A distribution adds sub-commands by an entry point of group ``skyglow.commands``: a function ``register(subparsers)``
+that adds its parsers and sets on each ``func(args) -> int``, which returns the exit code. A distribution that is not
+installed is simply absent: a supplier's `skyglow` has no word about the office.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points, version
+
+from skyglow_shared.errors import RunError, SkyglowError
+
+GROUP = "skyglow.commands"
+
+#: Exit code of a command that was interrupted from the keyboard: 128 + SIGINT, as shells have it.
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What stands after `skyglow`; by default this process's own arguments.
+
+    Returns
+    -------
+    int
+        0 when it is done, 2 for a command line that cannot be understood, 130 when interrupted, otherwise the
+        `exit_code` of the error; see docs/reference/errors.md.
+    """
+    try:
+        parser = build_parser(entry_points(group=GROUP))
+        parsed = parser.parse_args(arguments)
+        run: Callable[[argparse.Namespace], int] | None = getattr(parsed, "func", None)
+        if run is None:
+            parser.print_help(sys.stderr)
+            return 2
+        return run(parsed)
+    except SkyglowError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        return _fail(f"cannot read or write{place}: {error.strerror or type(error).__name__}", RunError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def build_parser(found: Iterable[EntryPoint]) -> argparse.ArgumentParser:
+    """Build the parser of `skyglow` from the entry points found; those that cannot be loaded are named on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="skyglow",
+        description="Learn about homes without anyone seeing one.",
+        epilog="A command exits with 0, or with the code of its error: see docs/reference/errors.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"skyglow {version('skyglow-shared')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for entry in sorted(found, key=lambda entry: entry.name):
+        try:
+            register = entry.load()
+        except ImportError as error:  # one broken distribution must not take the others' commands away
+            print(f"skyglow: no `{entry.name}` command ({error}); reinstall what brings it", file=sys.stderr)
+            continue
+        register(subparsers)
+    return parser
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"skyglow: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
