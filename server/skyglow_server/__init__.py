@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""All of skyglow that runs at the statistics office."""

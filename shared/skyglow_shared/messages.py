@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests and replies of a study, as bytes: versioned, signed, size-limited.
 
-An `Envelope` carries the exact bytes that were signed; they are decoded only after the signature holds. Every message of
-a round is keyed by (study, phase, round, attempt, step): in `local` trust mode a round is one attempt with the one step
+An `Envelope` carries the exact bytes that were signed; they are decoded only after the signature holds. Every message
+of a round is keyed by (study, phase, round, attempt, step): in `local` trust mode a round is one attempt with the one step
 ``share``; secure aggregation adds its own steps and attempts under the same key.
 """
 
@@ -108,7 +108,7 @@ def open_request(message: bytes, office_key: str) -> Request:
     """Check size, version and signature of a request, then decode it; ProtocolError or SignatureError."""
     envelope = open_envelope(message)
     signing.verify(office_key, signing.REQUEST, envelope.body, envelope.signature, what="the request")
-    return _decode(envelope.body, Request)  # type: ignore[arg-type, return-value]
+    return _decode(envelope.body, Request)  # type: ignore[arg-type]
 
 
 def open_reply(message: bytes, supplier: str, supplier_key: str) -> Reply:
@@ -117,7 +117,7 @@ def open_reply(message: bytes, supplier: str, supplier_key: str) -> Reply:
     if envelope.sender != supplier:
         raise ProtocolError(f"a reply of {supplier} names another sender; check the link's configuration")
     signing.verify(supplier_key, signing.REPLY, envelope.body, envelope.signature, what=f"the reply of {supplier}")
-    return _decode(envelope.body, Reply)  # type: ignore[arg-type, return-value]
+    return _decode(envelope.body, Reply)  # type: ignore[arg-type]
 
 
 def open_envelope(message: bytes) -> Envelope:
@@ -165,4 +165,6 @@ def _decode(content: bytes, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise ProtocolError(f"a message cannot be decoded ({type(error).__name__}); check both sides' versions") from None
+        raise ProtocolError(
+            f"a message cannot be decoded ({type(error).__name__}); check both sides' versions"
+        ) from None

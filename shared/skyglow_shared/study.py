@@ -6,8 +6,8 @@ complains. `canonical_bytes` is the one encoding that both sides sign: change an
 it every approval is void.
 
 Everything a supplier ever releases for a study is a *block*: a grouped sum, over homes, of one clipped vector a home,
-with integer noise on top. A phase is one or more rounds of the same blocks. The plan (phases × rounds × blocks) is fixed
-before the study starts, so its whole cost is known at approval.
+with integer noise on top. A phase is one or more rounds of the same blocks. The plan (phases × rounds × blocks) is
+fixed before the study starts, so its whole cost is known at approval.
 """
 
 import datetime
@@ -284,6 +284,22 @@ def check(study: Study) -> None:
 
 
 def _problems(study: Study) -> Iterable[str]:
+    yield from _naming_problems(study)
+    if list(study.lsoas) != sorted(study.lsoas):
+        yield "areas must be sorted by LSOA code"
+    if study.legal_gateway not in LEGAL_GATEWAYS:
+        yield f"legal_gateway must be one of {', '.join(LEGAL_GATEWAYS)}"
+    first, last = study.feature_week, study.feature_week + datetime.timedelta(days=6)
+    if first.weekday() != 0 or first < study.period.start or last > study.period.end:
+        yield "feature_week must be a Monday whose whole week lies in the period"
+    if study.delta > 1 / (10 * study.households):
+        yield "delta must be at most 1 / (10 × households)"
+    numbers = [study.epsilon, *(block.noise_multiplier for phase in study.phases for block in phase.blocks)]
+    if not all(math.isfinite(number) for number in numbers):
+        yield "every number must be finite"
+
+
+def _naming_problems(study: Study) -> Iterable[str]:
     for what, names in (
         ("areas", [area.lsoa for area in study.areas]),
         ("models", [model.name for model in study.models]),
@@ -295,27 +311,18 @@ def _problems(study: Study) -> Iterable[str]:
             yield f"it lists no {what}"
         if len(set(names)) != len(names):
             yield f"it lists the same {what} twice"
-    if list(study.lsoas) != sorted(study.lsoas):
-        yield "areas must be sorted by LSOA code"
-    if study.legal_gateway not in LEGAL_GATEWAYS:
-        yield f"legal_gateway must be one of {', '.join(LEGAL_GATEWAYS)}"
-    week_end = study.feature_week + datetime.timedelta(days=6)
-    if study.feature_week.weekday() != 0 or study.feature_week < study.period.start or week_end > study.period.end:
-        yield "feature_week must be a Monday whose whole week lies in the period"
-    if study.delta > 1 / (10 * study.households):
-        yield "delta must be at most 1 / (10 × households)"
     models = {model.name for model in study.models}
     for model in study.models:
         unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
         if unknown or not model.positive_classes:
             yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
+    blocks = [block.name for phase in study.phases for block in phase.blocks]
+    if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
+        yield "every phase must have blocks, each of a name of its own"
+    for block in (block for phase in study.phases for block in phase.blocks):
+        needs_model = block.source not in ("area_profile", "diary_profile")
+        if needs_model != bool(block.model) or (block.model and block.model not in models):
+            yield f"block {block.name} must name a model of the study if and only if its source needs one"
     for phase in study.phases:
-        if not phase.blocks or len({block.name for block in phase.blocks}) != len(phase.blocks):
-            yield f"phase {phase.name} must have blocks of different names"
-        for block in phase.blocks:
-            needs_model = block.source not in ("area_profile", "diary_profile")
-            if needs_model != bool(block.model) or (block.model and block.model not in models):
-                yield f"block {block.name} must name a model of the study if and only if its source needs one"
-    numbers = [study.epsilon, *(block.noise_multiplier for phase in study.phases for block in phase.blocks)]
-    if not all(math.isfinite(number) for number in numbers):
-        yield "every number must be finite"
+        if len({block.source == "gradient" for block in phase.blocks}) > 1:
+            yield f"phase {phase.name} must either train or measure, not both"

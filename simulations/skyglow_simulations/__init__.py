@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Simulated homes, suppliers and whole studies on one machine."""

@@ -41,11 +41,13 @@ class PresenceBasis:
     def project(self, profile: NDArray[np.floating]) -> NDArray[np.float64]:
         """Coefficients [..., 2, K] of profiles [..., 2, 48]; in root-mean-square units, so of size about 0.3."""
         centred = np.asarray(profile, dtype=np.float64) - self.mean
-        return np.einsum("...ts,tks->...tk", centred, self.components) / np.sqrt(SLOTS)
+        coefficients: NDArray[np.float64] = np.einsum("...ts,tks->...tk", centred, self.components)
+        return coefficients / np.sqrt(SLOTS)
 
     def curve(self, coefficients: NDArray[np.floating]) -> NDArray[np.float64]:
         """Profiles [..., 2, 48] of coefficients [..., 2, K]: the inverse of `project` within the components' span."""
-        return self.mean + np.sqrt(SLOTS) * np.einsum("...tk,tks->...ts", coefficients, self.components)
+        centred: NDArray[np.float64] = np.einsum("...tk,tks->...ts", coefficients, self.components)
+        return self.mean + np.sqrt(SLOTS) * centred
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,7 +61,7 @@ def load(name: str) -> PresenceBasis:
     """Load a basis by name; StudyError if this release of skyglow has none of that name."""
     file = resources.files("skyglow_shared.models") / f"{name}.json"
     if not name.isidentifier() or not file.is_file():
-        raise StudyError(f"no presence basis of that name is installed; update the older side")
+        raise StudyError("no presence basis of that name is installed; update the older side")
     content = file.read_bytes()
     plain = msgspec.json.decode(content, type=_File)
     return PresenceBasis(np.array(plain.mean), np.array(plain.components), hashlib.sha256(content).hexdigest())

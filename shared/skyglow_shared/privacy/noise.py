@@ -116,5 +116,5 @@ def _exp_minus(numerator: int, denominator: int, bits: int) -> int:
 
 
 def sensitivity_steps(noise_multiplier: float) -> int:
-    """Largest Euclidean norm, in whole steps, that one home may move a block's sum by: floor(SIGMA_STEPS / multiplier)."""
+    """Largest Euclidean norm, in whole steps, that one home may move a sum by: floor(SIGMA_STEPS / multiplier)."""
     return isqrt(int((SIGMA_STEPS / noise_multiplier) ** 2))

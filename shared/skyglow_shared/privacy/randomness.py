@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where protecting randomness comes from: AES-256-CTR keyed by the operating system, one fresh key a stream.
 
-A `Randomness` gives byte streams. `SystemRandomness` is the only one that a supplier's installation contains, and nothing
-in a policy, study, message or environment variable can choose another; simulations bring their own seeded one.
+A `Randomness` gives byte streams. `SystemRandomness` is the only one that a supplier's installation contains, and
+nothing in a policy, study, message or environment variable can choose another; simulations bring their own seeded one.
 """
 
 import os

@@ -34,12 +34,12 @@ def clip_rows(vectors: NDArray[np.float64], l2_bound: float) -> NDArray[np.float
     -------
     ndarray of float64, shape (homes, width)
     """
-    finite = np.isfinite(vectors).all(axis=1)
-    clean = np.where(finite[:, None], vectors, 0.0).astype(np.float64)
-    largest = np.abs(clean).max(axis=1, initial=0.0)
-    safe = np.where(largest > 0, largest, 1.0)
-    norm = safe * np.sqrt(np.square(clean / safe[:, None]).sum(axis=1))  # no overflow, however absurd the values
-    return clean * np.minimum(1.0, l2_bound / np.maximum(norm, l2_bound))[:, None]
+    finite = np.isfinite(vectors).all(axis=1, keepdims=True)
+    clean: NDArray[np.float64] = np.where(finite, vectors, 0.0).astype(np.float64)
+    largest = np.abs(clean).max(axis=1, initial=0.0, keepdims=True)
+    safe = np.where(largest > l2_bound, largest, 1.0)  # so that squares cannot overflow, however absurd the values
+    norm = safe * np.sqrt(np.square(clean / safe).sum(axis=1, keepdims=True))
+    return clean * (l2_bound / np.maximum(norm, l2_bound))
 
 
 def quantise(vectors: NDArray[np.float64], block: Block) -> NDArray[np.int64]:
@@ -67,9 +67,7 @@ def quantise(vectors: NDArray[np.float64], block: Block) -> NDArray[np.int64]:
     return steps
 
 
-def grouped_sum(
-    vectors: NDArray[np.float64], group: NDArray[np.intp], groups: int, block: Block
-) -> ExactSum:
+def grouped_sum(vectors: NDArray[np.float64], group: NDArray[np.intp], groups: int, block: Block) -> ExactSum:
     """Clip, quantise and add per-home vectors by group.
 
     Parameters

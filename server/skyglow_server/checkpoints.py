@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the office has received, durably, before it acts on it.
+
+A checkpoint is the suppliers' signed replies themselves. The coordinator's state is a pure fold over them, so resuming
+after a crash is reading them again; and the office's record of what left each supplier is the very bytes.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from skyglow_shared.errors import FormatError, RunError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+    study TEXT NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, replies BLOB NOT NULL,
+    PRIMARY KEY (study, phase, round)
+) STRICT, WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The replies of every completed round of every study, in one SQLite file."""
+
+    path: Path
+
+    def load(self, study: str, phase: str, round_: int) -> dict[str, bytes] | None:
+        """Return the replies of a completed round by supplier, or None if it is not complete."""
+        with closing(self._connect()) as connection:
+            query = "SELECT replies FROM replies WHERE study = ? AND phase = ? AND round = ?"
+            row = connection.execute(query, (study, phase, round_)).fetchone()
+        return None if row is None else msgspec.msgpack.decode(row[0], type=dict[str, bytes])
+
+    def save(self, study: str, phase: str, round_: int, replies: Mapping[str, bytes]) -> None:
+        """Store a completed round durably; RunError if it is stored already with other replies."""
+        with closing(self._connect()) as connection, connection:
+            row = (study, phase, round_, msgspec.msgpack.encode(dict(replies)))
+            try:
+                connection.execute("INSERT INTO replies VALUES (?, ?, ?, ?)", row)
+            except sqlite3.IntegrityError:
+                raise RunError("this round is already stored; is the study running twice on this folder?") from None
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = sqlite3.connect(self.path, timeout=10)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            message = f"{self.path.name} is not a readable checkpoint file ({error}); restore it or start a new run"
+            raise FormatError(message) from None
+        return connection

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a study: collect approvals, train, calibrate, release.
+
+The coordinator is a fold over rounds. Each round asks every supplier the same thing, stores the signed replies, adds
+the shares, and steps the state: model parameters for training phases, named sums for all others. Nothing in it is random.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.federation import Federation
+from skyglow_server.sums import BlockSum, add_shares
+from skyglow_shared import errors, signing
+from skyglow_shared.errors import ProtocolError, RunError, SkyglowError
+from skyglow_shared.messages import (
+    Approval,
+    Refusal,
+    Reply,
+    Request,
+    RoundRequest,
+    Share,
+    StudyRequest,
+    encode_weights,
+    open_reply,
+    seal_request,
+)
+from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.signing import Identity
+from skyglow_shared.study import Model, Phase, Study, canonical_bytes, digest
+
+APPROVALS = "approvals"
+_AVERAGED_SHARE = 0.5  # parameters are averaged over this last part of the rounds: it costs nothing and calms the noise
+
+
+class Progress(Protocol):
+    """Told what is being done: `done` of `total` steps of `phase`."""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Report progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """State of one model's optimiser: parameters, velocity, and the running average of late parameters."""
+
+    weights: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    average: NDArray[np.float64]
+    averaged: int = 0
+
+    @classmethod
+    def start(cls, model: Model) -> "Training":
+        """Begin at zero: every home equally likely either way."""
+        zeros = np.zeros(parameter_count(model))
+        return cls(zeros, zeros, zeros)
+
+    def step(self, model: Model, gradient: NDArray[np.float64], *, late: bool) -> "Training":
+        """One step of momentum gradient descent on the noised mean gradient."""
+        velocity = model.momentum * self.velocity + gradient
+        weights = self.weights - model.learning_rate * velocity
+        if not late:
+            return replace(self, weights=weights, velocity=velocity)
+        averaged = self.averaged + 1
+        return Training(weights, velocity, self.average + (weights - self.average) / averaged, averaged)
+
+    @property
+    def final(self) -> NDArray[np.float64]:
+        """The parameters later phases use: the average of the late ones, once training is over."""
+        return self.average if self.averaged else self.weights
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a study has yielded so far: models in training and the sums of every completed block."""
+
+    models: Mapping[str, Training]
+    sums: Mapping[str, BlockSum] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinator:
+    """Everything that running a study needs."""
+
+    study: Study
+    office: Identity
+    federation: Federation
+    checkpoints: Checkpoints
+    progress: Progress
+
+    def run(self) -> Outcome:
+        """Run the study to its end, from wherever its checkpoints say it stands.
+
+        Returns
+        -------
+        Outcome
+
+        Raises
+        ------
+        RefusalError
+            A supplier refused; the message carries its name and its words.
+        RunError
+            A supplier did not answer.
+        """
+        self._collect_approvals()
+        outcome = Outcome({model.name: Training.start(model) for model in self.study.models})
+        for phase in self.study.phases:
+            for round_ in range(phase.rounds):
+                self.progress(phase.name, round_, phase.rounds)
+                outcome = self._step(outcome, phase, round_)
+            self.progress(phase.name, phase.rounds, phase.rounds)
+        return outcome
+
+    def _collect_approvals(self) -> None:
+        body = canonical_bytes(self.study)
+        request = StudyRequest(study=body, signature=self.office.sign(signing.STUDY, body))
+        for name, reply in self._exchange(APPROVALS, 0, request).items():
+            key = self._key(name)
+            if not isinstance(reply, Approval) or reply.study != digest(self.study):
+                raise ProtocolError(f"{name} answered a study with something other than an approval of it")
+            what = f"the approval of {name}"
+            signing.verify(key, signing.APPROVAL, reply.study.encode(), reply.signature, what=what)
+
+    def _step(self, outcome: Outcome, phase: Phase, round_: int) -> Outcome:
+        weights = {name: encode_weights(training.final) for name, training in outcome.models.items()}
+        if _trains(phase):
+            weights = {name: encode_weights(training.weights) for name, training in outcome.models.items()}
+        request = RoundRequest(study=digest(self.study), phase=phase.name, round=round_, weights=weights)
+        replies = self._exchange(phase.name, round_, request)
+        shares = [reply for name, reply in replies.items() if self._is_share(name, reply, request)]
+        sums = add_shares(self.study, phase, shares)
+        if not _trains(phase):
+            return replace(outcome, sums={**outcome.sums, **sums})
+        models = dict(outcome.models)
+        expected = phase.expected_homes * phase.sampling_rate
+        late = round_ >= phase.rounds * (1 - _AVERAGED_SHARE)
+        for block in phase.blocks:
+            gradient = sums[block.name].values[0] / expected
+            models[block.model] = models[block.model].step(self.study.model(block.model), gradient, late=late)
+        return replace(outcome, models=models)
+
+    def _exchange(self, phase: str, round_: int, request: Request) -> dict[str, Reply]:
+        """Ask every supplier, or read what they answered before; only complete rounds are stored."""
+        identity = digest(self.study)
+        stored = self.checkpoints.load(identity, phase, round_)
+        messages = stored
+        if messages is None:
+            sealed = seal_request(request, self.office)
+            messages = dict(self.federation.ask({supplier.name: sealed for supplier in self.study.suppliers}))
+        replies = {}
+        for supplier in self.study.suppliers:
+            if supplier.name not in messages:
+                raise RunError(f"{supplier.name} did not answer; see that it is running, then resume the study")
+            reply = open_reply(messages[supplier.name], supplier.name, supplier.public_key)
+            if isinstance(reply, Refusal):
+                raise refusal_error(supplier.name, reply)
+            replies[supplier.name] = reply
+        if stored is None:
+            self.checkpoints.save(identity, phase, round_, messages)
+        return replies
+
+    def _is_share(self, name: str, reply: Reply, request: RoundRequest) -> bool:
+        wanted = (request.study, request.phase, request.round, request.attempt, request.step, name)
+        if not isinstance(reply, Share):
+            raise ProtocolError(f"{name} answered a round with something other than a share")
+        if (reply.study, reply.phase, reply.round, reply.attempt, reply.step, reply.supplier) != wanted:
+            raise ProtocolError(f"{name} answered for another round than it was asked for")
+        return True
+
+    def _key(self, name: str) -> str:
+        return next(supplier.public_key for supplier in self.study.suppliers if supplier.name == name)
+
+
+def refusal_error(supplier: str, refusal: Refusal) -> SkyglowError:
+    """Turn a refusal into the error of its exit code, with the supplier's name before its words."""
+    message = f"{supplier} refused: {refusal.message}"
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, SkyglowError) and kind.exit_code == refusal.code:
+            if issubclass(kind, errors.RefusalError):
+                return kind(message, rule=refusal.rule)
+            return kind(message)
+    return ProtocolError(message)
+
+
+def _trains(phase: Phase) -> bool:
+    return all(block.source == "gradient" for block in phase.blocks)
