@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Census 2021 tables for one district of England and Wales.
+
+Reads either the small extract that ships with skyglow or a folder with the full tables as the ONS publishes them
+(``ts003-lsoa.csv`` or ``.csv.gz``, and so on). Source: Office for National Statistics, Open Government Licence v3.0.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.errors import DataError, FormatError, GeographyError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.study import COMPOSITION_CLASSES, Area
+
+TABLES = ("ts003", "ts017", "ts059", "ts065")
+_LOOKUP = "lsoa21-msoa21-lad22"
+_SINGLE, _COUPLE = "Single family household: ", "Married or civil partnership couple: "
+_COMPOSITION: Mapping[str, tuple[str, ...]] = {
+    "one_person_66_plus": ("One person household: Aged 66 years and over",),
+    "family_66_plus": (f"{_SINGLE}All aged 66 years and over",),
+    "one_person_under_66": ("One person household: Other",),
+    "family_no_dependent_children": (
+        f"{_SINGLE}{_COUPLE}No children",
+        f"{_SINGLE}{_COUPLE}All children non-dependent",
+        f"{_SINGLE}Cohabiting couple family: No children",
+        f"{_SINGLE}Cohabiting couple family: All children non-dependent",
+        f"{_SINGLE}Lone parent family: All children non-dependent",
+        f"{_SINGLE}Other single family household: Other family composition",
+    ),
+    "family_dependent_children": (
+        f"{_SINGLE}{_COUPLE}Dependent children",
+        f"{_SINGLE}Cohabiting couple family: With dependent children",
+        f"{_SINGLE}Lone parent family: With dependent children",
+    ),
+    "other": (
+        "Other household types: With dependent children",
+        "Other household types: Other, including all full-time students and all aged 66 years and over",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What the simulator knows of a district, one row an LSOA, sorted by code.
+
+    Attributes
+    ----------
+    areas : tuple of Area
+    names : dict
+        Area name by GSS code, all levels.
+    classes : ndarray of int, shape (areas, 6)
+        Households by composition class.
+    sizes : ndarray of int, shape (areas, 8)
+        Households by number of people, 1 … 8 or more.
+    employed : ndarray of float, shape (areas,)
+        Employed share of residents aged 16 and over.
+    boundaries : dict or None
+        GeoJSON of the MSOAs, British National Grid metres.
+    """
+
+    areas: tuple[Area, ...]
+    names: Mapping[str, str]
+    classes: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    employed: NDArray[np.float64]
+    boundaries: dict[str, object] | None
+
+    @property
+    def district(self) -> str:
+        """GSS code of the district."""
+        return self.areas[0].lad
+
+
+def load(district: str, folder: Path | None = None) -> Census:
+    """Load a district's tables.
+
+    Parameters
+    ----------
+    district : str
+        GSS code of a local authority district, e.g. ``E06000045``.
+    folder : Path or None
+        Folder with the tables; None = the extract shipped with skyglow, which has Southampton alone.
+
+    Raises
+    ------
+    GeographyError
+        The code is malformed or in none of the tables, or areas differ between tables.
+    FormatError
+        A table is missing, unreadable or has other columns.
+    DataError
+        An area has no households.
+    """
+    if not re.fullmatch(r"[EW]0[6-9]\d{6}", district):
+        raise GeographyError("a district is a code such as E06000045: E06–E09 or W06, then six digits")
+    if folder is None:
+        folder = Path(str(resources.files("skyglow_simulations") / "extract" / district))
+        if not folder.is_dir():
+            raise GeographyError(f"the tables of {district} do not ship with skyglow; give a folder with --census DIR")
+    lookup = [row for row in _read(folder, _LOOKUP) if row.get("LAD22CD") == district]
+    if not lookup:
+        raise GeographyError(f"no area of the lookup lies in {district}; is it a district of 2021/22?")
+    lookup.sort(key=lambda row: row["LSOA21CD"])
+    codes = [row["LSOA21CD"] for row in lookup]
+    tables = {name: _rows_of(name, _read(folder, name), codes) for name in TABLES}
+    classes = np.stack([_columns(tables["ts003"], "ts003", _COMPOSITION[name]) for name in COMPOSITION_CLASSES], axis=1)
+    if (classes.sum(axis=1) == 0).any():
+        raise DataError("an area of the district has no households; leave it out of the tables")
+    sizes = np.stack([_columns(tables["ts017"], "ts017", (_size_column(size),)) for size in range(1, 9)], axis=1)
+    working = _columns(tables["ts059"], "ts059", ("Total: All usual residents aged 16 years and over in employment",))
+    others = _columns(tables["ts065"], "ts065", ("Total: All usual residents aged 16 years and over not in employment",))
+    names = {row[f"{level}CD"]: row[f"{level}NM"] for row in lookup for level in ("LSOA21", "MSOA21", "LAD22")}
+    areas = tuple(Area(row["LSOA21CD"], row["MSOA21CD"], row["LAD22CD"]) for row in lookup)
+    return Census(areas, names, classes, sizes, working / np.maximum(working + others, 1), _boundaries(folder))
+
+
+def write_areas(census: Census, path: Path) -> None:
+    """Write the public areas table: codes, names, households and composition at the census."""
+    levels = ("lsoa", "msoa", "lad")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ["lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm", "households", *COMPOSITION_CLASSES]
+    writer.writerow(header)
+    for area, counts in zip(census.areas, census.classes.tolist(), strict=True):
+        codes = [getattr(area, level) for level in levels]
+        writer.writerow([*(part for code in codes for part in (code, census.names[code])), sum(counts), *counts])
+    write_atomically(path, text.getvalue().encode())
+
+
+def _read(folder: Path, name: str) -> list[dict[str, str]]:
+    """Read the first file of that name: plain or compressed, with or without ``-lsoa``, here or in ../geography."""
+    for place in (folder, folder.parent / "geography"):
+        for stem in (name, f"{name}-lsoa"):
+            for suffix, opener in ((".csv", _plain), (".csv.gz", _compressed)):
+                path = place / f"{stem}{suffix}"
+                if path.is_file():
+                    return _parse(path, opener)
+    raise FormatError(f"there is no {name}-lsoa.csv or .csv.gz in {folder.name}; put the full table there")
+
+
+def _plain(path: Path) -> str:
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _compressed(path: Path) -> str:
+    return gzip.decompress(path.read_bytes()).decode("utf-8-sig")
+
+
+def _parse(path: Path, opener: Callable[[Path], str]) -> list[dict[str, str]]:
+    try:
+        return [{_tidy(key): value for key, value in row.items()} for row in csv.DictReader(io.StringIO(opener(path)))]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, AttributeError) as error:
+        message = f"{path.name} cannot be read as a CSV table ({type(error).__name__}); fetch it again"
+        raise FormatError(message) from None
+
+
+def _tidy(header: str) -> str:
+    """One spelling for headers: single spaces, without the trailing ``; measures: Value``."""
+    return re.sub(r"\s+", " ", header).replace(" ,", ",").replace("; measures: Value", "").strip()
+
+
+def _rows_of(table: str, rows: Sequence[dict[str, str]], codes: Sequence[str]) -> list[dict[str, str]]:
+    by_code = {row.get("geography code", ""): row for row in rows}
+    missing = sum(code not in by_code for code in codes)
+    if missing:
+        raise GeographyError(f"{table} lacks {missing} areas of the district; use tables and lookup of one vintage")
+    return [by_code[code] for code in codes]
+
+
+def _columns(rows: Sequence[dict[str, str]], table: str, endings: Sequence[str]) -> NDArray[np.int64]:
+    """Sum of the columns whose header is ``<topic>: <ending>`` (or starts so, for totals)."""
+    total = np.zeros(len(rows), dtype=np.int64)
+    for ending in endings:
+        ending = _normal(ending)
+        found = [header for header in rows[0] if _normal(header.split(": ", 1)[-1]).startswith(ending)]
+        exact = [header for header in found if _normal(header.split(": ", 1)[-1]) == ending] or found
+        if len(exact) != 1:
+            raise FormatError(f"{table} must have one column ending in {ending!r}; use the table as the ONS publishes it")
+        try:
+            total += np.array([int(row[exact[0]]) for row in rows])
+        except (ValueError, TypeError):
+            raise FormatError(f"a column of {table} holds something other than whole numbers; fetch it again") from None
+    if (total < 0).any():
+        raise FormatError(f"a column of {table} holds negative counts; fetch it again")
+    return total
+
+
+def _normal(text: str) -> str:
+    return re.sub(r"[\s,]+", " ", text).strip()
+
+
+def _size_column(size: int) -> str:
+    return {1: "1 person in household", 8: "8 or more people in household"}.get(size, f"{size} people in household")
+
+
+def _boundaries(folder: Path) -> dict[str, object] | None:
+    path = folder / "msoa.geojson"
+    if not path.is_file():
+        return None
+    try:
+        plain: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise FormatError(f"{path.name} is not GeoJSON; make the extract again or remove the file") from None
+    return plain

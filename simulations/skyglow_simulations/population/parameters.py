@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number the simulated population is made with, in one place, each with where it comes from.
+
+"Set here" marks a choice of this simulator, tuned so that moments of load match trials of real homes (622 Scottish homes
+in spring 2009, 1,744 Irish homes in 2009) and so that models are no better here than there. Clock times are in hours.
+"""
+
+from typing import Final, NamedTuple
+
+# Drift: how far areas have moved since the census, on the logit scale of the share all aged 66+. Set here: total sd 0.25.
+DRIFT_SD_DISTRICT: Final = 0.10
+DRIFT_SD_MSOA: Final = 0.12
+DRIFT_SD_LSOA: Final = 0.20
+
+# Frame. Smart meters in about four of five homes (DESNZ smart meter statistics, 2025); the rate differs between areas
+# at random, and in this version not between compositions within an area.
+METERED_MEAN: Final = 0.80
+METERED_CONCENTRATION: Final = 60.0
+SUPPLIERS: Final = {"north": 0.25, "south": 0.20, "east": 0.17, "west": 0.13, "harbour": 0.10, "common": 0.08}
+NOT_PARTICIPATING: Final = 0.07  # share of metered homes with a supplier that takes no part
+UNKNOWN_POSTCODE: Final = 0.002  # share of meters whose postcode is in no lookup
+
+# Panel: a simple random sample of consenting homes; part of it keeps diaries.
+DIARY_SHARE: Final = 0.35
+DIARY_ONE_DAY_SHARE: Final = 0.30  # diary homes that fill in one of their two days only
+
+HOMES_PER_POSTCODE: Final = 15  # Royal Mail: about 15 addresses a postcode
+
+
+class Pattern(NamedTuple):
+    """A way of spending days: chance of the day's main absence, when it starts, how long it lasts (hours, mean and sd).
+
+    `evening` is the chance of going out again in the evening, `wake` and `bed` mean hours.
+    """
+
+    weekday: tuple[float, float, float, float, float]
+    saturday: tuple[float, float, float, float, float]
+    sunday: tuple[float, float, float, float, float]
+    evening: float
+    wake: float
+    bed: float
+
+
+# Set here, in the ranges of the UK Time Use Survey 2014/15 as published (commuting and working hours by status).
+PATTERNS: Final = {
+    "full_time": Pattern((0.84, 8.0, 1.3, 9.6, 1.6), (0.60, 11.0, 2.2, 3.6, 2.0), (0.52, 11.5, 2.0, 3.2, 1.8), 0.16, 6.8, 23.0),
+    "part_time": Pattern((0.72, 9.3, 1.8, 5.4, 1.8), (0.60, 11.0, 2.2, 3.4, 1.9), (0.50, 11.5, 2.0, 3.0, 1.7), 0.14, 7.0, 23.0),
+    "at_home": Pattern((0.42, 12.0, 2.6, 2.2, 1.5), (0.58, 11.0, 2.2, 3.4, 1.9), (0.50, 11.5, 2.0, 3.0, 1.7), 0.14, 7.2, 23.1),
+    "not_working": Pattern((0.60, 11.6, 2.4, 3.0, 1.9), (0.54, 11.8, 2.3, 3.0, 1.8), (0.46, 12.0, 2.2, 2.8, 1.7), 0.12, 7.8, 23.3),
+    "retired": Pattern((0.66, 10.8, 1.9, 2.9, 1.6), (0.56, 11.0, 1.9, 2.8, 1.6), (0.52, 11.2, 1.8, 2.8, 1.6), 0.08, 7.2, 22.6),
+    "school": Pattern((0.95, 8.3, 0.3, 7.5, 0.8), (0.58, 11.0, 2.0, 3.2, 1.8), (0.50, 11.5, 2.0, 3.0, 1.7), 0.06, 7.2, 21.5),
+    "small_child": Pattern((0.62, 9.2, 1.0, 4.8, 2.2), (0.56, 10.8, 1.8, 3.0, 1.6), (0.50, 11.2, 1.8, 2.8, 1.5), 0.02, 6.8, 19.8),
+    "student": Pattern((0.72, 10.4, 1.8, 5.5, 2.3), (0.58, 12.5, 2.4, 4.0, 2.2), (0.48, 13.0, 2.4, 3.4, 2.0), 0.26, 8.6, 24.0),
+}  # fmt: skip
+PATTERN_NAMES: Final = tuple(PATTERNS)
+
+JOINT_WEEKEND: Final = 0.62  # weekend days on which a household goes out together (set here)
+JOINT_HOLIDAY: Final = 0.75
+AWAY_SHARE: Final = 0.13  # homes with a stay away in four weeks of early spring (set here; cf. ONS travel trends)
+AWAY_DAYS: Final = (2, 9)
+NIGHT_OUT: Final = 0.015  # nights that a young adult spends elsewhere (set here)
+
+# Working from home: about a quarter of workers on a given weekday (ONS, Opinions and Lifestyle Survey, 2024).
+WORKS_AT_HOME: Final = 0.24
+SCHOOL_HOLIDAY_WEEKS: Final = ((13, 16),)  # ISO weeks of the Easter holiday: schools closed (inclusive, exclusive)
+
+# Load, kWh a half-hour where not said otherwise. Set here against the trials named above.
+BASE_MEDIAN: Final = 0.058
+BASE_LOG_SD: Final = 0.50
+BASE_PER_PERSON: Final = 0.010
+FRIDGE_SHAPE: Final = 7.0  # gamma shape of half-hour to half-hour movement of the base load
+HOME_LOG_SD: Final = 0.40  # how much one home uses for the same activities as another
+DAY_LOG_SD: Final = 0.22  # and one day as another
+AREA_LOG_SD: Final = 0.10  # between areas, for reasons other than composition
+LIGHT: Final = 0.035
+SCREEN: Final = 0.045
+COOK_KWH: Final = 0.42
+WASH_KWH: Final = 0.55
+EVENT_LOG_SD: Final = 0.70
+ELECTRIC_HEATING_SHARE: Final = 0.08  # Census 2021 ts046, England and Wales
+HEATING_KWH: Final = 0.35
+TIMER_SHARE: Final = 0.22  # homes that wash or heat water at night by timer
+HABIT_SD_HOURS: Final = 1.1  # shift of a home's meal and washing times
+SUNRISE: Final = 6.3  # mid March to early April, Southampton
+SUNSET: Final = 18.6
+
+# Dirt: faults of raw files, as shares of meter-days (readings for the last).
+SHORT_GAP: Final = 0.02
+LONG_GAP: Final = 0.004
+MISSING_DAY: Final = 0.006
+EQUAL_DUPLICATE: Final = 0.0005
+CONFLICTING_DUPLICATE: Final = 0.0002
+ABSURD_READING: Final = 0.00001
