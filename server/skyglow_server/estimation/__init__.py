@@ -1,1 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Noised sums in, small-area estimates with honest intervals out.
+
+`estimate` is the way in; it applies the disclosure rules, so that what it returns may be published. `compare` gives
+the same estimates from less data, for the report.
+"""
+
+from skyglow_server.estimation.inputs import AreaTable, load_areas
+from skyglow_server.estimation.planning import PLANNING, Planning
+from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.topics import checks, compare, estimate
+
+__all__ = ["PLANNING", "AreaTable", "Estimate", "Planning", "checks", "compare", "estimate", "load_areas"]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The release rules: they see noised counts and the study, never an exact count, so applying them releases nothing.
+
+================  =====================================================================================================
+rule              passes when
+================  =====================================================================================================
+least_homes       the noised number of metered homes of the area is at least the study's `least_homes`
+least_suppliers   at least the study's `least_suppliers` suppliers' shares are in every sum that the estimate is made of
+================  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from skyglow_shared.errors import GeographyError
+from skyglow_shared.study import Thresholds
+
+if TYPE_CHECKING:  # estimation applies these rules, so at run time they cannot know estimation
+    from skyglow_server.estimation.results import Estimate
+
+LEAST_HOMES, LEAST_SUPPLIERS = "least_homes", "least_suppliers"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rules look at for one area and topic.
+
+    Attributes
+    ----------
+    level, area_code, topic : str
+    homes : float
+        Noised number of metered homes.
+    suppliers : int
+        Fewest shares in any of the sums that the topic's estimates are made of.
+    """
+
+    level: str
+    area_code: str
+    topic: str
+    homes: float
+    suppliers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule applied to one area and topic, for the output checker to read.
+
+    `reason` says in words what was compared; it holds noised and public numbers only.
+    """
+
+    rule: str
+    level: str
+    area_code: str
+    topic: str
+    passed: bool
+    reason: str
+
+
+def check_all(thresholds: Thresholds, facts: Iterable[Facts]) -> tuple[Check, ...]:
+    """Apply every rule to every area and topic; the record of what was checked."""
+    return tuple(check for fact in facts for check in (_homes(thresholds, fact), _suppliers(thresholds, fact)))
+
+
+def _homes(thresholds: Thresholds, fact: Facts) -> Check:
+    passed = math.isfinite(fact.homes) and fact.homes >= thresholds.least_homes
+    reason = f"noised count of metered homes is {fact.homes:.0f}, at least {thresholds.least_homes} wanted"
+    return Check(LEAST_HOMES, fact.level, fact.area_code, fact.topic, passed, reason)
+
+
+def _suppliers(thresholds: Thresholds, fact: Facts) -> Check:
+    passed = fact.suppliers >= thresholds.least_suppliers
+    reason = f"made of {fact.suppliers} suppliers' shares, at least {thresholds.least_suppliers} wanted"
+    return Check(LEAST_SUPPLIERS, fact.level, fact.area_code, fact.topic, passed, reason)
+
+
+def disclose(estimates: Iterable[Estimate], record: Iterable[Check]) -> tuple[Estimate, ...]:
+    """Blank every estimate whose area failed a rule; GeographyError for an area that was never checked."""
+    failed: dict[tuple[str, str, str], str] = {}
+    for check in record:
+        key = (check.level, check.area_code, check.topic)
+        failed[key] = failed.get(key) or ("" if check.passed else check.rule)
+    return tuple(_disclosed(item, failed) for item in estimates)
+
+
+def _disclosed(estimate: Estimate, failed: Mapping[tuple[str, str, str], str]) -> Estimate:
+    key = (estimate.level, estimate.area_code, estimate.topic)
+    if key not in failed:
+        raise GeographyError(f"{estimate.area_code} was never checked for {estimate.topic}; check it before release")
+    if not failed[key]:
+        return estimate
+    blank = replace(estimate, estimate=None, lower=None, upper=None, unclipped=None, deviation=None, parts={})
+    return replace(blank, status="suppressed", reason=failed[key])

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the office estimates from: noised sums, and the public table of areas with their old census."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.estimation.results import Level
+from skyglow_shared.errors import FormatError, GeographyError, RunError
+from skyglow_shared.layout import block_shape
+from skyglow_shared.study import COMPOSITION_CLASSES, Source, Study
+
+CODE_COLUMNS = ("lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm")
+COLUMNS = (*CODE_COLUMNS, "households", *COMPOSITION_CLASSES)
+LEVELS: tuple[Level, ...] = ("LSOA", "MSOA", "LAD")
+
+
+class BlockSum(Protocol):
+    """A block's noised sum over suppliers in real units, as `skyglow_server.sums.add_shares` gives it."""
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Noised sums, shape (groups, width)."""
+
+    @property
+    def deviation(self) -> float:
+        """Known standard deviation of the privacy noise on every number."""
+
+    @property
+    def shares(self) -> int:
+        """How many suppliers' shares were added."""
+
+
+@dataclass(frozen=True, slots=True)
+class AreaTable:
+    """The public areas of a study, one entry a lowest-level area, sorted by its code.
+
+    Attributes
+    ----------
+    codes, names : mapping of level ("LSOA", "MSOA", "LAD") to tuple of str, length A
+        For every LSOA: its own, its MSOA's and its district's GSS code and name.
+    households : ndarray of float64, shape (A,)
+        Public number of households today (the frame).
+    counts : ndarray of float64, shape (A, 6)
+        Old census counts of households by composition class.
+    """
+
+    codes: Mapping[Level, tuple[str, ...]]
+    names: Mapping[Level, tuple[str, ...]]
+    households: NDArray[np.float64]
+    counts: NDArray[np.float64]
+
+    def areas(self, level: Level) -> tuple[tuple[str, str], ...]:
+        """(code, name) of the distinct areas of a level, sorted by code."""
+        return tuple(sorted(dict(zip(self.codes[level], self.names[level], strict=True)).items()))
+
+    def membership(self, level: Level) -> NDArray[np.float64]:
+        """0/1 matrix [areas of the level, A]: which LSOAs each area holds."""
+        order = np.array([code for code, _ in self.areas(level)])
+        return np.asarray(order[:, None] == np.array(self.codes[level])[None, :], dtype=np.float64)
+
+    def weights(self, level: Level) -> NDArray[np.float64]:
+        """Household weights [areas of the level, A]; every row sums to one."""
+        weighted = self.membership(level) * self.households
+        return np.asarray(weighted / weighted.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def load_areas(path: Path, study: Study) -> AreaTable:
+    """Read `areas.csv` and hold it against the study.
+
+    Raises
+    ------
+    FormatError
+        The file cannot be read, lacks columns, or holds something that is not a count.
+    GeographyError
+        A code occurs twice, is missing or unknown to the study, or nests otherwise than the study says.
+    """
+    rows = _read(path)
+    rows.sort(key=lambda row: row["lsoa21cd"])
+    try:
+        numbers = np.array([[float(row[name]) for name in COLUMNS[6:]] for row in rows], dtype=np.float64)
+    except ValueError:
+        raise FormatError(f"{path.name} has a count that is not a number; use the published table") from None
+    if not rows or not np.isfinite(numbers).all() or (numbers < 0).any():
+        raise FormatError(f"{path.name} is empty or has a negative or infinite count; use the published table")
+    if (numbers[:, 0] < 1).any() or (numbers[:, 1:].sum(axis=1) < 1).any():
+        raise FormatError(f"{path.name} has an area without households; leave it out of table and study")
+    columns = {name: tuple(row[name] for row in rows) for name in CODE_COLUMNS}
+    codes = dict(zip(LEVELS, (columns["lsoa21cd"], columns["msoa21cd"], columns["lad22cd"]), strict=True))
+    names = dict(zip(LEVELS, (columns["lsoa21nm"], columns["msoa21nm"], columns["lad22nm"]), strict=True))
+    table = AreaTable(codes, names, numbers[:, 0], numbers[:, 1:])
+    check_areas(table, study)
+    return table
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise FormatError(f"{path.name} lacks the columns {', '.join(missing)}; use the published table")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path.name} cannot be read as CSV ({type(error).__name__}); fetch it again") from None
+    if any(row[name] is None or row[name] == "" for row in rows for name in COLUMNS):
+        raise FormatError(f"{path.name} has a line with too few fields; fetch it again")
+    return rows
+
+
+def check_areas(table: AreaTable, study: Study) -> None:
+    """GeographyError unless the table holds exactly the study's areas, once each, nested as the study says."""
+    mine, wanted = table.codes["LSOA"], study.lsoas
+    if len(set(mine)) != len(mine):
+        raise GeographyError("the table of areas has the same LSOA code twice; remove the duplicate")
+    if set(mine) != set(wanted):
+        lost, foreign = len(set(wanted) - set(mine)), len(set(mine) - set(wanted))
+        raise GeographyError(
+            f"the table of areas lacks {lost} of the study's LSOA codes and has {foreign} unknown to it;"
+            " use the table that the study was written with"
+        )
+    for place, area in enumerate(study.areas):
+        if (mine[place], table.codes["MSOA"][place], table.codes["LAD"][place]) != (area.lsoa, area.msoa, area.lad):
+            raise GeographyError(f"{area.lsoa} nests otherwise in the table of areas than in the study; see vintages")
+    _check_nesting(table)
+
+
+def _check_nesting(table: AreaTable) -> None:
+    parents: dict[str, str] = {}
+    for msoa, lad in zip(table.codes["MSOA"], table.codes["LAD"], strict=True):
+        if parents.setdefault(msoa, lad) != lad:
+            raise GeographyError(f"{msoa} lies in two districts in the table of areas; see vintages")
+    for level in LEVELS:
+        names: dict[str, str] = {}
+        for code, name in zip(table.codes[level], table.names[level], strict=True):
+            if names.setdefault(code, name) != name:
+                raise GeographyError(f"{code} has two names in the table of areas; correct the table")
+
+
+def find(study: Study, sums: Mapping[str, BlockSum], source: Source, model: str = "") -> BlockSum:
+    """The noised sum of the study's block of a source (and model); RunError if it is missing or misshapen."""
+    for phase in study.phases:
+        for block in phase.blocks:
+            if block.source == source and block.model == model:
+                if block.name not in sums:
+                    raise RunError(f"there is no sum yet for block {block.name}; run phase {phase.name} first")
+                found = sums[block.name]
+                if found.values.shape != block_shape(study, block) or not np.isfinite(found.values).all():
+                    raise RunError(f"the sum of block {block.name} has the wrong shape or is not finite; run it again")
+                return found
+    raise RunError(f"the study has no block of source {source}; add one to a phase, or ask for other estimates")
+
+
+def has(study: Study, source: Source, model: str = "") -> bool:
+    """Whether the study has a block of a source (and model)."""
+    return any(block.source == source and block.model == model for phase in study.phases for block in phase.blocks)

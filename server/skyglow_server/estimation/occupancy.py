@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shares of homes occupied by half-hour of the day, weekday and weekend, for every MSOA and district.
+
+A presence rule on the meter gives every home coefficients z on a few public components; their noised sums by MSOA
+over noised counts of homes give Z_a, shrunk between areas by empirical Bayes (Z_a ~ N(Z, ω²), ω² by moments).
+Diaries turn the rule's coefficients into presence::
+
+    D_a = D + b (Z_a - Z) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
+
+Variance of a coefficient: that of D (shared by all areas) + b² Var Z_a + Var b (Z_a - Z)² + Var η; of a slot: 48 Σ_k
+φ_k(s)² Var D_ak + what the components cannot express. Districts are household-weighted means of their MSOAs, so
+levels agree.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.estimation.diaries import DiaryModel, diary_model
+from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
+from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.results import Estimate, Level, estimate_of
+from skyglow_shared.models import presence
+from skyglow_shared.models.presence import SLOTS, PresenceBasis
+from skyglow_shared.study import Study
+
+TOPIC = "occupancy"
+DAY_TYPES = ("weekday", "weekend")
+GROUPS = tuple(f"{day} {slot // 2:02d}:{slot % 2 * 30:02d}" for day in DAY_TYPES for slot in range(SLOTS))
+
+Array = NDArray[np.float64]
+_LEAST_NOISES = 3.0  # below so many noise sds of homes, an area's own profile is not looked at
+
+
+@dataclass(frozen=True, slots=True)
+class RuleMeans:
+    """The rule's mean coefficients by MSOA [M, 2, K], their variances, and the household-weighted mean of all [2,
+    K]."""
+
+    mean: Array
+    variance: Array
+    overall: Array
+
+
+def occupancy_estimates(
+    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], planning: Planning
+) -> tuple[Estimate, ...]:
+    """Estimates of all 96 groups for every MSOA and district; RunError if a sum is missing."""
+    basis = presence.load(study.occupancy.basis)
+    model_name = next(block.model for phase in study.phases for block in phase.blocks if block.source == "area_score")
+    scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
+    rules = rule_means(areas, scores, profiles, basis, planning)
+    diaries = diary_model(find(study, sums, "diary_profile"), rules.overall, basis, planning)
+    households = areas.membership("MSOA") @ areas.households
+    nesting = (areas.membership("LAD") @ areas.membership("MSOA").T) > 0
+    districts = nesting * households
+    districts = districts / districts.sum(axis=1, keepdims=True)
+    levels: tuple[tuple[Level, Array], ...] = (("MSOA", np.eye(households.size)), ("LAD", districts))
+    return tuple(
+        estimate
+        for level, rows in levels
+        for estimate in _curves(areas, level, rows=rows, rules=rules, diaries=diaries, basis=basis, planning=planning)
+    )
+
+
+def rule_means(
+    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
+) -> RuleMeans:
+    """Z_a of every MSOA from noised sums and counts, shrunk to their mean where noise and frame make them
+    uncertain.""" members = areas.membership("MSOA")
+    households = members @ areas.households
+    homes = members @ scores.values[:, 0]
+    known = homes > _LEAST_NOISES * scores.deviation * np.sqrt(members.sum(axis=1))
+    metered = np.where(known, np.minimum(homes, households), 1.0)[:, None, None]
+    components = basis.components.shape[1]
+    raw = np.where(known[:, None, None], profiles.values.reshape(-1, 2, components) / metered, 0.0)
+    between_homes = planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio
+    frame = between_homes * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
+    error = profiles.deviation**2 / metered**2 + frame
+    weight = np.where(known, households, 0.0)[:, None, None] / max(float(households[known].sum()), 1.0)
+    centre = (weight * raw).sum(axis=0)
+    free = max(int(known.sum()) - 1, 1)
+    scatter = np.where(known[:, None, None], (raw - centre) ** 2, 0.0).sum(axis=0) / free
+    typical = np.where(known[:, None, None], error, 0.0).sum(axis=0) / max(int(known.sum()), 1)
+    between = np.maximum(scatter - typical, 0.1 * typical)
+    trust = np.where(known[:, None, None], between / (between + error), 0.0)
+    mean = centre + trust * (raw - centre)
+    share = (households / households.sum())[:, None, None]
+    return RuleMeans(mean, (1 - trust) * between, (share * mean).sum(axis=0))
+
+
+def _curves(
+    areas: AreaTable,
+    level: Level,
+    *,
+    rows: Array,
+    rules: RuleMeans,
+    diaries: DiaryModel,
+    basis: PresenceBasis,
+    planning: Planning,
+) -> list[Estimate]:
+    """Estimates of areas that are weighted means, rows [m, M], of MSOAs."""
+    offset = np.einsum("ma,atk->mtk", rows, rules.mean) - rules.overall
+    values = basis.curve(diaries.level + diaries.slope * offset).reshape(len(rows), -1)
+    own = np.einsum("ma,atk->mtk", rows**2, rules.variance)
+    coefficient_parts = {
+        **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
+        "rule means of areas": diaries.slope**2 * own,
+        "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
+        "area model": np.full(offset.shape, planning.presence_area_deviation**2)
+        * np.square(rows).sum(axis=1)[:, None, None],
+    }
+    power = SLOTS * np.square(basis.components)
+    parts = {
+        name: np.einsum("mtk,tks->mts", part, power).reshape(len(rows), -1) for name, part in coefficient_parts.items()
+    }
+    parts["beyond the components"] = np.full(values.shape, planning.presence_slot_deviation**2)
+    variance = sum(parts.values(), np.zeros_like(values))
+    return [
+        estimate_of(
+            Estimate(*area, level, TOPIC, group),
+            float(values[i, j]),
+            float(variance[i, j]),
+            {name: float(part[i, j]) for name, part in parts.items()},
+        )
+        for i, area in enumerate(areas.areas(level))
+        for j, group in enumerate(GROUPS)
+    ]

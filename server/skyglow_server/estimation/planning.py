@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning constants: what the office believes before it sees a number. Public, documented, and swept in tests.
+
+They are choices, made on simulated and public data only; none is ever tuned on what a study released.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.models.presence import SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """Constants of the estimators.
+
+    Attributes
+    ----------
+    class_mean : float
+        Prior mean of a class's mean score: + for positive classes, - for the others; in score units.
+    class_mean_deviation : float
+        Its standard deviation.
+    score_variance : float
+        Prior guess of the variance of scores within a class; `score_variance_homes` homes' worth of belief.
+    score_area_deviation : float
+        How much a class's mean score differs from area to area (housing stock, heating), sd in score units,
+        independent by class and area. The data may move it: the grid holds `score_area_multiples` of it.
+    drift_slope_deviation, drift_level_deviation : float
+        Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
+        it stood.
+    drift_scale : float
+        Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits.
+    drift_grid : tuple of float
+        Values of σ_LSOA and σ_MSOA that are integrated over.
+    panel_size_deviation : float
+        Relative sd of a MSOA's panel size around its share of the households.
+    presence_level_deviation : float
+        Prior sd of a district's presence coefficients around the public mean curve (root-mean-square units).
+    slope, slope_deviation : float
+        Prior of the slope from rule coefficients to diary coefficients.
+    slope_area_deviation : float
+        How much the slope between areas may differ from the slope between homes, sd.
+    rule_variance_ratio : float
+        Prior guess of the variance of a rule coefficient between homes, as a share of that of a one-day diary's.
+    diary_variance_share : tuple of float
+        Share of a diary day's Bernoulli variance (mean over slots of m(1-m)) that lies along each component; the last
+        is used for all further components.
+    presence_area_deviation : float
+        Sd of an area's true coefficient around what its rule coefficient predicts.
+    presence_slot_deviation : float
+        Sd of what the components cannot express, by slot: share of homes.
+    """
+
+    class_mean: float = 0.3
+    class_mean_deviation: float = 0.3
+    score_variance: float = 0.15
+    score_variance_homes: float = 50.0
+    score_area_deviation: float = 0.02
+    score_area_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
+    drift_slope_deviation: float = 0.15
+    drift_level_deviation: float = 0.5
+    drift_scale: float = 0.25
+    drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
+    panel_size_deviation: float = 0.2
+    presence_level_deviation: float = 0.08
+    slope: float = 0.7
+    slope_deviation: float = 0.3
+    slope_area_deviation: float = 0.15
+    rule_variance_ratio: float = 0.5
+    diary_variance_share: tuple[float, ...] = (0.45, 0.2, 0.12, 0.08, 0.06, 0.05)
+    presence_area_deviation: float = 0.01
+    presence_slot_deviation: float = 0.01
+
+    def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
+        """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
+        shares = np.array(
+            [self.diary_variance_share[min(k, len(self.diary_variance_share) - 1)] for k in range(components)]
+        )
+        bernoulli = (mean * (1 - mean)).sum(axis=1) / SLOTS
+        return np.asarray(bernoulli[:, None] * shares[None, :], dtype=np.float64)
+
+
+PLANNING = Planning()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a study's noised sums to everything it estimates."""
+
+from collections.abc import Iterable, Mapping
+
+from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
+from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
+from skyglow_server.estimation.occupancy import occupancy_estimates
+from skyglow_server.estimation.planning import PLANNING, Planning
+from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
+from skyglow_shared.study import Model, Study
+
+#: The comparators' names, in the order a report shows them.
+CENSUS_ALONE, PANEL_ALONE, METERS_ALONE = "census_alone", "panel_alone", "meters_alone"
+
+
+def estimate(
+    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], *, planning: Planning = PLANNING
+) -> tuple[Estimate, ...]:
+    """Estimate every topic of a study for every area, with 95 % intervals, and apply its disclosure rules.
+
+    Parameters
+    ----------
+    study : Study
+    areas : AreaTable
+        Exactly the study's areas, as `load_areas` gives them.
+    sums : mapping of block name to BlockSum
+        Noised sums over suppliers of every completed block.
+    planning : Planning
+        Planning constants; change them only to see how much they matter.
+
+    Returns
+    -------
+    tuple of Estimate
+        Suppressed estimates have no numbers, only a reason.
+
+    Raises
+    ------
+    GeographyError
+        The table's areas are not the study's.
+    RunError
+        A sum is missing or misshapen.
+    """
+    check_areas(areas, study)
+    estimates: list[Estimate] = []
+    for model in _estimable(study):
+        estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning))
+    if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
+        estimates.extend(occupancy_estimates(study, areas, sums, planning))
+    return disclose(estimates, checks(study, areas, sums))
+
+
+def compare(
+    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], *, planning: Planning = PLANNING
+) -> dict[str, tuple[Estimate, ...]]:
+    """The shares estimated from less: old census alone, panel alone, meters alone, by the same model and rules.
+
+    Census estimates have no interval and, being public, are never suppressed.
+    """
+    check_areas(areas, study)
+    record = checks(study, areas, sums)
+    found: dict[str, list[Estimate]] = {CENSUS_ALONE: [], PANEL_ALONE: [], METERS_ALONE: []}
+    for model in _estimable(study):
+        evidence = evidence_of(study, model, areas, sums)
+        found[CENSUS_ALONE].extend(census_estimates(evidence, model.name))
+        found[PANEL_ALONE].extend(share_estimates(evidence, model.name, planning, meters=False))
+        found[METERS_ALONE].extend(share_estimates(evidence, model.name, planning, panel=False))
+    return {
+        name: tuple(estimates) if name == CENSUS_ALONE else disclose(estimates, record)
+        for name, estimates in found.items()
+    }
+
+
+def checks(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> tuple[Check, ...]:
+    """The record of every disclosure rule applied to every area and topic, for a human to read."""
+    return check_all(study.thresholds, _facts(study, areas, sums))
+
+
+def _facts(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Facts]:
+    for model in _estimable(study):
+        scores = find(study, sums, "area_score", model.name)
+        blocks = (find(study, sums, "class_score", model.name), find(study, sums, "area_label", model.name))
+        yield from _facts_of(areas, model.name, scores, blocks)
+    if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
+        scores = find(study, sums, "area_score", _estimable(study)[0].name)
+        blocks = (find(study, sums, "area_profile"), find(study, sums, "diary_profile"))
+        yield from _facts_of(areas, OCCUPANCY, scores, blocks)
+
+
+def _facts_of(areas: AreaTable, topic: str, scores: BlockSum, others: tuple[BlockSum, ...]) -> Iterable[Facts]:
+    suppliers = min(block.shares for block in (scores, *others))
+    for level in LEVELS:
+        homes = areas.membership(level) @ scores.values[:, 0]
+        for (code, _), count in zip(areas.areas(level), homes, strict=True):
+            yield Facts(level, code, topic, float(count), suppliers)
+
+
+def _estimable(study: Study) -> tuple[Model, ...]:
+    return tuple(model for model in study.models if has(study, "area_score", model.name))
