@@ -10,9 +10,11 @@ Data, each error a column of a loading with unit variance::
 
     y = c + H θ + Σ_k L_k e_k,    R = Σ_k L_k L_kᵀ
 
-Given (σ_L, σ_M, scale of one source): S = H Q Hᵀ + R, gain G = Q Hᵀ S⁻¹, mean p + G(y - c - Hp), covariance Q - G H
-Q, and log marginal likelihood -½ (rᵀ S⁻¹ r + log|S|). These are integrated out over a grid, so that intervals carry
-the uncertainty about them.
+Given (σ_L, σ_M, scale of one source), with r = y - c - H p::
+
+    S = H Q Hᵀ + R,   G = Q Hᵀ S⁻¹,   mean p + G r,   covariance Q - G H Q,   log likelihood -½ (rᵀ S⁻¹ r + log|S|)
+
+These three are integrated out over a grid, so that intervals carry the uncertainty about them.
 """
 
 from collections.abc import Mapping

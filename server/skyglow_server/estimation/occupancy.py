@@ -7,9 +7,9 @@ Diaries turn the rule's coefficients into presence::
 
     D_a = D + b (Z_a - Z) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
 
-Variance of a coefficient: that of D (shared by all areas) + b² Var Z_a + Var b (Z_a - Z)² + Var η; of a slot: 48 Σ_k
-φ_k(s)² Var D_ak + what the components cannot express. Districts are household-weighted means of their MSOAs, so
-levels agree.
+Variance of a coefficient: that of D (shared by all areas) + b² Var Z_a + Var b (Z_a - Z)² + Var η; of a slot: that
+of Σ_k, 48 φ_k(s)² Var D_ak, + what the components cannot express. Districts are household-weighted means of their
+MSOAs, so levels agree.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,8 @@ _LEAST_NOISES = 3.0  # below so many noise sds of homes, an area's own profile i
 @dataclass(frozen=True, slots=True)
 class RuleMeans:
     """The rule's mean coefficients by MSOA [M, 2, K], their variances, and the household-weighted mean of all [2,
-    K]."""
+    K].
+    """
 
     mean: Array
     variance: Array
@@ -68,8 +69,8 @@ def occupancy_estimates(
 def rule_means(
     areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
 ) -> RuleMeans:
-    """Z_a of every MSOA from noised sums and counts, shrunk to their mean where noise and frame make them
-    uncertain.""" members = areas.membership("MSOA")
+    """Z_a of every MSOA from noised sums and counts, shrunk to their mean where noise makes them uncertain."""
+    members = areas.membership("MSOA")
     households = members @ areas.households
     homes = members @ scores.values[:, 0]
     known = homes > _LEAST_NOISES * scores.deviation * np.sqrt(members.sum(axis=1))
