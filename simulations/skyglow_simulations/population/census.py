@@ -117,7 +117,9 @@ def load(district: str, folder: Path | None = None) -> Census:
         raise DataError("an area of the district has no households; leave it out of the tables")
     sizes = np.stack([_columns(tables["ts017"], "ts017", (_size_column(size),)) for size in range(1, 9)], axis=1)
     working = _columns(tables["ts059"], "ts059", ("Total: All usual residents aged 16 years and over in employment",))
-    others = _columns(tables["ts065"], "ts065", ("Total: All usual residents aged 16 years and over not in employment",))
+    others = _columns(
+        tables["ts065"], "ts065", ("Total: All usual residents aged 16 years and over not in employment",)
+    )
     names = {row[f"{level}CD"]: row[f"{level}NM"] for row in lookup for level in ("LSOA21", "MSOA21", "LAD22")}
     areas = tuple(Area(row["LSOA21CD"], row["MSOA21CD"], row["LAD22CD"]) for row in lookup)
     return Census(areas, names, classes, sizes, working / np.maximum(working + others, 1), _boundaries(folder))
@@ -184,7 +186,9 @@ def _columns(rows: Sequence[dict[str, str]], table: str, endings: Sequence[str])
         found = [header for header in rows[0] if _normal(header.split(": ", 1)[-1]).startswith(ending)]
         exact = [header for header in found if _normal(header.split(": ", 1)[-1]) == ending] or found
         if len(exact) != 1:
-            raise FormatError(f"{table} must have one column ending in {ending!r}; use the table as the ONS publishes it")
+            raise FormatError(
+                f"{table} must have one column ending in {ending!r}; use the table as the ONS publishes it"
+            )
         try:
             total += np.array([int(row[exact[0]]) for row in rows])
         except (ValueError, TypeError):

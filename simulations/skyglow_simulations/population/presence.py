@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is at home and awake in each half-hour: a schedule for each person and day.
+
+A person-day is at most one main absence and one evening absence, with start and length by pattern and day type; members
+of a household often go out together at weekends; some homes are away for days.
+"""
+
+import datetime
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.study import Period
+from skyglow_simulations.population import parameters as p
+from skyglow_simulations.population.households import Households
+
+SLOTS = 48
+_HOURS = (np.arange(SLOTS, dtype=np.float32) + 0.5) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Truth by home, day and half-hour of the local day.
+
+    Attributes
+    ----------
+    occupied : ndarray of bool, shape (homes, days, 48)
+        Somebody is at home, asleep or awake.
+    active : ndarray of uint8, shape (homes, days, 48)
+        People at home and awake.
+    """
+
+    occupied: NDArray[np.bool_]
+    active: NDArray[np.uint8]
+
+
+def day_types(period: Period) -> NDArray[np.int64]:
+    """0 weekday, 1 Saturday, 2 Sunday for each day of the period."""
+    weekdays = np.array([(period.start + datetime.timedelta(days=day)).weekday() for day in range(period.days)])
+    return np.maximum(weekdays - 4, 0)
+
+
+def simulate(households: Households, period: Period, rng: np.random.Generator) -> Presence:
+    """Simulate the period for the homes of one area."""
+    kinds = day_types(period)
+    homes, days, people = len(households.size), period.days, len(households.home)
+    start, length = _main_absence(households, kinds, period, rng)
+    away = ((start[..., None] <= _HOURS) & (_HOURS < (start + length)[..., None])).reshape(people, days, SLOTS)
+    evening = np.array([p.PATTERNS[name].evening for name in p.PATTERN_NAMES], np.float32)[households.pattern]
+    out = rng.random((people, days), np.float32) < evening[:, None]
+    leave = 18.9 + 0.9 * rng.standard_normal((people, days), np.float32)
+    back = leave + np.abs(2.4 + 1.2 * rng.standard_normal((people, days), np.float32))
+    away |= out[..., None] & (leave[..., None] <= _HOURS) & (_HOURS < back[..., None])
+    away |= _nights_out(households, days, rng)
+    holiday = _stays_away(homes, days, rng)
+    away |= holiday[households.home][..., None]
+    home = ~away
+    awake = home & _awake(households, days, kinds, rng)
+    first = np.concatenate([[0], np.cumsum(households.size)[:-1]])
+    occupied = np.add.reduceat(home, first, axis=0, dtype=np.uint8) > 0
+    return Presence(occupied, np.add.reduceat(awake, first, axis=0, dtype=np.uint8))
+
+
+def _main_absence(
+    households: Households, kinds: NDArray[np.int64], period: Period, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Start and length (hours; length 0 = none) of each person-day's main absence."""
+    table = np.array([p.PATTERNS[name][:3] for name in p.PATTERN_NAMES], np.float32)  # [pattern, day type, 5]
+    table = np.repeat(table[:, None], period.days, axis=1)[:, np.arange(period.days), kinds]
+    school = [p.PATTERN_NAMES.index(name) for name in ("school",)]
+    for day in range(period.days):
+        week = (period.start + datetime.timedelta(days=day)).isocalendar().week
+        if any(first <= week < last for first, last in p.SCHOOL_HOLIDAY_WEEKS):
+            table[school, day] = p.PATTERNS["not_working"].weekday
+    values = table[households.pattern]  # [people, days, 5]
+    people, days = values.shape[:2]
+    habit = 0.7 * rng.standard_normal((people, 1), np.float32)  # people keep their own hours
+    tendency = rng.uniform(-0.22, 0.22, (people, 1)).astype(np.float32)  # and go out more or less than others
+    out = rng.random((people, days), np.float32) < np.clip(values[..., 0] + tendency, 0.03, 0.98)
+    noise = rng.standard_normal((2, people, days), np.float32)
+    start = values[..., 1] + values[..., 2] * (0.75 * noise[0] + 0.66 * habit)
+    length = np.where(out, np.maximum(values[..., 3] + values[..., 4] * noise[1], 0.4), 0).astype(np.float32)
+    leader = np.concatenate([[0], np.cumsum(households.size)[:-1]])[households.home]  # the home's first person
+    chance = np.where(kinds > 0, p.JOINT_WEEKEND, p.JOINT_WEEKDAY).astype(np.float32)
+    free = np.isin(households.pattern, [p.PATTERN_NAMES.index(name) for name in p.FREE_ON_WEEKDAYS])
+    together = (rng.random((len(households.size), days), np.float32) < chance)[households.home]
+    joint = together & ((kinds > 0) | (free & free[leader])[:, None])
+    return np.where(joint, start[leader], start), np.where(joint, length[leader], length)
+
+
+def _nights_out(households: Households, days: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Nights spent elsewhere by students and workers: out from 21:00 and back the next day at 9:00."""
+    young = households.pattern <= p.PATTERN_NAMES.index("not_working")
+    night = (rng.random((len(households.home), days), np.float32) < p.NIGHT_OUT) & young[:, None]
+    before = np.concatenate([np.zeros_like(night[:, :1]), night[:, :-1]], axis=1)
+    return (night[..., None] & (_HOURS >= 21)) | (before[..., None] & (_HOURS < 9))
+
+
+def _stays_away(homes: int, days: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Days on which the whole household is away, [homes, days]."""
+    traveller = rng.random(homes) < p.AWAY_SHARE * days / 28
+    first = rng.integers(0, days, homes)
+    last = first + rng.integers(*p.AWAY_DAYS, homes)
+    day = np.arange(days)
+    return traveller[:, None] & (first[:, None] <= day) & (day < last[:, None])
+
+
+def _awake(households: Households, days: int, kinds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    patterns = [p.PATTERNS[name] for name in p.PATTERN_NAMES]
+    people = len(households.home)
+    own = 0.8 * rng.standard_normal((2, people, 1), np.float32)
+    daily = 0.5 * rng.standard_normal((2, people, days), np.float32)
+    late = np.where(kinds > 0, 0.8, 0.0).astype(np.float32)
+    wake = np.array([pattern.wake for pattern in patterns], np.float32)[households.pattern][:, None]
+    bed = np.array([pattern.bed for pattern in patterns], np.float32)[households.pattern][:, None]
+    wake, bed = wake + late + own[0] + daily[0], bed + 0.4 * late + own[1] + daily[1]
+    awake: NDArray[np.bool_] = (wake[..., None] <= _HOURS) & (bed[..., None] > _HOURS)
+    return awake | (bed[..., None] > _HOURS + 24)  # those who go to bed after midnight
