@@ -182,9 +182,9 @@ def _columns(rows: Sequence[dict[str, str]], table: str, endings: Sequence[str])
     """Sum of the columns whose header is ``<topic>: <ending>`` (or starts so, for totals)."""
     total = np.zeros(len(rows), dtype=np.int64)
     for ending in endings:
-        ending = _normal(ending)
-        found = [header for header in rows[0] if _normal(header.split(": ", 1)[-1]).startswith(ending)]
-        exact = [header for header in found if _normal(header.split(": ", 1)[-1]) == ending] or found
+        wanted = _normal(ending)
+        found = [header for header in rows[0] if _normal(header.split(": ", 1)[-1]).startswith(wanted)]
+        exact = [header for header in found if _normal(header.split(": ", 1)[-1]) == wanted] or found
         if len(exact) != 1:
             raise FormatError(
                 f"{table} must have one column ending in {ending!r}; use the table as the ONS publishes it"

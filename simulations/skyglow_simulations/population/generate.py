@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate a whole simulated district: reference tables, truth, and every supplier's raw files.
 
-Areas are generated in chunks, each from generators keyed by (seed, area), and each chunk is written as its own readings
-file a supplier: the result is the same bytes whatever the number of workers, and memory does not grow with the district.
+Areas are generated in chunks, each from generators keyed by (seed, area), and each chunk is written as its own
+readings file a supplier: the result is the same bytes whatever the number of workers, and memory does not grow with the district.
 """
 
 import json

@@ -18,7 +18,7 @@ _HOURS = (np.arange(SLOTS, dtype=np.float32) + 0.5) / 2
 def simulate(
     households: Households, presence: Presence, kinds: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """kWh [homes, days, 48] for the homes of one area, rounded to a watt-hour."""
+    """Simulate kWh [homes, days, 48] for the homes of one area, rounded to a watt-hour."""
     active = presence.active.astype(np.float32)
     homes, days, _ = active.shape
     awake = active > 0

@@ -46,12 +46,12 @@ def simulate(households: Households, period: Period, rng: np.random.Generator) -
     kinds = day_types(period)
     homes, days, people = len(households.size), period.days, len(households.home)
     start, length = _main_absence(households, kinds, period, rng)
-    away = ((start[..., None] <= _HOURS) & (_HOURS < (start + length)[..., None])).reshape(people, days, SLOTS)
+    away = ((start[..., None] <= _HOURS) & ((start + length)[..., None] > _HOURS)).reshape(people, days, SLOTS)
     evening = np.array([p.PATTERNS[name].evening for name in p.PATTERN_NAMES], np.float32)[households.pattern]
     out = rng.random((people, days), np.float32) < evening[:, None]
     leave = 18.9 + 0.9 * rng.standard_normal((people, days), np.float32)
     back = leave + np.abs(2.4 + 1.2 * rng.standard_normal((people, days), np.float32))
-    away |= out[..., None] & (leave[..., None] <= _HOURS) & (_HOURS < back[..., None])
+    away |= out[..., None] & (leave[..., None] <= _HOURS) & (back[..., None] > _HOURS)
     away |= _nights_out(households, days, rng)
     holiday = _stays_away(homes, days, rng)
     away |= holiday[households.home][..., None]
