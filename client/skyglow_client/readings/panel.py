@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The consenting, surveyed homes: their composition and, for part of them, a diary of when somebody was home."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skyglow_client.readings.calendar import SLOTS
+from skyglow_client.readings.meters import pseudonyms_of
+from skyglow_client.readings.tables import read_csv
+
+NOT_IN_PANEL: Final = -1
+_SLOTS: Final = tuple(f"hh{n:02d}" for n in range(1, SLOTS + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What the panel's homes said, aligned with the homes of a store.
+
+    Attributes
+    ----------
+    composition : ndarray of int8, shape (homes,)
+        Index of the class, -1 for a home that is not in the panel.
+    diary : ndarray of float32, shape (homes, 2, 48)
+        Share of the home's diary days on which somebody was home, on weekdays and weekend days; NaN without a diary of
+        that type.
+    counts : mapping of str to int
+        Rows quarantined, by reason: ``panel_unknown_class``, ``panel_repeated``, ``panel_conflicting``,
+        ``panel_without_readings``, ``diary_unreadable``, ``diary_repeated``, ``diary_conflicting``,
+        ``diary_outside_panel``.
+
+    Privacy
+    -------
+    Labels and counts of single homes: they never leave the supplier.
+    """
+
+    composition: NDArray[np.int8]
+    diary: NDArray[np.float32]
+    counts: Mapping[str, int]
+
+
+def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: bytes, classes: Sequence[str]) -> Panel:
+    """Read ``panel.csv`` and ``diaries.csv``; a supplier without either file has no panel, or no diaries.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of the raw files.
+    store_homes : ndarray of uint8, shape (homes, 16)
+        Pseudonyms of the store's homes.
+    pseudonym_key : bytes
+        The key the store was made with.
+    classes : sequence of str
+        Names of the composition classes, in order.
+
+    Raises
+    ------
+    FormatError
+        If a file is not CSV or has other columns.
+    DataError
+        If the key is too short.
+    """
+    counts: Counter[str] = Counter()
+    homes = {row.tobytes(): place for place, row in enumerate(store_homes)}
+    composition = np.full(len(homes), NOT_IN_PANEL, dtype=np.int8)
+    diary = np.full((len(homes), 2, SLOTS), np.nan, dtype=np.float32)
+    if (source / "panel.csv").exists():
+        place, label = _read_labels(source / "panel.csv", homes, pseudonym_key, classes, counts)
+        composition[place] = label
+    if (source / "diaries.csv").exists():
+        place, weekend, at_home = _read_diaries(source / "diaries.csv", homes, pseudonym_key, counts)
+        member = composition[place] != NOT_IN_PANEL
+        counts["diary_outside_panel"] += int((~member).sum())
+        _mean_by_type(diary, place[member], weekend[member], at_home[member])
+    return Panel(composition, diary, MappingProxyType(dict(counts)))
+
+
+def _read_labels(
+    path: Path, homes: Mapping[bytes, int], key: bytes, classes: Sequence[str], counts: Counter[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Places of homes and their classes."""
+    rows = read_csv(path, ["meter_id", "composition"])
+    known = rows.filter(pl.col("meter_id").is_not_null() & pl.col("composition").is_in(list(classes)))
+    once = known.unique(maintain_order=True)
+    clear = once.filter(~pl.col("meter_id").is_duplicated())
+    place = _places(clear["meter_id"], homes, key)
+    label = np.array([classes.index(name) for name in clear["composition"]], dtype=np.int8)
+    counts["panel_unknown_class"] += rows.height - known.height
+    counts["panel_repeated"] += known.height - once.height
+    counts["panel_conflicting"] += once.height - clear.height
+    counts["panel_without_readings"] += int((place < 0).sum())
+    return place[place >= 0], label[place >= 0]
+
+
+def _read_diaries(
+    path: Path, homes: Mapping[bytes, int], key: bytes, counts: Counter[str]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
+    """Places of homes, whether the day is of a weekend, and 0/1 at home [days, 48]."""
+    rows = read_csv(path, ["meter_id", "date", *_SLOTS])
+    dated = rows.with_columns(pl.col("date").str.to_date("%Y-%m-%d", strict=False))
+    good = dated.drop_nulls(["meter_id", "date"]).filter(pl.all_horizontal(pl.col(_SLOTS).is_in(["0", "1"])))
+    once = good.unique(maintain_order=True)
+    clear = once.filter(~pl.struct("meter_id", "date").is_duplicated())
+    place = _places(clear["meter_id"], homes, key)
+    found = place >= 0
+    weekend = (clear["date"].dt.weekday() > 5).to_numpy()
+    at_home = clear.select(pl.col(_SLOTS).cast(pl.Float32)).to_numpy()
+    counts["diary_unreadable"] += rows.height - good.height
+    counts["diary_repeated"] += good.height - once.height
+    counts["diary_conflicting"] += once.height - clear.height
+    counts["diary_outside_panel"] += int((~found).sum())
+    return place[found], weekend[found], at_home[found]
+
+
+def _places(meters: pl.Series, homes: Mapping[bytes, int], key: bytes) -> NDArray[np.int64]:
+    """Place of each meter among the homes, -1 where it is not one of them."""
+    return np.array([homes.get(row.tobytes(), -1) for row in pseudonyms_of(meters, key)], dtype=np.int64)
+
+
+def _mean_by_type(
+    diary: NDArray[np.float32], place: NDArray[np.int64], weekend: NDArray[np.bool_], at_home: NDArray[np.float32]
+) -> None:
+    """Set `diary` to the mean of each home's days of a type."""
+    day_type = weekend.astype(np.int64)
+    number = np.zeros(diary.shape[:2], dtype=np.int64)
+    total = np.zeros(diary.shape, dtype=np.float32)
+    np.add.at(number, (place, day_type), 1)
+    np.add.at(total, (place, day_type), at_home)
+    some = number > 0
+    diary[some] = total[some] / number[some][:, None]
