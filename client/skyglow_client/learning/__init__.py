@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""From homes to per-household vectors: gradients, scores, labels, profiles."""

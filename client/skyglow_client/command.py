@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``skyglow supplier``: load readings, decide on studies, read the ledger."""
+
+import argparse
+import datetime
+import sys
+import tomllib
+from pathlib import Path
+
+from skyglow_client.gate.gate import charged_events
+from skyglow_client.readings import ingest
+from skyglow_client.supplier import Supplier
+from skyglow_shared.errors import ApprovalError, FormatError
+from skyglow_shared.layout import all_round_numbers, block_shape
+from skyglow_shared.privacy.accounting import plan, study_cost
+from skyglow_shared.signing import secret_bytes
+from skyglow_shared.study import Block, Study, decode_study
+
+_SOURCES = {
+    "gradient": "training half of the panel: the gradient of each home's loss",
+    "area_score": "every metered home: a one, and its score, by LSOA",
+    "class_score": "calibration half of the panel: a one, its score and the score's square, by composition class",
+    "area_label": "calibration half of the panel: a one, and its label, by MSOA",
+    "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
+    "diary_profile": "diary homes: profile by rule beside profile by diary",
+}
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``supplier`` command."""
+    supplier = commands.add_parser(
+        "supplier", help="what a supplier does: load readings, decide on studies, read the ledger"
+    )
+    verbs = supplier.add_subparsers(required=True, metavar="verb")
+    load = _verb(verbs, "load", _load, "clean, pseudonymise and store the readings of raw/")
+    load.add_argument("--start", type=datetime.date.fromisoformat, required=True, help="first day, e.g. 2026-03-09")
+    load.add_argument("--days", type=int, required=True)
+    load.add_argument("--postcodes", type=Path, required=True, help="public lookup: pcds,lsoa21cd")
+    study = verbs.add_parser("study", help="look at proposed studies and decide").add_subparsers(
+        required=True, metavar="verb"
+    )
+    _verb(study, "list", _list, "list proposed studies")
+    for name, function, text in (
+        ("show", _show, "what a study asks, in plain words, and what it would cost"),
+        ("approve", _approve, "approve a study: sign it, and let its rounds be answered"),
+        ("refuse", _refuse, "refuse a study"),
+    ):
+        _verb(study, name, function, text).add_argument("study", help="the study's digest, or its first characters")
+    ledger = verbs.add_parser("ledger", help="read the ledger").add_subparsers(required=True, metavar="verb")
+    _verb(ledger, "show", _ledger_show, "what was charged, by study")
+    _verb(ledger, "verify", _ledger_verify, "recompute the whole chain")
+    _verb(ledger, "export", _ledger_export, "write the chain as JSON lines").add_argument("file", type=Path)
+
+
+def _verb(verbs, name, function, text) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def] # noqa: ANN001
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("--folder", type=Path, default=Path(), help="the supplier's folder (default: here)")
+    parser.set_defaults(func=function)
+    return parser
+
+
+def _open(options: argparse.Namespace) -> Supplier:
+    path = options.folder / "supplier.toml"
+    try:
+        name = tomllib.loads(path.read_text(encoding="utf-8"))["name"]
+    except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f'supplier.toml with the line name = "…" is missing or unreadable ({type(error).__name__}); write it'
+        raise FormatError(message) from None
+    return Supplier.open(options.folder, str(name))
+
+
+def _load(options: argparse.Namespace) -> int:
+    key = secret_bytes(options.folder / "pseudonym.key")
+    report = ingest(
+        options.folder / "raw",
+        options.folder / "store",
+        start=options.start,
+        days=options.days,
+        postcodes=options.postcodes,
+        pseudonym_key=key,
+    )
+    _print(*report.lines())
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        for identity, study in _studies(supplier).items():
+            state = "approved" if supplier.gate.approved(identity) else "awaits a decision, or was refused"
+            _print(f"{identity[:12]}  {study.name}  {state}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        identity, study = _one(supplier, options.study)
+        _print(f"{study.title}", f"digest   {identity}", f"purpose  {study.purpose} ({study.legal_gateway})")
+        _print(
+            f"why      {study.public_good}",
+            f"homes    {len(study.areas)} areas, {study.period.start} to {study.period.end}",
+        )
+        for phase in study.phases:
+            sample = "" if phase.sampling_rate == 1 else f", each home in with chance {phase.sampling_rate:g}"
+            _print("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{sample}")
+            for block in phase.blocks:
+                _print(*_describe(study, block))
+        cost = study_cost(plan(study, all_round_numbers(study)), study.delta)
+        _print("", f"cost     epsilon {cost.epsilon_lower:.3f} to {cost.epsilon_upper:.3f} at delta {cost.delta:g}")
+        _print(f"policy   epsilon {supplier.gate.policy.epsilon:g} at delta {supplier.gate.policy.delta:g} in all")
+        supplier.gate.check(study)
+        _print("The policy allows this study. It is for you to approve or refuse.")
+    return 0
+
+
+def _describe(study: Study, block: Block) -> tuple[str, ...]:
+    groups, width = block_shape(study, block)
+    return (
+        f"  {block.name}: {_SOURCES[block.source]}",
+        f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
+        f"noise {block.noise_multiplier * block.l2_bound:g} on each number",
+    )
+
+
+def _approve(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        identity, study = _one(supplier, options.study)
+        cost = supplier.approve(identity)
+        _print(f"approved {study.name}: at most epsilon {cost.epsilon_upper:.3f} at delta {cost.delta:g}")
+    return 0
+
+
+def _refuse(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        identity, study = _one(supplier, options.study)
+        supplier.refuse(identity)
+        _print(f"refused {study.name}")
+    return 0
+
+
+def _ledger_show(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        charged = charged_events(supplier.gate.ledger)
+        for identity, study in _studies(supplier).items():
+            cost = study_cost(charged.get(identity, []), study.delta)
+            rounds = len(charged.get(identity, []))
+            _print(
+                f"{identity[:12]}  {study.name}  {rounds} rounds  epsilon {cost.epsilon_upper:.3f} at {cost.delta:g}"
+            )
+        _print(f"head {supplier.gate.ledger.head}")
+    return 0
+
+
+def _ledger_verify(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        _print(f"the chain holds; head {supplier.gate.ledger.verify()}")
+    return 0
+
+
+def _ledger_export(options: argparse.Namespace) -> int:
+    with _open(options) as supplier:
+        supplier.gate.ledger.export(options.file)
+    return 0
+
+
+def _studies(supplier: Supplier) -> dict[str, Study]:
+    return {identity: decode_study(canonical) for identity, canonical in supplier.gate.ledger.studies()}
+
+
+def _one(supplier: Supplier, start: str) -> tuple[str, Study]:
+    found = [(identity, study) for identity, study in _studies(supplier).items() if identity.startswith(start)]
+    if len(found) != 1:
+        raise ApprovalError("that is the digest of no proposed study, or of several; see `study list`", rule="approval")
+    return found[0]
+
+
+def _print(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supplier's own limits, in a TOML file that only the supplier writes.
+
+Whatever the office asks, and whoever approves it, nothing outside the policy is ever computed. A study that asks for
+something the file does not mention is refused.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from skyglow_shared.errors import FormatError, PolicyError
+from skyglow_shared.study import Block, Key, Positive, Rate, Source, Study, TrustMode
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a supplier allows.
+
+    Attributes
+    ----------
+    office_key : str
+        The only key whose studies and requests are read, Ed25519 in hex.
+    epsilon, delta : float
+        The most that all studies of the window together may cost (add or remove one household).
+    window_days : int
+        Charges older than this no longer count.
+    purposes, legal_gateways, features, trust_modes, sources : tuple of str
+        What a study may name. `sources` are the kinds of block, see `skyglow_shared.study.Block`.
+    least_homes, least_suppliers : int
+        The office's release thresholds may not be lower.
+    most_rounds : int
+        Of all phases together.
+    least_noise_multiplier : float
+        No block may ask for less noise than this, whatever the budget.
+    largest_sampling_rate : float
+        Of any training phase.
+    """
+
+    office_key: Key
+    epsilon: Annotated[float, msgspec.Meta(gt=0, le=20)]
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1e-3)]
+    window_days: Annotated[int, msgspec.Meta(ge=1)]
+    purposes: tuple[str, ...]
+    legal_gateways: tuple[str, ...]
+    features: tuple[str, ...]
+    trust_modes: tuple[TrustMode, ...]
+    sources: tuple[Source, ...]
+    least_homes: Annotated[int, msgspec.Meta(ge=1)]
+    least_suppliers: Annotated[int, msgspec.Meta(ge=1)]
+    most_rounds: Annotated[int, msgspec.Meta(ge=1)]
+    least_noise_multiplier: Positive = 0.5
+    largest_sampling_rate: Rate = 1.0
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy file; FormatError if it is missing, is not TOML, or has unknown or ill-typed keys."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=Policy)
+    except OSError as error:
+        message = (
+            f"{path.name} cannot be read ({type(error).__name__}); write one, see docs/reference/supplier-policy.md"
+        )
+        raise FormatError(message) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise FormatError(f"{path.name} is not a policy: {error}; see docs/reference/supplier-policy.md") from None
+
+
+def check(policy: Policy, study: Study) -> None:
+    """Raise one PolicyError that names every rule the study breaks; return if it breaks none.
+
+    The privacy budget is not checked here but by the gate, against the ledger.
+    """
+    broken = list(_broken(policy, study))
+    if broken:
+        rules = ", ".join(rule for rule, _ in broken)
+        raise PolicyError(f"the policy does not allow this study: {'; '.join(text for _, text in broken)}", rule=rules)
+
+
+def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
+    """Yield (rule, what to change) for every rule the study breaks."""
+    blocks: list[Block] = [block for phase in study.phases for block in phase.blocks]
+    wanted: tuple[tuple[str, Iterable[str], tuple[str, ...]], ...] = (
+        ("purposes", {study.purpose}, policy.purposes),
+        ("legal_gateways", {study.legal_gateway}, policy.legal_gateways),
+        ("features", {model.features for model in study.models}, policy.features),
+        ("trust_modes", {study.trust_mode}, policy.trust_modes),
+        ("sources", {block.source for block in blocks}, policy.sources),
+    )
+    for rule, asked, allowed in wanted:
+        for item in sorted(set(asked) - set(allowed)):
+            yield rule, f"{rule} does not list {item!r}"
+    if study.trust_mode != "local":
+        yield "trust_modes", "this version of skyglow carries out studies of trust mode 'local' only"
+    if study.thresholds.least_homes < policy.least_homes:
+        yield "least_homes", f"the study must suppress areas below {policy.least_homes} homes"
+    if study.thresholds.least_suppliers < policy.least_suppliers:
+        yield "least_suppliers", f"the study must suppress areas below {policy.least_suppliers} suppliers"
+    if sum(phase.rounds for phase in study.phases) > policy.most_rounds:
+        yield "most_rounds", f"the study may have at most {policy.most_rounds} rounds"
+    if any(block.noise_multiplier < policy.least_noise_multiplier for block in blocks):
+        yield "least_noise_multiplier", f"every noise multiplier must be at least {policy.least_noise_multiplier}"
+    training = [phase for phase in study.phases if any(block.source == "gradient" for block in phase.blocks)]
+    if any(phase.sampling_rate > policy.largest_sampling_rate for phase in training):
+        yield "largest_sampling_rate", f"sampling rates may be at most {policy.largest_sampling_rate}"

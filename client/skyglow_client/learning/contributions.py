@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each home contributes to each kind of block: one vector and one group a home.
+
+A home's vector depends on that home alone. Nothing here clips, adds or hides anything; `privacy.release` does.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import functional_call, grad, vmap
+
+from skyglow_client.learning.homes import Homes
+from skyglow_shared.errors import InternalError
+from skyglow_shared.layout import block_shape
+from skyglow_shared.models import logistic
+from skyglow_shared.study import COMPOSITION_CLASSES, Block, Model, Source, Study
+
+Vectors = NDArray[np.float64]
+Groups = NDArray[np.int64]
+Weights = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """One row a home of the block's cohort.
+
+    Attributes
+    ----------
+    vectors : ndarray of float64, shape (homes, width)
+    groups : ndarray of int64, shape (homes,)
+    """
+
+    vectors: Vectors
+    groups: Groups
+
+
+def contributions(study: Study, block: Block, homes: Homes, weights: Weights) -> Contributions:
+    """Per-home vectors and groups of a block.
+
+    Parameters
+    ----------
+    study : Study
+    block : Block
+    homes : Homes
+        The round's sample; each block takes its own cohort from it.
+    weights : mapping of str to ndarray
+        Current parameters by model.
+
+    Returns
+    -------
+    Contributions
+
+    Privacy
+    -------
+    The result is sensitive, one row a household, unclipped. The leading dimension is checked to be the number of
+    households of the cohort, and the width to be the block's.
+    """
+    cohort = homes.take(_COHORTS[block.source](homes))
+    vectors, groups = _SOURCES[block.source](study, block, cohort, weights)
+    if vectors.shape != (len(cohort.lsoa), block_shape(study, block)[1]) or groups.shape != (len(cohort.lsoa),):
+        raise InternalError("a block's vectors are not one a household; please report this")
+    return Contributions(vectors, groups)
+
+
+def labels(model: Model, composition: NDArray[np.int8]) -> Vectors:
+    """1 where a home's composition is one of the model's positive classes, else 0."""
+    positive = [COMPOSITION_CLASSES.index(name) for name in model.positive_classes]
+    return np.isin(composition, positive).astype(np.float64)
+
+
+def household_gradients(model: Model, weights: Vectors, x: Vectors, y: Vectors) -> Vectors:
+    """Gradient of each household's log loss by itself.
+
+    Parameters
+    ----------
+    model : Model
+    weights : ndarray of float64, shape (parameters,)
+        Flat parameter vector.
+    x : ndarray of float64, shape (homes, features)
+    y : ndarray of float64, shape (homes,)
+
+    Returns
+    -------
+    ndarray of float64, shape (homes, parameters)
+    """
+    if len(x) == 0:
+        return np.zeros((0, len(weights)))
+    module = logistic.build(model)
+    flat = torch.from_numpy(weights)
+    parameters = {"linear.weight": flat[None, :-1], "linear.bias": flat[-1:]}
+
+    def loss(parameters: dict[str, torch.Tensor], one_x: torch.Tensor, one_y: torch.Tensor) -> torch.Tensor:
+        logit = functional_call(module, parameters, (one_x,))
+        return torch.nn.functional.binary_cross_entropy_with_logits(logit, one_y)
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, torch.from_numpy(x), torch.from_numpy(y))
+    return np.concatenate([gradients[name].reshape(len(x), -1).numpy() for name in parameters], axis=1)
+
+
+def _gradient(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    model = study.model(block.model)
+    y = labels(model, homes.composition)
+    return household_gradients(model, weights[model.name], homes.x[model.name], y), _one_group(homes)
+
+
+def _scores(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
+    model = study.model(block.model)
+    return logistic.scores(model, weights[model.name], homes.x[model.name])
+
+
+def _area_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    score = _scores(study, block, homes, weights)
+    return np.stack([np.ones_like(score), score], axis=1), homes.lsoa
+
+
+def _class_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    score = _scores(study, block, homes, weights)
+    return np.stack([np.ones_like(score), score, score**2], axis=1), homes.composition.astype(np.int64)
+
+
+def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    del weights
+    label = labels(study.model(block.model), homes.composition)
+    return np.stack([np.ones_like(label), label], axis=1), homes.msoa
+
+
+def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    del study, block, weights
+    return homes.profile.reshape(len(homes.profile), -1), homes.msoa
+
+
+def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    del study, block, weights
+    kept = _kept(homes)
+    d = np.where(kept[..., None], homes.diary, 0.0)
+    z = np.where(kept[..., None], homes.profile, 0.0)
+    parts = np.concatenate([kept[..., None].astype(np.float64), z, d, z**2, z * d], axis=2)
+    return parts.reshape(len(parts), -1), _one_group(homes)
+
+
+def _kept(homes: Homes) -> NDArray[np.bool_]:
+    """Which day types each home kept a diary for, [homes, 2]."""
+    return np.asarray(np.isfinite(homes.diary).all(axis=2))
+
+
+def _one_group(homes: Homes) -> Groups:
+    return np.zeros(len(homes.lsoa), dtype=np.int64)
+
+
+def _metered(homes: Homes) -> NDArray[np.bool_]:
+    return homes.metered
+
+
+def _training(homes: Homes) -> NDArray[np.bool_]:
+    return homes.metered & (homes.composition >= 0) & ~homes.calibrates
+
+
+def _calibration(homes: Homes) -> NDArray[np.bool_]:
+    return homes.metered & (homes.composition >= 0) & homes.calibrates
+
+
+def _diarists(homes: Homes) -> NDArray[np.bool_]:
+    return _calibration(homes) & np.asarray(_kept(homes).any(axis=1))
+
+
+_Source = Callable[[Study, Block, Homes, Weights], tuple[Vectors, Groups]]
+_SOURCES: Mapping[Source, _Source] = MappingProxyType(
+    {
+        "gradient": _gradient,
+        "area_score": _area_score,
+        "class_score": _class_score,
+        "area_label": _area_label,
+        "area_profile": _area_profile,
+        "diary_profile": _diary_profile,
+    }
+)
+_COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyType(
+    {
+        "gradient": _training,
+        "area_score": _metered,
+        "class_score": _calibration,
+        "area_label": _calibration,
+        "area_profile": _metered,
+        "diary_profile": _diarists,
+    }
+)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A supplier: bytes in, bytes out, one way.
+
+`Supplier.handle` is all that a link ever calls. It never raises: whatever goes wrong becomes a signed refusal that names
+the rule and carries no data. What the person at the supplier does (approve, refuse, look) has methods of its own.
+
+A supplier's folder::
+
+    supplier.toml   policy.toml   identity.key   pseudonym.key
+    ledger.sqlite   store/        raw/panel.csv, raw/diaries.csv
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from skyglow_client.features.table import build_features
+from skyglow_client.gate.gate import Gate
+from skyglow_client.gate.ledger import open_ledger
+from skyglow_client.gate.policy import load_policy
+from skyglow_client.learning.homes import Homes, homes_of
+from skyglow_client.readings import Store, load_panel
+from skyglow_shared.errors import DataError, InternalError, RefusalError, SkyglowError
+from skyglow_shared.messages import Refusal, Reply, RoundRequest, StudyRequest, open_envelope, open_request, seal_reply
+from skyglow_shared.privacy.accounting import Cost
+from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
+from skyglow_shared.signing import Identity, secret_bytes
+from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Supplier:
+    """One supplier, its ledger held open. Make one with `Supplier.open`; use it as a context manager."""
+
+    folder: Path
+    gate: Gate
+    _homes: dict[str, Homes] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path, name: str, *, randomness: Randomness | None = None) -> "Supplier":
+        """Open the supplier in `folder`, which holds its ledger until it is closed.
+
+        Parameters
+        ----------
+        folder : Path
+        name : str
+            Its name on rosters.
+        randomness : Randomness, optional
+            Only simulations give one, in code; a supplier's installation has the operating system's alone.
+
+        Raises
+        ------
+        FormatError
+            A key or the policy is missing or unreadable.
+        LedgerBusyError, LedgerError
+            The ledger is held by another process, or fails its checks.
+        """
+        policy = load_policy(folder / "policy.toml")
+        identity = Identity.load(folder / "identity.key")
+        ledger = open_ledger(folder / "ledger.sqlite")
+        return cls(folder, Gate(name, identity, policy, ledger, randomness or SystemRandomness()))
+
+    def __enter__(self) -> "Supplier":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self.gate.ledger.close()
+
+    def handle(self, request: bytes) -> bytes:
+        """Answer one request with one signed reply; never raises.
+
+        Parameters
+        ----------
+        request : bytes
+            A sealed envelope of the office.
+
+        Returns
+        -------
+        bytes
+            A sealed envelope: an approval, a share, or a refusal.
+
+        Privacy
+        -------
+        A share is noised and charged before it exists. A refusal names the rule that refused and nothing that depends
+        on readings; an unexpected error is answered with a fixed text.
+        """
+        try:
+            return self._answer(request)
+        except DataError as error:
+            _log.warning("a request was refused: %s", error)
+            return self._refusal(DataError("the supplier's data are not ready; its own log says why"))
+        except SkyglowError as error:
+            _log.warning("a request was refused: %s", error)
+            return self._refusal(error)
+        except Exception as error:  # whatever it is, its text may hold data: neither sent nor logged
+            _log.error("a request failed inside skyglow: %s", type(error).__name__)
+            return self._refusal(InternalError("an unexpected error at the supplier; its own log says of which type"))
+
+    def approve(self, study: str) -> Cost:
+        """Approve a proposed study by its digest; a person's act. Returns what it will cost at most."""
+        return self.gate.approve(study)
+
+    def refuse(self, study: str) -> None:
+        """Refuse a proposed study by its digest; a person's act."""
+        self.gate.refuse(study)
+
+    def homes(self, study: Study) -> Homes:
+        """The supplier's homes as the study sees them; read once a study.
+
+        Raises
+        ------
+        DataError
+            The store is missing, damaged, or of another period than the study's.
+        """
+        key = digest(study)
+        if key not in self._homes:
+            store = Store.open(self.folder / "store")
+            if (store.start, store.days) != (study.period.start, study.period.days):
+                raise DataError("the store holds another period than the study's; ingest the study's period first")
+            table = build_features(self.folder / "store", week_start=study.feature_week)
+            secret = secret_bytes(self.folder / "pseudonym.key")
+            panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
+            self._homes = {key: homes_of(study, store, table, panel)}
+        return self._homes[key]
+
+    def _answer(self, request: bytes) -> bytes:
+        message = open_request(request, self.gate.policy.office_key)
+        if isinstance(message, StudyRequest):
+            return self._seal(self.gate.propose(message))
+        return self._round(message, open_envelope(request).body, self.homes)
+
+    def _round(self, message: RoundRequest, body: bytes, homes: Callable[[Study], Homes]) -> bytes:
+        share = self.gate.share(message, body, homes)
+        if isinstance(share, bytes):
+            return share
+        reply = self._seal(share)
+        self.gate.seal(message, reply)
+        return reply
+
+    def _seal(self, reply: Reply) -> bytes:
+        return seal_reply(reply, self.gate.name, self.gate.identity)
+
+    def _refusal(self, error: SkyglowError) -> bytes:
+        rule = error.rule if isinstance(error, RefusalError) else type(error).__name__
+        return self._seal(Refusal(code=error.exit_code, rule=rule, message=str(error)))
