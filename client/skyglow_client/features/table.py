@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What models and occupancy need of every home of a store, built once and kept beside the data it comes from."""
+
+import datetime
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_client.features.class22 import class22
+from skyglow_client.features.presence import RULE_VERSION, day_profile, presence_rule
+from skyglow_client.readings.calendar import SLOTS
+from skyglow_client.readings.store import Store
+from skyglow_shared.errors import DataError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.models.features import contract
+
+_CONTRACT: Final = contract("class22-v1")
+_HOMES_AT_ONCE: Final = 500
+_THREADS: Final = 2
+_Number = TypeVar("_Number", np.float32, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class HomeFeatures:
+    """Features of a store's homes, in the order of the store.
+
+    Attributes
+    ----------
+    features : ndarray of float64, shape (homes, 22)
+        Raw, in the units of the contract ``class22-v1``; a row of NaN where the week has too few valid days.
+    profile : ndarray of float32, shape (homes, 2, 48)
+        Share of weekdays and weekend days with somebody home, by the presence rule; NaN without a valid day of a type.
+    """
+
+    features: NDArray[np.float64]
+    profile: NDArray[np.float32]
+
+
+def build_features(store: Store, *, week_start: datetime.date) -> HomeFeatures:
+    """Build the features of a store, or map those built before from the same data.
+
+    Parameters
+    ----------
+    store : Store
+    week_start : date
+        Monday of the week the 22 features are of.
+
+    Raises
+    ------
+    DataError
+        If `week_start` is not a Monday or its week is not within the store's period.
+
+    Notes
+    -----
+    Kept in the store's data folder under a name made of the feature contract, the week and the presence rule, so that
+    neither other data nor another release of skyglow can be served with them. A home's row depends on that home alone.
+    """
+    first_day = (week_start - store.start).days
+    if week_start.weekday() != 0:
+        raise DataError("the feature week must start on a Monday; correct the study")
+    if not 0 <= first_day <= store.days - 7:
+        raise DataError("the feature week is not within the store's period; ingest readings of the study's period")
+    key = hashlib.sha256(f"{_CONTRACT.digest} {week_start.isoformat()} {RULE_VERSION}".encode()).hexdigest()[:16]
+    homes = len(store.kwh)
+    paths = [store.folder / f"features-{key}.npy", store.folder / f"profile-{key}.npy"]
+    features = _kept(paths[0], (homes, len(_CONTRACT.features)), np.float64)
+    profile = _kept(paths[1], (homes, 2, SLOTS), np.float32)
+    if features is None or profile is None:
+        features, profile = _build(store, first_day)
+        _keep(paths[0], features)
+        _keep(paths[1], profile)
+    return HomeFeatures(features, profile)
+
+
+def _build(store: Store, first_day: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    features = np.empty((len(store.kwh), len(_CONTRACT.features)), dtype=np.float64)
+    profile = np.empty((len(store.kwh), 2, SLOTS), dtype=np.float32)
+
+    def build(first: int) -> None:
+        part = slice(first, first + _HOMES_AT_ONCE)
+        kwh = np.array(store.kwh[part])
+        features[part] = class22(kwh[:, first_day : first_day + 7])
+        profile[part] = day_profile(presence_rule(kwh), store.valid[part], store.start)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(build, range(0, len(features), _HOMES_AT_ONCE)))
+    return features, profile
+
+
+def _kept(path: Path, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_Number] | None:
+    """Map an array kept before; None if there is none or it is damaged."""
+    try:
+        array = np.load(path, mmap_mode="r" if shape[0] else None)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.shape == shape and array.dtype == dtype else None
+
+
+def _keep(path: Path, array: NDArray[np.float32] | NDArray[np.float64]) -> None:
+    content = io.BytesIO()
+    np.save(content, array)
+    write_atomically(path, content.getvalue(), mode=0o600)
