@@ -3,8 +3,10 @@
 
 Prior, on the logit scale linearised at the old census share p with h = p(1 - p)::
 
-    θ = p + h (β0 + β1 z + u_msoa + u_lsoa),  β ~ N(0, B),  u_msoa ~ N(0, σ_M²),  u_lsoa ~ N(0, σ_L²)
-    θ ~ N(p, Q),   Q = D_h [ B00 11ᵀ + B11 zzᵀ + σ_M² MᵀM + σ_L² I ] D_h
+    θ = p + h (β0 + β1 z + u_msoa + u_lsoa) + v,  β ~ N(0, B),  u_msoa ~ N(0, σ_M²),  u_lsoa ~ N(0, σ_L²)
+    θ ~ N(p, Q),   Q = D_h [ B00 11ᵀ + B11 zzᵀ + σ_M² MᵀM + σ_L² I ] D_h + D_v
+
+v ~ N(0, h/N): the N households of an area are themselves a draw, which matters most where p is small.
 
 Data, each error a column of a loading with unit variance::
 
@@ -54,10 +56,11 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The prior: old shares p [A], their centred logits z [A], and MSOA membership [M, A]."""
+    """The prior: old shares p [A], their centred logits z [A], households N [A] and MSOA membership [M, A]."""
 
     share: Array
     logit: Array
+    households: Array
     membership: Array
 
     def covariance(self, lsoa: float, msoa: float, planning: Planning) -> Array:
@@ -69,7 +72,7 @@ class Drift:
             + lsoa**2 * np.eye(self.share.size)
         )
         h = self.share * (1 - self.share)
-        return np.asarray(h[:, None] * inner * h[None, :], dtype=np.float64)
+        return np.asarray(h[:, None] * inner * h[None, :] + np.diag(h / self.households), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ old census, m1 = Σ r1_c m_c and m0 = Σ r0_c m_c, and::
     Ŝ - n̂ m0 = n̂ (m1 - m0) θ + e
 
 with s = m1 - m0 and Var e the sum of: privacy noise τ²(1 + μ²); scores within classes and the class mix, n v; which
-homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); class means that differ from area to area, n² σ_δ² Σ_c q_c²; and the class
-means' own error n Σ_c q_c δm_c, shared by all areas.
+homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); class means that differ from area to area, n² σ_δ² Σ_c q_c²; and the
+class means' own error n Σ_c q_c δm_c, shared by all areas.
 
 Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has class counts n̂_c of the same homes::
 
@@ -65,7 +65,8 @@ def drift_of(evidence: Evidence) -> Drift:
     """The prior's ingredients from the old census."""
     share = old_mix(evidence) @ evidence.positive
     logit = np.log(share / (1 - share))
-    return Drift(share, logit - np.average(logit, weights=evidence.areas.households), evidence.areas.membership("MSOA"))
+    centred = logit - np.average(logit, weights=evidence.areas.households)
+    return Drift(share, centred, evidence.areas.households, evidence.areas.membership("MSOA"))
 
 
 def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool = True, panel: bool = True) -> System:

@@ -36,9 +36,7 @@ _LEAST_NOISES = 3.0  # below so many noise sds of homes, an area's own profile i
 
 @dataclass(frozen=True, slots=True)
 class RuleMeans:
-    """The rule's mean coefficients by MSOA [M, 2, K], their variances, and the household-weighted mean of all [2,
-    K].
-    """
+    """Mean rule coefficients by MSOA [M, 2, K], their variances, and their household-weighted mean [2, K]."""
 
     mean: Array
     variance: Array

@@ -57,14 +57,14 @@ class Planning:
     class_mean_deviation: float = 0.3
     score_variance: float = 0.15
     score_variance_homes: float = 50.0
-    score_area_deviation: float = 0.02
+    score_area_deviation: float = 0.03
     score_area_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.5
-    drift_scale: float = 0.25
+    drift_scale: float = 0.5
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     panel_size_deviation: float = 0.2
-    presence_level_deviation: float = 0.08
+    presence_level_deviation: float = 0.05
     slope: float = 0.7
     slope_deviation: float = 0.3
     slope_area_deviation: float = 0.15

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from skyglow_server.estimation.inputs import AreaTable
 from skyglow_shared.models import presence
@@ -156,14 +157,81 @@ def noised(exact: np.ndarray, deviation_of_share: float, rng: np.random.Generato
 
 
 @dataclass(frozen=True)
+class Days:
+    """How presence, the meters' rule and diaries are made; coefficients in root-mean-square units."""
+
+    homes: int = 1000  # in each MSOA, scaled up to a town's size in nothing: small areas, same noise
+    msoas: int = 20
+    level: float = 0.03  # how far the town's curve lies from the public mean, by component
+    area: float = 0.015  # between areas
+    home: tuple[float, ...] = (0.14, 0.07, 0.05, 0.04, 0.03)  # between homes
+    rule_slope: float = 0.9  # of the rule's coefficient on the truth
+    rule_bias: float = 0.05
+    rule_error: float = 0.05
+    beyond: float = 0.007  # sd by slot of what the components cannot express
+    diaries: int = 600
+    persistence: float = 0.9  # of presence from one half-hour to the next
+    noise: dict = field(default_factory=lambda: {"area_scores": 3.2, "profiles": 1.0, "diaries": 3.0})
+    bounds: tuple[float, float] = (np.inf, np.inf)  # l2 bounds of profiles and diaries
+
+
+def clipped(vectors: np.ndarray, bound: float) -> np.ndarray:
+    return vectors * np.minimum(1, bound / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
+def presence_replicate(days: Days, rng: np.random.Generator):
+    """One draw of a town's presence: (areas, true curves [M + 1, 96] with the district last, sums by block)."""
+    basis = presence.load(BASIS)
+    components = basis.components.shape[1]
+    areas = town(World(lsoas=days.msoas, msoas=days.msoas), rng)
+    areas = AreaTable(areas.codes, areas.names, np.full(days.msoas, float(days.homes)), areas.counts)
+    area = np.repeat(np.arange(days.msoas), days.homes)
+    spread = np.array([days.home[min(k, len(days.home) - 1)] for k in range(components)])
+    local = rng.normal(0, days.level, (2, components)) + rng.normal(0, days.area, (days.msoas, 2, components))
+    own = local[area] + (rng.normal(0, 1, (area.size, 1, components)) * spread)
+    beyond = rng.normal(0, days.beyond, (2, presence.SLOTS))
+    curves = np.clip(basis.curve(own) + beyond, 0.01, 0.995)
+    rule = days.rule_bias + days.rule_slope * basis.project(curves) + rng.normal(0, days.rule_error, own.shape)
+    metered = np.flatnonzero(rng.random(area.size) < 0.75)
+    profiles = clipped(rule[metered].reshape(metered.size, -1), days.bounds[0])
+    panel = rng.choice(metered, days.diaries, replace=False)
+    d = basis.project(one_day(curves[panel], days.persistence, rng))
+    kept = rng.random((panel.size, 2, 1)) < 0.6
+    z = rule[panel]
+    columns = np.concatenate([np.ones((panel.size, 2, 1)), z, d, z**2, z * d], axis=2) * kept
+    diaries = clipped(columns.reshape(panel.size, -1), days.bounds[1])
+    sums = {
+        "area_scores": grouped(area[metered], days.msoas, np.ones(metered.size), np.zeros(metered.size)),
+        "profiles": grouped(area[metered], days.msoas, *profiles.T),
+        "diaries": diaries.sum(axis=0, keepdims=True),
+    }
+    truth = np.array([curves[area == i].mean(axis=0).ravel() for i in range(days.msoas)])
+    truth = np.concatenate([truth, truth.mean(axis=0, keepdims=True)])
+    return areas, truth, {name: noised(exact, days.noise[name], rng) for name, exact in sums.items()}
+
+
+def one_day(curves: np.ndarray, persistence: float, rng: np.random.Generator) -> np.ndarray:
+    """A day of 0/1 presence [homes, 2, 48] with these slot means, persistent from slot to slot."""
+    state = rng.normal(size=curves.shape[:2])
+    day = np.empty(curves.shape)
+    for slot in range(presence.SLOTS):
+        if slot:
+            state = persistence * state + np.sqrt(1 - persistence**2) * rng.normal(size=state.shape)
+        day[:, :, slot] = ndtr(state) < curves[:, :, slot]
+    return day
+
+
+@dataclass(frozen=True)
 class Simulator:
     """What tests use: the functions above."""
 
     World = World
+    Days = Days
     Sum = Sum
     study_of = staticmethod(study_of)
     town = staticmethod(town)
     replicate = staticmethod(replicate)
+    presence_replicate = staticmethod(presence_replicate)
     truths = staticmethod(truths)
     noised = staticmethod(noised)
     grouped = staticmethod(grouped)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mixed model against a dense solve in information form, and its parts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from skyglow_server.estimation.mixed import Drift, System, noise_covariance, solve, solve_at
+from skyglow_server.estimation.planning import PLANNING
+
+ROWS = np.array([[1.0, 0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2], [0, 0, 0, 0.5, 0.5]])
+
+
+@pytest.fixture
+def case():
+    rng = np.random.default_rng(0)
+    share = np.array([0.1, 0.2, 0.15, 0.3, 0.25])
+    logit = np.log(share / (1 - share))
+    membership = np.array([[1.0, 1, 1, 0, 0], [0, 0, 0, 1, 1]])
+    drift = Drift(share, logit - logit.mean(), np.array([500.0, 600, 700, 800, 900]), membership)
+    design = np.concatenate([np.diag(rng.uniform(100, 300, 5)), 40 * membership / 2.5])
+    loadings = {
+        "own": np.diag(rng.uniform(5, 15, 7)),
+        "shared": rng.normal(0, 4, (7, 3)),
+        "sized": np.eye(7)[:, :5] * 6,
+    }
+    return System(rng.normal(0, 20, 7) + design @ share, design, loadings, "sized"), drift
+
+
+def brute_force(system, drift, lsoa, msoa, scale):
+    """θ | y by precision matrices, one effect at a time, instead of by marginal covariances."""
+    h = drift.share * (1 - drift.share)
+    effects = np.column_stack([np.ones(5), drift.logit, drift.membership.T, np.eye(5)])
+    sizes = [PLANNING.drift_level_deviation, PLANNING.drift_slope_deviation, msoa, msoa, *[lsoa] * 5]
+    states = np.column_stack([h[:, None] * effects * sizes, np.diag(np.sqrt(h / drift.households))])
+    noise = sum(part @ part.T * (scale**2 if name == "sized" else 1) for name, part in system.loadings.items())
+    precision = np.linalg.inv(noise)
+    design = system.design @ states
+    covariance = np.linalg.inv(np.eye(states.shape[1]) + design.T @ precision @ design)
+    residual = system.residual - system.design @ drift.share
+    mean = drift.share + states @ covariance @ design.T @ precision @ residual
+    evidence = multivariate_normal(np.zeros(7), design @ design.T + noise).logpdf(residual)
+    return mean, states @ covariance @ states.T, evidence
+
+
+def test_one_point_of_the_grid_agrees_with_a_dense_solve(case):
+    system, drift = case
+    evidences = []
+    for lsoa, msoa, scale in ((0.2, 0.1, 1.0), (0.05, 0.4, 2.0)):
+        noise = noise_covariance(system, scale)
+        mean, covariance, _, likelihood = solve_at(system, drift, drift.covariance(lsoa, msoa, PLANNING), noise)
+        wanted_mean, wanted_covariance, evidence = brute_force(system, drift, lsoa, msoa, scale)
+        np.testing.assert_allclose(mean, wanted_mean, atol=1e-8)
+        np.testing.assert_allclose(covariance, wanted_covariance, atol=1e-8)
+        evidences.append(likelihood - evidence)
+    assert evidences[0] == pytest.approx(evidences[1], abs=1e-8)
+
+
+def test_the_grid_is_the_mixture_of_its_points(case):
+    system, drift = case
+    posterior = solve(system, drift, PLANNING)
+    assert sum(posterior.weights.values()) == pytest.approx(1)
+    points = [(weight, *brute_force(system, drift, *point)[:2]) for point, weight in posterior.weights.items()]
+    mean = sum(weight * m for weight, m, _ in points)
+    covariance = sum(weight * (c + np.outer(m - mean, m - mean)) for weight, m, c in points)
+    np.testing.assert_allclose(posterior.mean, mean, atol=1e-8)
+    np.testing.assert_allclose(posterior.covariance, covariance, atol=1e-8)
+    evidence = {point: brute_force(system, drift, *point)[2] for point in posterior.weights}
+    for lsoa, msoa in ((0.02, 0.6), (0.2, 0.14)):  # the same prior on σ, so weights differ by evidence and scale only
+        odds = np.log(posterior.weights[lsoa, msoa, 2.0] / posterior.weights[lsoa, msoa, 1.0])
+        by_data = evidence[lsoa, msoa, 2.0] - evidence[lsoa, msoa, 1.0]
+        assert odds == pytest.approx(by_data - 0.5 * (np.log(2) / 0.7) ** 2, abs=1e-8)
+
+
+def test_parts_add_up_to_the_variance(case):
+    system, drift = case
+    posterior = solve(system, drift, PLANNING)
+    parts = posterior.parts(system, ROWS)
+    assert set(parts) == {*system.loadings, "area model"}
+    np.testing.assert_allclose(sum(parts.values()), np.diag(ROWS @ posterior.covariance @ ROWS.T))
+    assert all((part > 0).all() for part in parts.values())
+
+
+def test_without_data_the_prior_remains(case):
+    system, drift = case
+    blind = replace(system, design=np.zeros_like(system.design))
+    posterior = solve(blind, drift, replace(PLANNING, drift_grid=(0.1, 0.2)))
+    np.testing.assert_allclose(posterior.mean, drift.share)
+    wanted = [weight * drift.covariance(*point[:2], PLANNING) for point, weight in posterior.weights.items()]
+    np.testing.assert_allclose(posterior.covariance, sum(wanted))

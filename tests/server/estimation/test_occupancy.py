@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coverage, bias and robustness of the presence curves over simulated towns (fixed seeds; bands as in test_shares)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
+from skyglow_server.estimation.planning import PLANNING
+
+QUIET = {"area_scores": 0.1, "profiles": 0.05, "diaries": 0.1}
+
+
+def curves_of(simulator, days, number):
+    """Arrays [M + 1, 96] of truth, estimate, deviation and covered; the district last."""
+    areas, truth, sums = simulator.presence_replicate(days, np.random.default_rng([7, number]))
+    estimates = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+    columns = [[e.unclipped, e.deviation, e.lower, e.upper] for e in estimates]
+    value, deviation, lower, upper = np.array(columns).reshape(len(truth), len(GROUPS), 4).transpose(2, 0, 1)
+    return truth, value, deviation, (lower <= truth) & (truth <= upper)
+
+
+def study_towns(simulator, days, towns):
+    return np.array([curves_of(simulator, days, number) for number in range(towns)], dtype=float).transpose(1, 0, 2, 3)
+
+
+@pytest.mark.parametrize("noise", [None, QUIET], ids=["noised", "nearly noise-free"])
+def test_intervals_cover_and_estimates_are_not_biased(simulator, noise):
+    days = simulator.Days() if noise is None else replace(simulator.Days(), noise=noise)
+    truth, value, _, covered = study_towns(simulator, days, 30)
+    assert covered[:, -1].mean() > 0.90
+    assert 0.93 < covered[:, :-1].mean() < 0.999
+    assert abs((value - truth).mean()) < 0.01
+
+
+def test_less_noise_gives_narrower_intervals_and_smaller_errors(simulator):
+    noised = study_towns(simulator, simulator.Days(), 6)
+    quiet = study_towns(simulator, replace(simulator.Days(), noise=QUIET), 6)
+    assert quiet[2].mean() < 0.8 * noised[2].mean()
+    assert np.abs(quiet[1] - quiet[0]).mean() < 0.8 * np.abs(noised[1] - noised[0]).mean()
+
+
+def test_areas_that_differ_are_told_apart(simulator):
+    days = replace(simulator.Days(), area=0.04)
+    truth, value, _, _ = study_towns(simulator, days, 5)
+    own = truth[:, :-1] - truth[:, -1:]
+    found = value[:, :-1] - value[:, -1:]
+    assert np.corrcoef(own.ravel(), found.ravel())[0, 1] > 0.8
+
+
+def test_district_is_the_weighted_mean_of_its_areas_and_parts_add_up(simulator):
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(1))
+    estimates = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+    values = np.array([item.unclipped for item in estimates]).reshape(-1, len(GROUPS))
+    np.testing.assert_allclose(values[-1], values[:-1].mean(axis=0))
+    assert [item.group for item in estimates[:96]] == list(GROUPS)
+    assert GROUPS[22] == "weekday 11:00"
+    assert GROUPS[-1] == "weekend 23:30"
+    for item in estimates:
+        assert sum(item.parts.values()) == pytest.approx(item.deviation**2)
+
+
+def test_an_area_without_meters_gets_the_towns_curve(simulator):
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(2))
+    sums["area_scores"].values[3] = (-4.0, 0.0)
+    estimates = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+    values = np.array([item.unclipped for item in estimates]).reshape(-1, len(GROUPS))
+    assert np.abs(values[3] - values[-1]).max() < 0.02
+
+
+def test_without_diaries_the_public_mean_curve_stands_with_wide_intervals(simulator):
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(3))
+    usual = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+    sums["diaries"].values[:] = -3.0
+    blind = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+    assert blind[-1].deviation > 1.5 * usual[-1].deviation
+    mean = simulator.basis().mean.ravel()
+    np.testing.assert_allclose([item.unclipped for item in blind[-96:]], mean, atol=0.02)
