@@ -42,17 +42,20 @@ class HomeFeatures:
     profile: NDArray[np.float32]
 
 
-def build_features(store: Store, *, week_start: datetime.date) -> HomeFeatures:
+def build_features(store_path: Path, *, week_start: datetime.date) -> HomeFeatures:
     """Build the features of a store, or map those built before from the same data.
 
     Parameters
     ----------
-    store : Store
+    store_path : Path
+        Folder of the store.
     week_start : date
         Monday of the week the 22 features are of.
 
     Raises
     ------
+    FormatError
+        If there is no sound store in the folder.
     DataError
         If `week_start` is not a Monday or its week is not within the store's period.
 
@@ -61,9 +64,10 @@ def build_features(store: Store, *, week_start: datetime.date) -> HomeFeatures:
     Kept in the store's data folder under a name made of the feature contract, the week and the presence rule, so that
     neither other data nor another release of skyglow can be served with them. A home's row depends on that home alone.
     """
-    first_day = (week_start - store.start).days
     if week_start.weekday() != 0:
         raise DataError("the feature week must start on a Monday; correct the study")
+    store = Store.open(store_path)
+    first_day = (week_start - store.start).days
     if not 0 <= first_day <= store.days - 7:
         raise DataError("the feature week is not within the store's period; ingest readings of the study's period")
     key = hashlib.sha256(f"{_CONTRACT.digest} {week_start.isoformat()} {RULE_VERSION}".encode()).hexdigest()[:16]
