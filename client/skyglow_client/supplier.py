@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A supplier: bytes in, bytes out, one way.
 
-`Supplier.handle` is all that a link ever calls. It never raises: whatever goes wrong becomes a signed refusal that names
-the rule and carries no data. What the person at the supplier does (approve, refuse, look) has methods of its own.
+`Supplier.handle` is all that a link ever calls. It never raises: whatever goes wrong becomes a signed refusal that
+names the rule and carries no data. What the person at the supplier does (approve, refuse, look) has methods of its own.
 
 A supplier's folder::
 

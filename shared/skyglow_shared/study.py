@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The study: everything that will be computed, and what it costs, in one signed object.
 
-A statistician writes a study as TOML; `load_study` refuses unknown keys and collects every contradiction before it
-complains. `canonical_bytes` is the one encoding that both sides sign: change anything and the digest changes, and with
+A statistician writes a study as TOML; the office completes it (areas, keys, digests), and `check` collects every
+contradiction before it complains. `canonical_bytes` is the one encoding that both sides sign: change anything and the digest changes, and with
 it every approval is void.
 
 Everything a supplier ever releases for a study is a *block*: a grouped sum, over homes, of one clipped vector a home,
@@ -13,14 +13,12 @@ fixed before the study starts, so its whole cost is known at approval.
 import datetime
 import hashlib
 import math
-import tomllib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from skyglow_shared.errors import FormatError, StudyError
+from skyglow_shared.errors import StudyError
 
 PROTOCOL = 1
 
@@ -170,6 +168,8 @@ class Study(Record, frozen=True, kw_only=True):
     """Everything that will be computed for one question, and what it may cost.
 
     `epsilon` at `delta` is the most that any supplier is charged for all phases together (add or remove one household).
+    `households` is a public upper bound on the homes whose readings the study covers; delta may be at most a tenth of
+    one over it.
     """
 
     protocol: Literal[1] = 1
@@ -243,35 +243,6 @@ def decode_study(canonical: bytes) -> Study:
         raise StudyError(f"the study cannot be read: {error}; ask the office for a study of this version") from None
     if canonical_bytes(study) != canonical:
         raise StudyError("the study is not in canonical form; ask the office to sign it again with `skyglow`")
-    check(study)
-    return study
-
-
-def study_from_toml(path: Path, **parts: object) -> Study:
-    """Read a study template (TOML) and add what only the run knows: areas, keys, roster.
-
-    Parameters
-    ----------
-    path : Path
-        The statistician's TOML file.
-    **parts : object
-        Top-level fields of `Study` that override or complete the file, already as plain data.
-
-    Raises
-    ------
-    FormatError
-        The file is not TOML.
-    StudyError
-        It is TOML but not a sound study; every problem is listed.
-    """
-    try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path.name} is not a TOML file: {error}; correct it and try again") from None
-    try:
-        study = msgspec.convert({**plain, **parts}, type=Study)
-    except msgspec.ValidationError as error:
-        raise StudyError(f"{path.name} is not a study: {error}; see docs/reference/study.md") from None
     check(study)
     return study
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a statistician's template to the study that is signed: add areas, keys, roster, and the digests of constants."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skyglow_shared.errors import FormatError, StudyError
+from skyglow_shared.models import features, presence
+from skyglow_shared.study import Area, Study, Supplier, check
+
+
+def draft(
+    template: Path, *, areas: Sequence[Area], office_key: str, suppliers: Sequence[Supplier], scale: float = 1.0
+) -> Study:
+    """Complete a study's template.
+
+    Parameters
+    ----------
+    template : Path
+        The statistician's TOML: every field of `Study` but areas, keys, roster and digests.
+    areas : sequence of Area
+        Sorted by LSOA code.
+    office_key : str
+    suppliers : sequence of Supplier
+    scale : float
+        For trials on part of the homes: multiplies the phases' public `expected_homes`.
+
+    Raises
+    ------
+    FormatError
+        The template is missing or is not TOML.
+    StudyError
+        It is not a sound study; every problem is listed.
+    """
+    plain = _pinned(_read(template))
+    try:
+        study = msgspec.convert(
+            {
+                **plain,
+                "areas": [msgspec.to_builtins(area) for area in areas],
+                "office_key": office_key,
+                "suppliers": [msgspec.to_builtins(supplier) for supplier in suppliers],
+            },
+            type=Study,
+        )
+    except msgspec.ValidationError as error:
+        raise StudyError(f"{template.name} is not a study: {error}; see docs/reference/study.md") from None
+    study = msgspec.structs.replace(
+        study,
+        phases=tuple(
+            msgspec.structs.replace(phase, expected_homes=max(1, round(phase.expected_homes * scale)))
+            for phase in study.phases
+        ),
+    )
+    check(study)
+    return study
+
+
+def _read(template: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(template.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{template.name} cannot be read ({type(error).__name__}); give the path of a study's TOML file"
+        raise FormatError(message) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{template.name} is not a TOML file: {error}; correct it and try again") from None
+
+
+def _pinned(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the digests of the constants the template names; what is not even shaped like a study is left to be refused."""
+    pinned = dict(plain)
+    if isinstance(plain.get("models"), list):
+        pinned["models"] = [
+            {**model, "features_digest": features.contract(str(model.get("features"))).digest}
+            for model in plain["models"]
+            if isinstance(model, dict)
+        ]
+    if isinstance(plain.get("occupancy"), dict):
+        basis = str(plain["occupancy"].get("basis"))
+        pinned["occupancy"] = {**plain["occupancy"], "basis_digest": presence.load(basis).digest}
+    return pinned

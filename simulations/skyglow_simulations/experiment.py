@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole study on one machine: population, suppliers, rounds, estimates, outputs.
+
+Every step leaves its result in the run's folder and is skipped when it is there, so that a run that was killed anywhere
+continues where it stopped. Nothing is random but by the run's seed.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from skyglow_client.supplier import Supplier
+from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.coordinator import Coordinator, Outcome
+from skyglow_server.draft import draft
+from skyglow_server.estimation import AreaTable, Estimate, estimate, load_areas
+from skyglow_server.federation import Federation, InProcess
+from skyglow_shared.errors import RefusalError, RunError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.messages import Refusal, StudyRequest, open_reply, seal_request
+from skyglow_shared.signing import STUDY, Identity
+from skyglow_shared.study import Study, canonical_bytes, digest
+from skyglow_shared.study import Supplier as RosterEntry
+from skyglow_simulations import suppliers
+from skyglow_simulations.population import census as census_tables
+from skyglow_simulations.population import generate
+from skyglow_simulations.population.census import Census
+from skyglow_simulations.randomness import SeededRandomness
+from skyglow_simulations.run import Folder, Parameters
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds spent in each phase and the peak of memory, kept in a file over resumed runs."""
+
+    path: Path
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase; what a killed process spent within it is not known."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.seconds
+            seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - begun, 3)
+            write_atomically(self.path, json.dumps(seconds, indent=1).encode())
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase so far."""
+        if not self.path.exists():
+            return {}
+        return {str(name): float(value) for name, value in json.loads(self.path.read_text()).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One run, ready to be carried out."""
+
+    folder: Folder
+    parameters: Parameters
+    census: Census
+    study: Study
+    progress: Progress
+    clock: Clock
+
+    @property
+    def office(self) -> Identity:
+        """The simulated office's signing key."""
+        return office(self.parameters)
+
+    def prepare(self) -> None:
+        """Make the population and let every supplier load its readings."""
+        with self.clock.phase("population"):
+            generate.generate(
+                self.census,
+                out=self.folder.path,
+                period=self.study.period,
+                scale=self.parameters.scale,
+                seed=self.parameters.seed,
+                panel_fraction=self.parameters.panel_fraction,
+                workers=self.parameters.workers,
+                progress=self.progress,
+            )
+        with self.clock.phase("readings"):
+            own = {"office_key": self.office.public_key, "epsilon": self.study.epsilon, "delta": self.study.delta}
+            suppliers.set_up(self.folder, self.parameters, **own)
+            suppliers.load_readings(self.folder, self.parameters, self.study, partial(self.progress, "readings"))
+
+    def approve(self) -> None:
+        """Propose the study to every supplier and have each approve it, as a person there would."""
+        body = canonical_bytes(self.study)
+        proposal = StudyRequest(study=body, signature=self.office.sign(STUDY, body))
+        request = seal_request(proposal, self.office)
+        for number, entry in enumerate(self.study.suppliers):
+            self.progress("approval", number, len(self.study.suppliers))
+            with suppliers.open_supplier(self.folder, entry.name, self.parameters.seed) as supplier:
+                reply = open_reply(supplier.handle(request), entry.name, entry.public_key)
+                if isinstance(reply, Refusal) and reply.rule == "approval":
+                    supplier.approve(digest(self.study))
+                elif isinstance(reply, Refusal):
+                    raise RefusalError(f"{entry.name} refused: {reply.message}", rule=reply.rule)
+        self.progress("approval", len(self.study.suppliers), len(self.study.suppliers))
+
+    def run_study(self) -> Outcome:
+        """Run the study's rounds on the engine of the run's parameters."""
+        checkpoints = Checkpoints(self.folder.office / "checkpoints.sqlite")
+
+        def drive(federation: Federation) -> Outcome:
+            return Coordinator(self.study, self.office, federation, checkpoints, self.progress).run()
+
+        with self.clock.phase("rounds"):
+            if self.parameters.engine == "flower":
+                return suppliers.on_flower(self.folder, self.parameters, drive)
+            with opened(self.folder, self.parameters) as held:
+                return drive(InProcess({name: supplier.handle for name, supplier in held.items()}))
+
+    def estimate(self, outcome: Outcome) -> tuple[AreaTable, tuple[Estimate, ...]]:
+        """Turn the outcome's sums into estimates that may be published."""
+        with self.clock.phase("estimation"):
+            areas = load_areas(self.folder.reference / "areas.csv", self.study)
+            return areas, estimate(self.study, areas, outcome.sums)
+
+
+def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experiment:
+    """Read the census, draft the study and be ready to run.
+
+    Raises
+    ------
+    SkyglowError
+        The district, the tables or the study cannot be used; the message says what to do.
+    """
+    census = census_tables.load(parameters.district, Path(parameters.census) if parameters.census else None)
+    roster = [
+        RosterEntry(name=name, public_key=SeededRandomness(parameters.seed, name).identity().public_key)
+        for name in suppliers.NAMES
+    ]
+    key = office(parameters).public_key
+    template = _template(parameters.study)
+    study = draft(template, areas=census.areas, office_key=key, suppliers=roster, scale=parameters.scale)
+    return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"))
+
+
+def office(parameters: Parameters) -> Identity:
+    """The simulated office's signing key."""
+    return SeededRandomness(parameters.seed, "office").identity()
+
+
+@contextmanager
+def opened(folder: Folder, parameters: Parameters) -> Iterator[Mapping[str, Supplier]]:
+    """Open every simulated supplier in this process."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(suppliers.open_supplier(folder, name, parameters.seed))
+            for name in suppliers.NAMES
+        }
+
+
+def peak_memory_mib() -> int:
+    """Largest resident memory so far of this process and of its children, added."""
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage) // 1024
+
+
+def _template(name: str) -> Path:
+    if name.endswith(".toml"):
+        return Path(name)
+    path = Path(str(resources.files("skyglow_simulations") / "studies" / f"{name}.toml"))
+    if not path.is_file():
+        raise RunError("there is no built-in study of that name; give a TOML file, or the name southampton")
+    return path

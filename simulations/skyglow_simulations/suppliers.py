@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated suppliers on one machine: each with its own folder, keys, policy, store and ledger.
+
+What a person does at a real supplier (write a policy, load readings, approve a study) is done here in code; everything
+else is the client that real suppliers install. Keys and noise are seeded, which only this package can do.
+"""
+
+import datetime
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from skyglow_client.features.table import build_features
+from skyglow_client.readings import ingest
+from skyglow_client.supplier import Supplier
+from skyglow_shared.files import write_atomically
+from skyglow_shared.study import Study
+from skyglow_simulations.population import parameters as p
+from skyglow_simulations.randomness import SeededRandomness
+from skyglow_simulations.run import Folder, Parameters
+
+NAMES = tuple(p.SUPPLIERS)
+
+_POLICY = """\
+# What this simulated supplier allows; see docs/reference/supplier-policy.md
+office_key = "{office_key}"
+epsilon = {epsilon}
+delta = {delta}
+window_days = 365
+purposes = ["official-statistics"]
+legal_gateways = ["Simulated data: no gateway needed"]
+features = ["class22-v1"]
+trust_modes = ["local"]
+sources = ["gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile"]
+least_homes = 30
+least_suppliers = 3
+most_rounds = 200
+"""
+
+
+def open_supplier(folder: Folder, name: str, seed: int) -> Supplier:
+    """Open a simulated supplier, its noise seeded."""
+    return Supplier.open(folder.supplier(name), name, randomness=SeededRandomness(seed, name))
+
+
+@contextmanager
+def handler(name: str, *, folder: str, seed: int) -> Iterator[Callable[[bytes], bytes]]:
+    """Open a supplier for one message: what an engine in other processes calls."""
+    with open_supplier(Folder(Path(folder)), name, seed) as supplier:
+        yield supplier.handle
+
+
+def set_up(folder: Folder, parameters: Parameters, *, office_key: str, epsilon: float, delta: float) -> None:
+    """Write every supplier's keys and policy, unless they are there."""
+    for name in NAMES:
+        path = folder.supplier(name)
+        secrets = SeededRandomness(parameters.seed, name)
+        write_atomically(path / "supplier.toml", f'name = "{name}"\n'.encode())
+        secrets.identity().save(path / "identity.key")
+        write_atomically(path / "pseudonym.key", secrets.stream("pseudonyms").read(32), mode=0o600)
+        policy = _POLICY.format(office_key=office_key, epsilon=epsilon, delta=delta)
+        write_atomically(path / "policy.toml", policy.encode())
+
+
+def load_readings(folder: Folder, parameters: Parameters, study: Study, progress: Callable[[int, int], None]) -> None:
+    """Have every supplier ingest its raw files and compute its features, unless it has."""
+    job = partial(_load_one, str(folder.path), study.period.start.isoformat(), study.period.days)
+    job = partial(job, week=study.feature_week.isoformat())
+    progress(0, len(NAMES))
+    if parameters.workers == 1:
+        for done, _ in enumerate(map(job, NAMES), start=1):
+            progress(done, len(NAMES))
+        return
+    with ProcessPoolExecutor(parameters.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done, _ in enumerate(pool.map(job, NAMES), start=1):
+            progress(done, len(NAMES))
+
+
+def _load_one(path: str, start: str, days: int, name: str, *, week: str) -> None:
+    folder = Folder(Path(path))
+    supplier = folder.supplier(name)
+    if not (supplier / "store" / "meta.json").exists():
+        report = ingest(
+            supplier / "raw",
+            supplier / "store",
+            start=datetime.date.fromisoformat(start),
+            days=days,
+            postcodes=folder.reference / "postcodes.csv",
+            pseudonym_key=(supplier / "pseudonym.key").read_bytes(),
+        )
+        write_atomically(supplier / "ingest.txt", ("\n".join(report.lines()) + "\n").encode())
+    build_features(supplier / "store", week_start=datetime.date.fromisoformat(week))
