@@ -81,7 +81,7 @@ def interleaved(turns: Mapping[str, Callable[[], float]], repeats: int) -> dict[
 
 
 def run(description: str, measure: Measure) -> None:
-    """Measure, print every result, write them as JSON if asked, end with the verdict; exit with 1 if a goal is missed."""
+    """Measure, print every result, write JSON if asked, end with the verdict; exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller turns: seconds, not minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
