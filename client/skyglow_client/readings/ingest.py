@@ -67,7 +67,8 @@ def ingest(
     Notes
     -----
     Memory: some hundred MB besides the page cache; readings are gathered in a scratch file in the store's folder.
-    The same files give the same bytes.
+    The same files give the same bytes. Homes with fewer than 14 valid days, or valid on less than half of the
+    period, are left out.
     """
     if days < LEAST_VALID_DAYS:
         raise DataError(f"a period has at least {LEAST_VALID_DAYS} days; give more days")
@@ -78,7 +79,7 @@ def ingest(
         for rows in _read_rows(source, counts):
             _gather(rows, meters.rows, gathered, start, counts)
         valid = _repair(gathered, weekdays(start, days), counts)
-        keep = valid.sum(axis=1) >= LEAST_VALID_DAYS
+        keep = valid.sum(axis=1) >= max(LEAST_VALID_DAYS, -(-days // 2))
         _write(folder, meters, gathered.kwh, valid, keep)
         counts.update(homes=int(keep.sum()), homes_with_few_days=int((~keep).sum()))
         stores.publish(store, folder, start=start, days=days)
