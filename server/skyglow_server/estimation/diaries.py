@@ -13,7 +13,7 @@ rule's mean over *all* metered homes::
     Σd = n (D + b ζ) + e,   Σz - n Z = n ζ + e',   ζ ~ N(0, σ_z²/n)
 
 D is estimated from Σd - c (Σz - n Z) with the c that has the least variance, c = b n σ_z² / (n σ_z² + τ²): the
-regression estimator when noise is small, the plain mean when it is not. Prior: D ~ N(0, presence_level_deviation²),
+regression estimator when noise is small, the plain mean when it is not. Prior: D ~ N(0, planned sd²),
 the public mean curve.
 """
 
@@ -66,8 +66,9 @@ def diary_model(block: BlockSum, all_homes: Array, basis: PresenceBasis, plannin
     c = slope * spread / (spread + noise)
     adjusted = d - c * (z - count * all_homes)
     sampling = count * residual + (slope - c) ** 2 * spread
-    privacy = noise * (1 + c**2 + (planning.presence_level_deviation + np.abs(c * all_homes)) ** 2)
-    prior = planning.presence_level_deviation**2
+    likely = planning.by_component(planning.presence_level_deviation, components)
+    privacy = noise * (1 + c**2 + (likely + np.abs(c * all_homes)) ** 2)
+    prior = likely**2
     posterior = 1 / (1 / prior + count**2 / (sampling + privacy))
     k = posterior * count / (sampling + privacy)
     parts = {

@@ -103,13 +103,13 @@ def _curves(
     """Estimates of areas that are weighted means, rows [m, M], of MSOAs."""
     offset = np.einsum("ma,atk->mtk", rows, rules.mean) - rules.overall
     values = basis.curve(diaries.level + diaries.slope * offset).reshape(len(rows), -1)
+    model_deviation = planning.by_component(planning.presence_area_deviation, offset.shape[2])
     own = np.einsum("ma,atk->mtk", rows**2, rules.variance)
     coefficient_parts = {
         **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
         "rule means of areas": diaries.slope**2 * own,
         "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
-        "area model": np.full(offset.shape, planning.presence_area_deviation**2)
-        * np.square(rows).sum(axis=1)[:, None, None],
+        "area model": np.square(rows).sum(axis=1)[:, None, None] * np.broadcast_to(model_deviation**2, offset.shape),
     }
     power = SLOTS * np.square(basis.components)
     parts = {

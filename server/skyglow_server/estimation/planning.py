@@ -37,7 +37,8 @@ class Planning:
     panel_size_deviation : float
         Relative sd of a MSOA's panel size around its share of the households.
     presence_level_deviation : float
-        Prior sd of a district's presence coefficients around the public mean curve (root-mean-square units).
+        Prior sd of a district's first presence coefficient around the public mean curve (root-mean-square units);
+        further components as `by_component`.
     slope, slope_deviation : float
         Prior of the slope from rule coefficients to diary coefficients.
     slope_area_deviation : float
@@ -48,7 +49,7 @@ class Planning:
         Share of a diary day's Bernoulli variance (mean over slots of m(1-m)) that lies along each component; the last
         is used for all further components.
     presence_area_deviation : float
-        Sd of an area's true coefficient around what its rule coefficient predicts.
+        Sd of an area's true first coefficient around what its rule coefficient predicts; likewise.
     presence_slot_deviation : float
         Sd of what the components cannot express, by slot: share of homes.
     """
@@ -61,25 +62,31 @@ class Planning:
     score_area_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.5
-    drift_scale: float = 0.5
+    drift_scale: float = 0.4
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     panel_size_deviation: float = 0.2
-    presence_level_deviation: float = 0.05
-    slope: float = 0.7
+    presence_level_deviation: float = 0.06
+    slope: float = 0.9
     slope_deviation: float = 0.3
-    slope_area_deviation: float = 0.15
-    rule_variance_ratio: float = 0.5
-    diary_variance_share: tuple[float, ...] = (0.45, 0.2, 0.12, 0.08, 0.06, 0.05)
+    slope_area_deviation: float = 0.4
+    rule_variance_ratio: float = 0.3
+    diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
     presence_area_deviation: float = 0.01
     presence_slot_deviation: float = 0.01
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
-        shares = np.array(
-            [self.diary_variance_share[min(k, len(self.diary_variance_share) - 1)] for k in range(components)]
-        )
         bernoulli = (mean * (1 - mean)).sum(axis=1) / SLOTS
-        return np.asarray(bernoulli[:, None] * shares[None, :], dtype=np.float64)
+        return np.asarray(bernoulli[:, None] * self._shares(components), dtype=np.float64)
+
+    def by_component(self, first: float, components: int) -> NDArray[np.float64]:
+        """Standard deviations [K] that fall with the components as those of diaries do, from that of the first."""
+        shares = self._shares(components)
+        return np.asarray(first * np.sqrt(shares / shares[0]), dtype=np.float64)
+
+    def _shares(self, components: int) -> NDArray[np.float64]:
+        last = len(self.diary_variance_share) - 1
+        return np.array([self.diary_variance_share[min(k, last)] for k in range(components)])
 
 
 PLANNING = Planning()
