@@ -31,6 +31,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skyglow_client.readings.calendar import SLOTS
+from skyglow_client.readings.meters import PSEUDONYM_BYTES
 from skyglow_client.readings.tables import guarded, require_columns, unreadable
 from skyglow_shared.errors import FormatError
 from skyglow_shared.files import write_atomically
@@ -96,7 +97,7 @@ class Store:
         require_columns(folder / FILES[0], homes.columns, ["pseudonym", "lsoa21cd", "valid_days"])
         kwh = _load_array(folder / FILES[1], (homes.height, meta.days, SLOTS), np.dtype(np.float32))
         valid = _load_array(folder / FILES[2], (homes.height, meta.days), np.dtype(np.bool_))
-        pseudonyms = np.frombuffer(b"".join(homes["pseudonym"]), dtype=np.uint8).reshape(homes.height, -1)
+        pseudonyms = np.frombuffer(b"".join(homes["pseudonym"]), dtype=np.uint8).reshape(-1, PSEUDONYM_BYTES)
         areas = np.array(homes["lsoa21cd"].to_list(), dtype="U9")
         return cls(pseudonyms, areas, kwh, np.asarray(valid), meta.start, meta.days, folder)
 
