@@ -92,9 +92,12 @@ class Experiment:
                 progress=self.progress,
             )
         with self.clock.phase("readings"):
-            own = {"office_key": self.office.public_key, "epsilon": self.study.epsilon, "delta": self.study.delta}
-            suppliers.set_up(self.folder, self.parameters, **own)
+            self.introduce()
             suppliers.load_readings(self.folder, self.parameters, self.study, partial(self.progress, "readings"))
+
+    def introduce(self, *, pseudonym_seed: int | None = None) -> None:
+        """Give every supplier its keys and a policy that knows the office; `pseudonym_seed` keeps an older store's."""
+        suppliers.set_up(self.folder, self.parameters, self.study, pseudonym_seed)
 
     def approve(self) -> None:
         """Propose the study to every supplier and have each approve it, as a person there would."""

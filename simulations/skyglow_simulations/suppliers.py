@@ -53,15 +53,27 @@ def handler(name: str, *, folder: str, seed: int) -> Iterator[Callable[[bytes], 
         yield supplier.handle
 
 
-def set_up(folder: Folder, parameters: Parameters, *, office_key: str, epsilon: float, delta: float) -> None:
-    """Write every supplier's keys and policy, unless they are there."""
+def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed: int | None = None) -> None:
+    """Write every supplier's keys and policy.
+
+    Parameters
+    ----------
+    folder : Folder
+    parameters : Parameters
+        Gives the seed of keys.
+    study : Study
+        The policy allows what it costs, and knows its office.
+    pseudonym_seed : int, optional
+        Seed of the pseudonym keys, if it is another: a store can be read only with the key it was made with.
+    """
     for name in NAMES:
         path = folder.supplier(name)
         secrets = SeededRandomness(parameters.seed, name)
         write_atomically(path / "supplier.toml", f'name = "{name}"\n'.encode())
         secrets.identity().save(path / "identity.key")
-        write_atomically(path / "pseudonym.key", secrets.stream("pseudonyms").read(32), mode=0o600)
-        policy = _POLICY.format(office_key=office_key, epsilon=epsilon, delta=delta)
+        pseudonyms = secrets if pseudonym_seed is None else SeededRandomness(pseudonym_seed, name)
+        write_atomically(path / "pseudonym.key", pseudonyms.stream("pseudonyms").read(32), mode=0o600)
+        policy = _POLICY.format(office_key=study.office_key, epsilon=study.epsilon, delta=study.delta)
         write_atomically(path / "policy.toml", policy.encode())
 
 

@@ -31,9 +31,7 @@ def mcc(predicted: NDArray[np.bool_], labels: NDArray[np.float64] | NDArray[np.b
     actual = labels > 0
     both, neither = float((predicted & actual).sum()), float((~predicted & ~actual).sum())
     only_predicted, only_actual = float((predicted & ~actual).sum()), float((~predicted & actual).sum())
-    product = (
-        (both + only_predicted) * (both + only_actual) * (neither + only_predicted) * (neither + only_actual)
-    )
+    product = (both + only_predicted) * (both + only_actual) * (neither + only_predicted) * (neither + only_actual)
     return 0.0 if product == 0 else float((both * neither - only_predicted * only_actual) / np.sqrt(product))
 
 

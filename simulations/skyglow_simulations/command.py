@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``skyglow simulate``: a whole study on simulated homes, on this machine."""
+
+import argparse
+import logging
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from skyglow_shared.errors import RunError
+from skyglow_simulations import outputs, progress, run
+from skyglow_simulations.experiment import begin
+from skyglow_simulations.report.terminal import print_summary
+from skyglow_simulations.run import Folder, Parameters
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``simulate`` command."""
+    simulate = commands.add_parser(
+        "simulate",
+        help="run a whole study on simulated homes, on this machine",
+        description="Run a whole study on simulated homes: population, suppliers, training, release, estimates, report.",
+    )
+    new = Parameters()
+    simulate.add_argument(
+        "study", nargs="?", default=new.study, help="a built-in study or a TOML file (default: southampton)"
+    )
+    simulate.add_argument("--area", default=new.district, metavar="CODE", help="district, e.g. E06000045 (Southampton)")
+    simulate.add_argument(
+        "--census", type=Path, metavar="DIR", help="folder with the full census tables, for other districts"
+    )
+    simulate.add_argument("--scale", type=float, default=new.scale, help="share of the homes, e.g. 0.1 (default: all)")
+    simulate.add_argument("--seed", type=int, default=new.seed)
+    simulate.add_argument(
+        "--panel", type=float, default=new.panel_fraction, help="share of homes surveyed (default: 0.05)"
+    )
+    simulate.add_argument("--engine", choices=("in-process", "flower"), default=new.engine)
+    simulate.add_argument("--workers", type=int, default=new.workers, help="processes that prepare data")
+    simulate.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: out/<study>-<time>)")
+    simulate.add_argument("--resume", type=Path, metavar="DIR", help="continue a run that was stopped")
+    simulate.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    simulate.set_defaults(func=_simulate)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    logging.getLogger("skyglow_client").setLevel(logging.ERROR)
+    folder, parameters = _folder(options)
+    with run.held(folder):
+        with progress.shown(quiet=options.quiet) as show:
+            experiment = begin(folder, parameters, show)
+            experiment.prepare()
+            experiment.approve()
+            outcome = experiment.run_study()
+            show("evaluation", 0, 1)
+            findings = outputs.find(experiment, outcome)
+            outputs.write(experiment, findings)
+            show("evaluation", 1, 1)
+        if not options.quiet:
+            print_summary(findings.summary, folder.path, Console())
+    return 0
+
+
+def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
+    if options.resume is not None:
+        return run.resume(options.resume)
+    for name, value in (("--scale", options.scale), ("--panel", options.panel)):
+        if not 0 < value <= 1:
+            raise RunError(f"{name} must be above 0 and at most 1; 0.1 is a good start")
+    if options.seed < 0 or options.workers < 1:
+        raise RunError("--seed must be 0 or more and --workers 1 or more")
+    parameters = Parameters(
+        study=str(Path(options.study).resolve()) if options.study.endswith(".toml") else options.study,
+        district=options.area,
+        census=str(options.census.resolve()) if options.census else "",
+        scale=options.scale,
+        seed=options.seed,
+        panel_fraction=options.panel,
+        engine=options.engine,
+        workers=options.workers,
+    )
+    name = Path(options.study).stem
+    path = options.out or Path("out") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return run.start(path, parameters), parameters

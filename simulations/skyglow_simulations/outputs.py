@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves behind: estimates, summary, report, ledgers."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from skyglow_client.gate.gate import charged_events
+from skyglow_client.supplier import Supplier
+from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.coordinator import Outcome
+from skyglow_server.estimation import AreaTable, Estimate, compare
+from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_shared.files import write_atomically
+from skyglow_shared.layout import block_shape
+from skyglow_shared.privacy.accounting import study_cost
+from skyglow_shared.study import Model, Study, digest
+from skyglow_simulations import evaluation
+from skyglow_simulations.experiment import Experiment, opened, peak_memory_mib
+from skyglow_simulations.report.summary import Truth, topic_figures
+from skyglow_simulations.suppliers import NAMES
+
+#: Methods beside ours, by the names of `estimation.compare`, and how reports call them.
+METHODS = {
+    "skyglow": "skyglow: meters and panel",
+    "naive": "naive: classify and count",
+    "panel_alone": "panel alone, same model",
+    "meters_alone": "meters alone, same model",
+    "census_alone": "old census as it is",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything known at the end of a simulated run."""
+
+    estimates: tuple[Estimate, ...]
+    truth: Truth
+    methods: Mapping[str, tuple[Estimate, ...]]
+    summary: dict[str, Any]
+
+
+def find(experiment: Experiment, outcome: Outcome) -> Findings:
+    """Estimate, compare with the truth and with other methods, and judge models and rules."""
+    study, folder = experiment.study, experiment.folder
+    areas, estimates = experiment.estimate(outcome)
+    true = evaluation.truth(folder, study)
+    with experiment.clock.phase("evaluation"), opened(folder, experiment.parameters) as suppliers:
+        held = evaluation.held_homes(folder, study, suppliers)
+        models: dict[str, dict[str, float]] = {}
+        methods = {"skyglow": estimates, "naive": ()}
+        for model in study.models:
+            weights = outcome.models[model.name].final
+            models[model.name] = evaluation.model_figures(model, weights, held)
+            methods["naive"] += _naive(areas, model, evaluation.naive_shares(study, model, weights, held))
+        models["presence_rule"] = evaluation.presence_figures(folder, NAMES, held)
+        costs = {name: supplier_figures(study, supplier) for name, supplier in suppliers.items()}
+    methods |= compare(study, areas, outcome.sums)
+    summary = {
+        "study": study.name,
+        "digest": digest(study),
+        "simulated": True,
+        "seed": experiment.parameters.seed,
+        "scale": experiment.parameters.scale,
+        "topics": topic_figures(estimates, true),
+        "methods": {name: topic_figures(methods[name], true) for name in METHODS if name != "skyglow"},
+        "models": models,
+        "suppliers": costs,
+        "rounds": sum(phase.rounds for phase in study.phases),
+        "seconds": experiment.clock.seconds,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    return Findings(estimates, true, methods, summary)
+
+
+def write(experiment: Experiment, findings: Findings) -> None:
+    """Write estimates.csv, summary.json and the ledgers; each replaces its forerunner whole."""
+    folder = experiment.folder.path
+    write_estimates_csv(folder / "estimates.csv", findings.estimates, findings.truth)
+    write_atomically(folder / "summary.json", json.dumps(findings.summary, indent=2).encode() + b"\n")
+    for name in NAMES:
+        (folder / "ledger").mkdir(exist_ok=True)
+        _copy_ledger(experiment, name)
+
+
+def supplier_figures(study: Study, supplier: Supplier) -> dict[str, float | str]:
+    """What a supplier has been charged for a study, by its own ledger, and the ledger's head."""
+    charged = charged_events(supplier.gate.ledger).get(digest(study), [])
+    cost = study_cost(charged, study.delta)
+    return {
+        "epsilon_lower": round(cost.epsilon_lower, 4),
+        "epsilon_upper": round(cost.epsilon_upper, 4),
+        "delta": cost.delta,
+        "policy_epsilon": supplier.gate.policy.epsilon,
+        "ledger_head": supplier.gate.ledger.head,
+    }
+
+
+def what_left(experiment: Experiment) -> list[dict[str, Any]]:
+    """What each supplier sent, by phase: the office's own stored replies, counted."""
+    study = experiment.study
+    checkpoints = Checkpoints(experiment.folder.office / "checkpoints.sqlite")
+    rows = []
+    for phase in study.phases:
+        replies = [checkpoints.load(digest(study), phase.name, number) or {} for number in range(phase.rounds)]
+        shapes = [(block, block_shape(study, block)) for block in phase.blocks]
+        rows.append(
+            {
+                "phase": phase.name,
+                "shares": phase.rounds,
+                "numbers_per_share": sum(groups * width for _, (groups, width) in shapes),
+                "noise": {block.name: block.noise_multiplier * block.l2_bound for block, _ in shapes},
+                "bytes": {name: sum(len(reply.get(name, b"")) for reply in replies) for name in NAMES},
+            }
+        )
+    return rows
+
+
+def _naive(areas: AreaTable, model: Model, shares: Mapping[tuple[str, str, str], float]) -> tuple[Estimate, ...]:
+    return tuple(
+        Estimate(code, name, level, model.name, "all", estimate=shares[code, model.name, "all"])
+        for level in ("LSOA", "MSOA", "LAD")
+        for code, name in areas.areas(level)
+    )
+
+
+def _copy_ledger(experiment: Experiment, name: str) -> None:
+    """Copy a supplier's ledger as one consistent file, write-ahead log included."""
+    source = experiment.folder.supplier(name) / "ledger.sqlite"
+    target = experiment.folder.path / "ledger" / f"{name}.sqlite"
+    target.unlink(missing_ok=True)
+    with closing(sqlite3.connect(source)) as connection, closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy)
