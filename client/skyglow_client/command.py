@@ -7,12 +7,12 @@ import sys
 import tomllib
 from pathlib import Path
 
-from skyglow_client.gate.gate import charged_events
+from skyglow_client.gate import budget
 from skyglow_client.readings import ingest
 from skyglow_client.supplier import Supplier
 from skyglow_shared.errors import ApprovalError, FormatError
-from skyglow_shared.layout import all_round_numbers, block_shape
-from skyglow_shared.privacy.accounting import plan, study_cost
+from skyglow_shared.layout import block_shape
+from skyglow_shared.privacy.accounting import study_cost
 from skyglow_shared.signing import secret_bytes
 from skyglow_shared.study import Block, Study, decode_study
 
@@ -24,6 +24,8 @@ _SOURCES = {
     "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
     "diary_profile": "diary homes: profile by rule beside profile by diary",
 }
+
+_STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -86,30 +88,42 @@ def _load(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     with _open(options) as supplier:
         for identity, study in _studies(supplier).items():
-            state = "approved" if supplier.gate.approved(identity) else "awaits a decision, or was refused"
-            _print(f"{identity[:12]}  {study.name}  {state}")
+            _print(f"{identity[:12]}  {study.name}  {_STATES[supplier.gate.ledger.decision(identity)]}")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
     with _open(options) as supplier:
         identity, study = _one(supplier, options.study)
-        _print(f"{study.title}", f"digest   {identity}", f"purpose  {study.purpose} ({study.legal_gateway})")
         _print(
-            f"why      {study.public_good}",
-            f"homes    {len(study.areas)} areas, {study.period.start} to {study.period.end}",
+            study.title,
+            f"digest     {identity}",
+            f"state      {_STATES[supplier.gate.ledger.decision(identity)]}",
+            f"purpose    {study.purpose} ({study.legal_gateway})",
+            f"why        {study.public_good}",
+            f"homes      of {len(study.areas)} areas, readings of {study.period.start} to {study.period.end}",
+            f"until      {study.expires}",
         )
         for phase in study.phases:
             sample = "" if phase.sampling_rate == 1 else f", each home in with chance {phase.sampling_rate:g}"
             _print("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{sample}")
             for block in phase.blocks:
                 _print(*_describe(study, block))
-        cost = study_cost(plan(study, all_round_numbers(study)), study.delta)
-        _print("", f"cost     epsilon {cost.epsilon_lower:.3f} to {cost.epsilon_upper:.3f} at delta {cost.delta:g}")
-        _print(f"policy   epsilon {supplier.gate.policy.epsilon:g} at delta {supplier.gate.policy.delta:g} in all")
+        _print("", *_cost(supplier, study))
         supplier.gate.check(study)
-        _print("The policy allows this study. It is for you to approve or refuse.")
+        _print("", "Nothing else would leave. The policy allows this study; it is for you to approve or refuse.")
     return 0
+
+
+def _cost(supplier: Supplier, study: Study) -> tuple[str, ...]:
+    gate = supplier.gate
+    found = budget.of_study(gate.policy, gate.ledger, study, gate.clock())
+    cost = found.requested
+    after = max(found.limit - found.after, 0.0)
+    return (
+        f"cost       epsilon {cost.epsilon_upper:.3f} at delta {cost.delta:g}, add or remove one household",
+        f"remaining  epsilon {found.remaining:.3f} of the policy's {found.limit:g} without it, {after:.3f} with it",
+    )
 
 
 def _describe(study: Study, block: Block) -> tuple[str, ...]:
@@ -124,7 +138,7 @@ def _describe(study: Study, block: Block) -> tuple[str, ...]:
 def _approve(options: argparse.Namespace) -> int:
     with _open(options) as supplier:
         identity, study = _one(supplier, options.study)
-        cost = supplier.approve(identity)
+        cost = supplier.approve(identity).requested
         _print(f"approved {study.name}: at most epsilon {cost.epsilon_upper:.3f} at delta {cost.delta:g}")
     return 0
 
@@ -139,14 +153,17 @@ def _refuse(options: argparse.Namespace) -> int:
 
 def _ledger_show(options: argparse.Namespace) -> int:
     with _open(options) as supplier:
-        charged = charged_events(supplier.gate.ledger)
+        gate = supplier.gate
+        charged = gate.ledger.charges()
         for identity, study in _studies(supplier).items():
-            cost = study_cost(charged.get(identity, []), study.delta)
-            rounds = len(charged.get(identity, []))
-            _print(
-                f"{identity[:12]}  {study.name}  {rounds} rounds  epsilon {cost.epsilon_upper:.3f} at {cost.delta:g}"
-            )
-        _print(f"head {supplier.gate.ledger.head}")
+            events = charged.get(identity, [])
+            epsilon = study_cost(events, study.delta).epsilon_upper
+            rounds = f"{len(events)} of {sum(phase.rounds for phase in study.phases)} rounds charged"
+            _print(f"{identity[:12]}  {study.name}  {rounds}  epsilon {epsilon:.3f} at delta {study.delta:g}")
+        spent = gate.ledger.spent(gate.policy.delta)
+        limit = gate.policy.epsilon
+        _print(f"all        epsilon {spent.epsilon_upper:.3f} at delta {spent.delta:g}; the policy allows {limit:g}")
+        _print(f"head       {gate.ledger.head}")
     return 0
 
 
@@ -163,7 +180,7 @@ def _ledger_export(options: argparse.Namespace) -> int:
 
 
 def _studies(supplier: Supplier) -> dict[str, Study]:
-    return {identity: decode_study(canonical) for identity, canonical in supplier.gate.ledger.studies()}
+    return {identity: decode_study(canonical) for identity, canonical in supplier.gate.ledger.studies().items()}
 
 
 def _one(supplier: Supplier, start: str) -> tuple[str, Study]:

@@ -11,25 +11,26 @@ A supplier's folder::
 """
 
 import logging
-from collections.abc import Callable
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from skyglow_client.features.table import build_features
+from skyglow_client.features import build_features
+from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.gate import Gate
 from skyglow_client.gate.ledger import open_ledger
 from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
 from skyglow_client.readings import Store, load_panel
 from skyglow_shared.errors import DataError, InternalError, RefusalError, SkyglowError
-from skyglow_shared.messages import Refusal, Reply, RoundRequest, StudyRequest, open_envelope, open_request, seal_reply
-from skyglow_shared.privacy.accounting import Cost
+from skyglow_shared.messages import Refusal, Reply, StudyRequest, open_request, seal_reply
 from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
 from skyglow_shared.signing import Identity, secret_bytes
 from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest
 
 _log = logging.getLogger(__name__)
+_SYSTEM = SystemRandomness()
 
 
 @dataclass(slots=True)
@@ -38,10 +39,11 @@ class Supplier:
 
     folder: Path
     gate: Gate
-    _homes: dict[str, Homes] = field(default_factory=dict)
+    _homes: dict[str, Homes] = field(default_factory=dict, repr=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def open(cls, folder: Path, name: str, *, randomness: Randomness | None = None) -> "Supplier":
+    def open(cls, folder: Path, name: str, *, randomness: Randomness = _SYSTEM) -> "Supplier":
         """Open the supplier in `folder`, which holds its ledger until it is closed.
 
         Parameters
@@ -49,7 +51,7 @@ class Supplier:
         folder : Path
         name : str
             Its name on rosters.
-        randomness : Randomness, optional
+        randomness : Randomness
             Only simulations give one, in code; a supplier's installation has the operating system's alone.
 
         Raises
@@ -62,7 +64,7 @@ class Supplier:
         policy = load_policy(folder / "policy.toml")
         identity = Identity.load(folder / "identity.key")
         ledger = open_ledger(folder / "ledger.sqlite")
-        return cls(folder, Gate(name, identity, policy, ledger, randomness or SystemRandomness()))
+        return cls(folder, Gate(name, identity, policy, ledger, randomness))
 
     def __enter__(self) -> "Supplier":
         return self
@@ -95,7 +97,8 @@ class Supplier:
         on readings; an unexpected error is answered with a fixed text.
         """
         try:
-            return self._answer(request)
+            with self._turn:
+                return self._answer(request)
         except DataError as error:
             _log.warning("a request was refused: %s", error)
             return self._refusal(DataError("the supplier's data are not ready; its own log says why"))
@@ -106,13 +109,15 @@ class Supplier:
             _log.error("a request failed inside skyglow: %s", type(error).__name__)
             return self._refusal(InternalError("an unexpected error at the supplier; its own log says of which type"))
 
-    def approve(self, study: str) -> Cost:
-        """Approve a proposed study by its digest; a person's act. Returns what it will cost at most."""
-        return self.gate.approve(study)
+    def approve(self, study: str) -> Budget:
+        """Approve a proposed study by its digest; a person's act. Returns what it costs and what it leaves."""
+        with self._turn:
+            return self.gate.approve(study)
 
     def refuse(self, study: str) -> None:
         """Refuse a proposed study by its digest; a person's act."""
-        self.gate.refuse(study)
+        with self._turn:
+            self.gate.refuse(study)
 
     def homes(self, study: Study) -> Homes:
         """The supplier's homes as the study sees them; read once a study.
@@ -137,15 +142,7 @@ class Supplier:
         message = open_request(request, self.gate.policy.office_key)
         if isinstance(message, StudyRequest):
             return self._seal(self.gate.propose(message))
-        return self._round(message, open_envelope(request).body, self.homes)
-
-    def _round(self, message: RoundRequest, body: bytes, homes: Callable[[Study], Homes]) -> bytes:
-        share = self.gate.share(message, body, homes)
-        if isinstance(share, bytes):
-            return share
-        reply = self._seal(share)
-        self.gate.seal(message, reply)
-        return reply
+        return self.gate.answer(message, self.homes)
 
     def _seal(self, reply: Reply) -> bytes:
         return seal_reply(reply, self.gate.name, self.gate.identity)

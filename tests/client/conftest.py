@@ -4,15 +4,23 @@
 import datetime
 import hashlib
 import hmac
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
+from skyglow_client import supplier as client
 from skyglow_client.readings import IngestReport, Store, ingest
+from skyglow_shared import messages, signing
+from skyglow_shared.models import features, presence
+from skyglow_shared.signing import Identity
+from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Source, Study, canonical_bytes, digest
 
 START = datetime.date(2026, 3, 9)
 DAYS = 28
@@ -130,3 +138,147 @@ def row_of() -> Callable[[Supplier, Store, int], int]:
         return found[0] if found else -1
 
     return find
+
+
+@dataclass
+class Town:
+    """A supplier's whole folder, ready to be opened, and the office that asks it."""
+
+    folder: Path
+    raw: Supplier
+    office: Identity
+    identity: Identity
+    name: str = "north"
+
+    def write_policy(self, **changes: object) -> None:
+        policy = {
+            "office_key": self.office.public_key,
+            "epsilon": 4.0,
+            "delta": 1e-6,
+            "window_days": 365,
+            "purposes": ["testing"],
+            "legal_gateways": [LEGAL_GATEWAYS[-1]],
+            "features": ["class22-v1"],
+            "trust_modes": ["local"],
+            "sources": list(Source.__args__),
+            "levels": ["all", "class", "msoa", "lsoa"],
+            "least_homes": 30,
+            "least_suppliers": 2,
+            "most_rounds": 10,
+        } | changes
+        lines = [f"{key} = {json.dumps(value)}" for key, value in policy.items() if value is not None]
+        (self.folder / "policy.toml").write_text("\n".join(lines))
+
+    def study(self, **changes: object) -> Study:
+        contract = features.contract("class22-v1")
+        model = {
+            "name": "all_aged_66_plus",
+            "features": contract.name,
+            "features_digest": contract.digest,
+            "positive_classes": COMPOSITION_CLASSES[:2],
+            "learning_rate": 0.5,
+            "score_centre": -0.5,
+            "score_width": 2.0,
+        }
+        plain = {
+            "name": "three-areas",
+            "title": "Who is home in three areas",
+            "purpose": "testing",
+            "legal_gateway": LEGAL_GATEWAYS[-1],
+            "public_good": "None: it is made up.",
+            "reference_date": "2026-03-21",
+            "expires": "2126-12-31",
+            "trust_mode": "local",
+            "epsilon": 2.5,
+            "delta": 1e-6,
+            "period": {"start": str(START), "days": DAYS},
+            "feature_week": "2026-03-16",
+            "areas": [[f"E0101000{n}", f"E0200000{n // 2}", "E06000001"] for n in range(3)],
+            "households": 5000,
+            "models": [model],
+            "occupancy": {"basis": "presence_basis_v1", "basis_digest": presence.load("presence_basis_v1").digest},
+            "phases": [
+                _phase("training", ("gradient", "gradient", 1.0, 5.0), rounds=3, sampling_rate=0.5),
+                _phase(
+                    "calibration",
+                    ("class_scores", "class_score", 1.7, 8.0),
+                    ("panel_labels", "area_label", 1.4, 8.0),
+                    ("diaries", "diary_profile", 1.6, 8.0),
+                ),
+                _phase("release", ("area_scores", "area_score", 1.4, 5.0), ("profiles", "area_profile", 0.6, 7.0)),
+            ],
+            "office_key": self.office.public_key,
+            "thresholds": {"least_homes": 30, "least_suppliers": 2},
+            "suppliers": [
+                {"name": self.name, "public_key": self.identity.public_key},
+                {"name": "south", "public_key": "0b" * 32},
+            ],
+        }
+        return msgspec.convert(plain | changes, type=Study)
+
+    def open(self, **settings: object) -> "client.Supplier":
+        return client.Supplier.open(self.folder, self.name, **settings)
+
+    def proposal(self, study: Study, signer: Identity | None = None) -> bytes:
+        body = canonical_bytes(study)
+        signature = (signer or self.office).sign(signing.STUDY, body)
+        return messages.seal_request(messages.StudyRequest(study=body, signature=signature), self.office)
+
+    def request(self, study: Study, phase: str = "training", round_: int = 0, **changes: object) -> bytes:
+        weights = {model.name: messages.encode_weights(np.zeros(23)) for model in study.models}
+        plain = {"study": digest(study), "phase": phase, "round": round_, "weights": weights} | changes
+        return messages.seal_request(messages.RoundRequest(**plain), self.office)
+
+    def read(self, reply: bytes) -> messages.Reply:
+        return messages.open_reply(reply, self.name, self.identity.public_key)
+
+    def ask(self, supplier: "client.Supplier", request: bytes) -> messages.Reply:
+        return self.read(supplier.handle(request))
+
+    def approve(self, supplier: "client.Supplier", study: Study) -> None:
+        supplier.handle(self.proposal(study))
+        supplier.approve(digest(study))
+
+
+def _phase(name: str, *blocks: tuple[str, str, float, float], **settings: object) -> dict[str, object]:
+    plain = [
+        {"name": block, "source": source, "l2_bound": bound, "noise_multiplier": noise}
+        | ({} if source.endswith("profile") else {"model": "all_aged_66_plus"})
+        for block, source, bound, noise in blocks
+    ]
+    return {"name": name, "expected_homes": 200, "blocks": plain} | settings
+
+
+@pytest.fixture(scope="session")
+def town_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, a panel of all homes and some diaries; to be copied."""
+    folder = tmp_path_factory.mktemp("town")
+    raw = make_supplier(folder, homes=24)
+    raw.key = bytes(range(32))
+    raw.ingest()
+    write_panel(raw, range(24))
+    (folder / "pseudonym.key").write_bytes(raw.key)
+    (folder / "supplier.toml").write_text('name = "north"\n')
+    return folder
+
+
+def write_panel(raw: Supplier, members: Iterable[int]) -> None:
+    """Put some meters in the panel, every composition in turn; every other one keeps a diary of two days."""
+    rng = np.random.default_rng(9)
+    rows = [(raw.meter(n), COMPOSITION_CLASSES[n % 6]) for n in members]
+    pl.DataFrame(rows, schema=["meter_id", "composition"], orient="row").write_csv(raw.raw / "panel.csv")
+    slots = [f"hh{n:02d}" for n in range(1, 49)]
+    days = [(raw.meter(n), str(raw.date(day)), *rng.integers(0, 2, 48)) for n in members for day in (2, 5) if n % 2]
+    pl.DataFrame(days, schema=["meter_id", "date", *slots], orient="row").write_csv(raw.raw / "diaries.csv")
+
+
+@pytest.fixture
+def town(tmp_path: Path, town_template: Path) -> Town:
+    """A supplier's folder with keys and policy, nothing proposed yet."""
+    folder = tmp_path / "north"
+    shutil.copytree(town_template, folder)
+    made = Town(folder, make_supplier(folder, homes=24), Identity.generate(), Identity.generate())
+    made.raw.key = bytes(range(32))
+    made.identity.save(folder / "identity.key")
+    made.write_policy()
+    return made

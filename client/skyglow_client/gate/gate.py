@@ -213,9 +213,7 @@ class Gate:
         event = msgspec.to_builtins(round_event(phase, round_numbers(study, phase)))
         self.ledger.charge(key, asked, secret, {"key": key, "study": request.study, "event": event, "request": asked})
 
-    def _share(
-        self, study: Study, phase: Phase, request: RoundRequest, weights: Weights, prepare: Prepare
-    ) -> Share:
+    def _share(self, study: Study, phase: Phase, request: RoundRequest, weights: Weights, prepare: Prepare) -> Share:
         homes = prepare(study)
         chosen = homes.take(poisson_sample(self.ledger.secret(round_key(request)), len(homes), phase.sampling_rate))
         blocks = {}
@@ -260,8 +258,8 @@ def poisson_sample(secret: bytes, homes: int, rate: float) -> NDArray[np.bool_]:
 
     Privacy
     -------
-    Neither the sample nor its size may leave: the charge counts on the sample being secret. The chance is `rate` rounded
-    down to a multiple of 2⁻⁶⁴, never more.
+    Neither the sample nor its size may leave: the charge counts on the sample being secret. The chance is `rate`
+    rounded down to a multiple of 2⁻⁶⁴, never more.
     """
     if rate >= 1:
         return np.ones(homes, dtype=bool)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supplier's account of everything that left or was about to: durable, append-only, hash-chained.
 
-One SQLite file (WAL, synchronous FULL). `entries` is the chain: each row's hash covers the row before it, and triggers
-forbid changing or deleting rows. Entries store privacy events, not epsilons, so that a better accountant improves old
-accounts. Beside the chain, `rounds` keeps every sealed reply byte for byte, and the secret of a round that is charged
-but not yet sealed: which homes it samples. The secret is erased when the reply is sealed.
+One SQLite file (WAL, synchronous FULL). `entries` is the chain (see `gate.chain`); triggers forbid changing or deleting
+its rows. Entries store privacy events, not epsilons, so that a better accountant improves old accounts. Beside the
+chain stand the studies, the charged rounds, their sealed replies byte for byte, and the secret of each round that is
+charged but not yet sealed: which homes it samples. The secret is erased when the reply is sealed.
 
-Whoever opens a ledger holds it alone (a lock on a file beside it) until it is closed.
+Whoever opens a ledger holds it alone, by a lock on ``ledger.sqlite.lock``. That file also keeps a mark of the last
+entry, so that a ledger that went missing, or was put back to an earlier state, is noticed: it would forget what was
+spent.
 """
 
 import fcntl
@@ -16,43 +18,34 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from skyglow_client.gate import chain
+from skyglow_client.gate.chain import Entry, Kind
 from skyglow_shared.errors import LedgerBusyError, LedgerError
 from skyglow_shared.files import write_atomically
+from skyglow_shared.privacy.accounting import Cost, Event, adaptive_cost, study_cost
+from skyglow_shared.study import digest_of
 
-Kind = Literal["genesis", "proposal", "approval", "refusal", "charge", "seal"]
-_DOMAIN = b"skyglow-ledger-v1\0"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
+_APPLICATION = 0x736B7967  # "skyg", in SQLite's header: another program's database is not taken for a ledger
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = 1;
+CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, time TEXT NOT NULL, body BLOB NOT NULL,
     previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
 ) STRICT;
-CREATE TABLE IF NOT EXISTS studies (digest TEXT PRIMARY KEY, study BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS rounds (key TEXT PRIMARY KEY, request TEXT NOT NULL, secret BLOB, reply BLOB) STRICT;
-CREATE INDEX IF NOT EXISTS entries_by_kind ON entries (kind, seq);
-CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE UPDATE ON entries
-    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS entries_last BEFORE DELETE ON entries
-    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE INDEX entries_by_kind ON entries (kind, seq);
+CREATE TABLE studies (digest TEXT PRIMARY KEY, study BLOB NOT NULL, signature BLOB NOT NULL) STRICT;
+CREATE TABLE charges (key TEXT PRIMARY KEY, request TEXT NOT NULL) STRICT;
+CREATE TABLE pending (key TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT;
+CREATE TABLE sealed (key TEXT PRIMARY KEY, reply BLOB NOT NULL) STRICT;
+CREATE TRIGGER entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER entries_last BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
-_REQUESTS = "SELECT key, request FROM rounds"
-_REPLIES = "SELECT key, reply FROM rounds WHERE reply IS NOT NULL"
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One link of the chain. `body` is canonical JSON."""
-
-    seq: int
-    kind: str
-    time: str
-    body: bytes
-    previous: str
-    hash: str
+_RESTORE = "restore it from the latest backup"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,96 +63,151 @@ class Ledger:
     @property
     def head(self) -> str:
         """Hash of the last entry: the state of the whole ledger in 64 characters."""
-        row = self.connection.execute("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-        return str(row[0])
+        return str(self._rows("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1")[0][0])
 
-    def entries(self, *kinds: Kind) -> Iterator[Entry]:
+    def entries(self, *kinds: Kind) -> list[Entry]:
         """The chain in order, or its entries of some kinds."""
         wanted = f"WHERE kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        for row in self.connection.execute(f"SELECT * FROM entries {wanted} ORDER BY seq", kinds):  # noqa: S608 - marks only
-            yield Entry(*row)
+        return [Entry(*row) for row in self._rows(f"SELECT * FROM entries {wanted} ORDER BY seq", *kinds)]  # noqa: S608 - marks only
 
     def append(self, kind: Kind, body: object) -> None:
         """Append an entry durably."""
         with self._transaction():
             self._append(kind, body)
 
-    def add_study(self, digest: str, canonical: bytes, kind: Kind, body: object) -> None:
-        """Append an entry and keep the study's canonical bytes beside it."""
+    def propose(self, digest: str, canonical: bytes, signature: bytes, body: object) -> None:
+        """Keep a study and the office's signature over it, and append the entry that says so."""
         with self._transaction():
-            self.connection.execute("INSERT OR IGNORE INTO studies VALUES (?, ?)", (digest, canonical))
-            self._append(kind, body)
+            self.connection.execute("INSERT INTO studies VALUES (?, ?, ?)", (digest, canonical, signature))
+            self._append("proposal", body)
 
     def study(self, digest: str) -> bytes | None:
-        """Canonical bytes of a study seen before, or None."""
-        row = self.connection.execute("SELECT study FROM studies WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None else bytes(row[0])
+        """Canonical bytes of a proposed study, or None."""
+        rows = self._rows("SELECT study FROM studies WHERE digest = ?", digest)
+        return bytes(rows[0][0]) if rows else None
 
-    def studies(self) -> list[tuple[str, bytes]]:
-        """Digest and canonical bytes of every study seen, oldest first."""
-        rows = self.connection.execute("SELECT digest, study FROM studies ORDER BY rowid")
-        return [(str(identity), bytes(study)) for identity, study in rows]
+    def studies(self) -> dict[str, bytes]:
+        """Canonical bytes of every proposed study by digest, oldest first."""
+        return dict(self._rows("SELECT digest, study FROM studies ORDER BY rowid"))
+
+    def decision(self, digest: str) -> str:
+        """A person's last decision on a study: ``approval``, ``refusal``, or empty."""
+        for entry in reversed(self.entries("approval", "refusal")):
+            if msgspec.json.decode(entry.body)["study"] == digest:
+                return entry.kind
+        return ""
 
     def charge(self, key: str, request: str, secret: bytes, body: object) -> None:
         """Append a charge and keep its round's sampling secret: one durable step."""
         with self._transaction():
             self._append("charge", body)
-            self.connection.execute("INSERT INTO rounds VALUES (?, ?, ?, NULL)", (key, request, secret))
+            self.connection.execute("INSERT INTO charges VALUES (?, ?)", (key, request))
+            self.connection.execute("INSERT INTO pending VALUES (?, ?)", (key, secret))
 
     def charged(self, key: str) -> str | None:
         """Digest of the request that a round was charged for, or None if it was not charged."""
-        row = self.connection.execute("SELECT request FROM rounds WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._rows("SELECT request FROM charges WHERE key = ?", key)
+        return str(rows[0][0]) if rows else None
 
     def secret(self, key: str) -> bytes:
         """The sampling secret of a round that is charged and not yet sealed."""
-        row = self.connection.execute("SELECT secret FROM rounds WHERE key = ?", (key,)).fetchone()
-        if row is None or row[0] is None:
-            raise LedgerError("the ledger has no sampling secret for a charged round; restore it from a backup")
-        return bytes(row[0])
+        rows = self._rows("SELECT secret FROM pending WHERE key = ?", key)
+        if not rows:
+            raise LedgerError(f"the ledger has no sampling secret for a charged round; {_RESTORE}")
+        return bytes(rows[0][0])
 
     def seal(self, key: str, reply: bytes, body: object) -> None:
         """Keep a reply byte for byte, append the entry that says so and erase the round's secret: one durable step."""
         with self._transaction():
             self._append("seal", body)
-            self.connection.execute("UPDATE rounds SET reply = ?, secret = NULL WHERE key = ?", (reply, key))
+            self.connection.execute("INSERT INTO sealed VALUES (?, ?)", (key, reply))
+            self.connection.execute("DELETE FROM pending WHERE key = ?", (key,))
+        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log still held the erased secret
 
     def sealed(self, key: str) -> bytes | None:
         """The sealed reply of a round, or None."""
-        row = self.connection.execute("SELECT reply FROM rounds WHERE key = ?", (key,)).fetchone()
-        return None if row is None or row[0] is None else bytes(row[0])
+        rows = self._rows("SELECT reply FROM sealed WHERE key = ?", key)
+        return bytes(rows[0][0]) if rows else None
+
+    def charges(self, *, since: str = "") -> dict[str, list[Event]]:
+        """Events charged at or after a time (UTC, ISO 8601), by study."""
+        charged: dict[str, list[Event]] = {}
+        for entry in self.entries("charge"):
+            if entry.time >= since:
+                body = msgspec.json.decode(entry.body)
+                charged.setdefault(body["study"], []).append(msgspec.convert(body["event"], Event))
+        return charged
+
+    def spent(self, delta: float, *, since: str = "") -> Cost:
+        """What all charges together cost: by PLD if they are of one study, by the Rényi total if of several.
+
+        Studies after the first may have been chosen in the light of earlier results, for which PLD is not a guarantee.
+        """
+        charged = self.charges(since=since)
+        events = [event for events in charged.values() for event in events]
+        cost = study_cost(events, delta)
+        if len(charged) < 2:
+            return cost
+        return Cost(cost.epsilon_lower, adaptive_cost(events, delta), delta)
 
     def verify(self) -> str:
-        """Recompute the whole chain and the digest of every sealed reply; return the head, or raise LedgerError."""
-        previous, count = "", 0
-        for count, entry in enumerate(self.entries(), start=1):
-            if entry.seq != count or entry.previous != previous or entry.hash != _hash(entry):
-                raise LedgerError(f"the ledger's chain is broken at entry {count}; stop, and restore it from a backup")
-            previous = entry.hash
-        if count == 0 or self._recorded("charge", "request") != dict(self.connection.execute(_REQUESTS)):
-            raise LedgerError("the ledger lacks entries or rounds that it should have; restore it from a backup")
-        replies = {key: hashlib.sha256(reply).hexdigest() for key, reply in self.connection.execute(_REPLIES)}
-        if self._recorded("seal", "reply") != replies:
-            raise LedgerError("a sealed reply is not the one the ledger records; stop, and restore it from a backup")
-        return previous
+        """Recompute the whole chain and compare with it all that stands beside it.
+
+        Returns
+        -------
+        str
+            The head.
+
+        Raises
+        ------
+        LedgerError
+            Something was changed, lost or added.
+        """
+        head = chain.verify(self.entries())
+        charged, replies = self._recorded("charge", "request"), self._recorded("seal", "reply")
+        if charged != dict(self._rows("SELECT key, request FROM charges")):
+            raise LedgerError(f"the ledger's rounds are not those its chain records; release nothing, {_RESTORE}")
+        sealed = {key: hashlib.sha256(reply).hexdigest() for key, reply in self._rows("SELECT key, reply FROM sealed")}
+        if replies != sealed:
+            raise LedgerError(f"a sealed reply is not the one the chain records; release nothing, {_RESTORE}")
+        if {key for (key,) in self._rows("SELECT key FROM pending")} != set(charged) - set(replies):
+            raise LedgerError(f"the ledger lacks the secret of a charged round, or keeps one too many; {_RESTORE}")
+        proposed = {str(msgspec.json.decode(entry.body)["study"]) for entry in self.entries("proposal")}
+        studies = self.studies()
+        if proposed != set(studies) or any(digest_of(study) != digest for digest, study in studies.items()):
+            raise LedgerError(f"a study is not the one that was proposed; release nothing, {_RESTORE}")
+        return head
 
     def export(self, path: Path) -> None:
         """Write the chain as JSON lines: events and digests, neither secrets nor replies."""
         plain = ({**msgspec.structs.asdict(entry), "body": msgspec.Raw(entry.body)} for entry in self.entries())
-        lines = [msgspec.json.encode(entry) for entry in plain]
-        write_atomically(path, b"\n".join(lines) + b"\n")
+        write_atomically(path, b"".join(msgspec.json.encode(entry) + b"\n" for entry in plain))
+
+    def check_mark(self) -> None:
+        """LedgerError if the last entry that was marked is not in the ledger any more."""
+        seq, _, marked = os.pread(self.lock, 128, 0).decode("ascii", "replace").strip().partition(" ")
+        if not seq.isdecimal():
+            return
+        rows = self._rows("SELECT hash FROM entries WHERE seq = ?", int(seq))
+        if not rows or rows[0][0] != marked:
+            raise LedgerError(
+                f"the ledger is older than it was: entry {int(seq)} is gone, and with it what was charged; {_RESTORE}. "
+                "See docs/reference/supplier-policy.md if there is none"
+            )
 
     def _recorded(self, kind: Kind, field: str) -> dict[str, str]:
-        bodies = (msgspec.json.decode(entry.body) for entry in self.entries(kind))
+        bodies = [msgspec.json.decode(entry.body) for entry in self.entries(kind)]
         return {body["key"]: body[field] for body in bodies}
 
     def _append(self, kind: Kind, body: object) -> None:
-        row = self.connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, previous = (row[0] + 1, row[1]) if row else (1, "")
-        content = msgspec.json.encode(body, order="sorted")
-        time = datetime.now(UTC).isoformat(timespec="seconds")
-        row = (seq, kind, time, content, previous, _hash(Entry(seq, kind, time, content, previous, "")))
-        self.connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
+        seq, previous = self._rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
+        _insert(self.connection, chain.link(seq + 1, kind, body, previous))
+
+    def _rows(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+        try:
+            return self.connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger cannot be read ({type(error).__name__}); {_RESTORE}") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -167,27 +215,27 @@ class Ledger:
             self.connection.execute("BEGIN IMMEDIATE")
             yield
             self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            message = (
-                f"the ledger could not be written ({type(error).__name__}); nothing was released; check disk and file"
-            )
+            if not isinstance(error, sqlite3.Error):
+                raise
+            name = type(error).__name__
+            message = f"the ledger could not be written ({name}); nothing was released; check disk space and rights"
             raise LedgerError(message) from None
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
+        seq, head = self._rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
+        os.pwrite(self.lock, f"{seq:020d} {head}\n".encode(), 0)
 
 
 def open_ledger(path: Path) -> Ledger:
-    """Open a ledger, making it first where there is none, and hold it alone.
+    """Open a ledger, making it first where there never was one, verify it and hold it alone.
 
     Raises
     ------
     LedgerBusyError
         Another process holds it.
     LedgerError
-        It is corrupt, truncated or not a ledger.
+        It is missing, corrupt, truncated, changed, older than it was, or another program's file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -197,29 +245,51 @@ def open_ledger(path: Path) -> Ledger:
         os.close(lock)
         raise LedgerBusyError("another process holds this ledger; wait for it to end, or stop it") from None
     try:
-        ledger = Ledger(_connect(path), lock)
-        if ledger.connection.execute("SELECT 1 FROM entries LIMIT 1").fetchone() is None:
-            ledger.append("genesis", {"format": 1})
-        ledger.verify()
-    except sqlite3.Error as error:
-        os.close(lock)
-        raise LedgerError(f"{path.name} is not a readable ledger ({error}); restore it from a backup") from None
+        return _open(path, lock)
     except BaseException:
         os.close(lock)
         raise
+
+
+def _open(path: Path, lock: int) -> Ledger:
+    if not path.exists():
+        if os.pread(lock, 1, 0):
+            raise LedgerError(f"{path.name} was here before and is missing; {_RESTORE}, for it holds what was spent")
+        _create(path)
+    connection = None
+    try:
+        place = f"{path.resolve().as_uri()}?mode=rw"  # never make a new one in place of one that went missing
+        connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
+        if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
+            raise LedgerError(f"{path.name} is empty or not a skyglow ledger; {_RESTORE}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        ledger = Ledger(connection, lock)
+        ledger.verify()
+        ledger.check_mark()
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if not isinstance(error, sqlite3.Error | msgspec.MsgspecError | KeyError | TypeError):
+            raise
+        raise LedgerError(f"{path.name} is not a readable ledger ({type(error).__name__}); {_RESTORE}") from None
     return ledger
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.executescript(_SCHEMA)
-    path.chmod(0o600)
-    return connection
+def _create(path: Path) -> None:
+    """Make a ledger under another name, then give it its own: there is never half a ledger."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    connection = sqlite3.connect(new, isolation_level=None)
+    try:
+        connection.executescript(_SCHEMA)
+        _insert(connection, chain.link(1, "genesis", {"format": 1}, ""))
+    finally:
+        connection.close()
+    write_atomically(path, new.read_bytes(), mode=0o600)
+    new.unlink()
 
 
-def _hash(entry: Entry) -> str:
-    content = msgspec.msgpack.encode((entry.seq, entry.kind, entry.time, entry.body, entry.previous))
-    return hashlib.sha256(_DOMAIN + content).hexdigest()
+def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(entry))

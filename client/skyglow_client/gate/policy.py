@@ -6,14 +6,29 @@ something the file does not mention is refused.
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Literal
 
 import msgspec
 
 from skyglow_shared.errors import FormatError, PolicyError
 from skyglow_shared.study import Block, Key, Positive, Rate, Source, Study, TrustMode
+
+Level = Literal["all", "class", "msoa", "lsoa"]
+
+#: By which groups each source's sums are made: what `levels` of a policy is about.
+LEVELS: Mapping[Source, Level] = MappingProxyType(
+    {
+        "gradient": "all",
+        "area_score": "lsoa",
+        "class_score": "class",
+        "area_label": "msoa",
+        "area_profile": "msoa",
+        "diary_profile": "all",
+    }
+)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,9 +41,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     epsilon, delta : float
         The most that all studies of the window together may cost (add or remove one household).
     window_days : int
-        Charges older than this no longer count.
+        Studies whose approval and charges are all older than this, and which have expired, no longer count.
     purposes, legal_gateways, features, trust_modes, sources : tuple of str
         What a study may name. `sources` are the kinds of block, see `skyglow_shared.study.Block`.
+    levels : tuple of str
+        Groups by which homes may be added up: ``all`` together, by composition ``class``, by ``msoa``, by ``lsoa``.
     least_homes, least_suppliers : int
         The office's release thresholds may not be lower.
     most_rounds : int
@@ -51,6 +68,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     least_homes: Annotated[int, msgspec.Meta(ge=1)]
     least_suppliers: Annotated[int, msgspec.Meta(ge=1)]
     most_rounds: Annotated[int, msgspec.Meta(ge=1)]
+    levels: tuple[Level, ...] = ("all", "class", "msoa", "lsoa")
     least_noise_multiplier: Positive = 0.5
     largest_sampling_rate: Rate = 1.0
 
@@ -88,7 +106,12 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
         ("features", {model.features for model in study.models}, policy.features),
         ("trust_modes", {study.trust_mode}, policy.trust_modes),
         ("sources", {block.source for block in blocks}, policy.sources),
+        ("levels", {LEVELS[block.source] for block in blocks}, policy.levels),
     )
+    if study.office_key != policy.office_key:
+        yield "office_key", "the study names another office key than the policy"
+    if study.delta > policy.delta:
+        yield "delta", f"the study's delta may be at most {policy.delta:g}"
     for rule, asked, allowed in wanted:
         for item in sorted(set(asked) - set(allowed)):
             yield rule, f"{rule} does not list {item!r}"

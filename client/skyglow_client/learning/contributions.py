@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.func import functional_call, grad, vmap
 
 from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import block_shape
 from skyglow_shared.models import logistic
@@ -24,7 +25,7 @@ Groups = NDArray[np.int64]
 Weights = Mapping[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Contributions:
     """One row a home of the block's cohort.
 
@@ -46,7 +47,7 @@ def contributions(study: Study, block: Block, homes: Homes, weights: Weights) ->
     study : Study
     block : Block
     homes : Homes
-        The round's sample; each block takes its own cohort from it.
+        The round's sample; each block takes its own cohort from it, home by home.
     weights : mapping of str to ndarray
         Current parameters by model.
 
@@ -61,7 +62,7 @@ def contributions(study: Study, block: Block, homes: Homes, weights: Weights) ->
     """
     cohort = homes.take(_COHORTS[block.source](homes))
     vectors, groups = _SOURCES[block.source](study, block, cohort, weights)
-    if vectors.shape != (len(cohort.lsoa), block_shape(study, block)[1]) or groups.shape != (len(cohort.lsoa),):
+    if vectors.shape != (len(cohort), block_shape(study, block)[1]) or groups.shape != (len(cohort),):
         raise InternalError("a block's vectors are not one a household; please report this")
     return Contributions(vectors, groups)
 
@@ -79,26 +80,35 @@ def household_gradients(model: Model, weights: Vectors, x: Vectors, y: Vectors) 
     ----------
     model : Model
     weights : ndarray of float64, shape (parameters,)
-        Flat parameter vector.
+        Flat parameter vector, in the order of the module's own parameters.
     x : ndarray of float64, shape (homes, features)
     y : ndarray of float64, shape (homes,)
 
     Returns
     -------
     ndarray of float64, shape (homes, parameters)
+
+    Notes
+    -----
+    `vmap` maps over households, so a gradient for each is what comes out whatever the model does inside; a model that
+    mixed days into the batch would fail the check of `contributions`.
     """
-    if len(x) == 0:
-        return np.zeros((0, len(weights)))
     module = logistic.build(model)
-    flat = torch.from_numpy(weights)
-    parameters = {"linear.weight": flat[None, :-1], "linear.bias": flat[-1:]}
+    shapes = {name: value.shape for name, value in module.named_parameters()}
+    parts = torch.split(torch.from_numpy(weights), [shape.numel() for shape in shapes.values()])
+    parameters = {name: part.reshape(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
 
     def loss(parameters: dict[str, torch.Tensor], one_x: torch.Tensor, one_y: torch.Tensor) -> torch.Tensor:
         logit = functional_call(module, parameters, (one_x,))
         return torch.nn.functional.binary_cross_entropy_with_logits(logit, one_y)
 
-    gradients = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, torch.from_numpy(x), torch.from_numpy(y))
-    return np.concatenate([gradients[name].reshape(len(x), -1).numpy() for name in parameters], axis=1)
+    each = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def gradients(x: Vectors, y: Vectors) -> Vectors:
+        found = each(parameters, torch.from_numpy(x), torch.from_numpy(y))
+        return np.concatenate([found[name].reshape(len(x), -1).numpy() for name in shapes], axis=1)
+
+    return by_blocks(gradients, x, y)
 
 
 def _gradient(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -109,7 +119,7 @@ def _gradient(study: Study, block: Block, homes: Homes, weights: Weights) -> tup
 
 def _scores(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
     model = study.model(block.model)
-    return logistic.scores(model, weights[model.name], homes.x[model.name])
+    return by_blocks(lambda x: logistic.scores(model, weights[model.name], x), homes.x[model.name])
 
 
 def _area_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -130,16 +140,16 @@ def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> t
 
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     del study, block, weights
-    return homes.profile.reshape(len(homes.profile), -1), homes.msoa
+    return homes.profile.reshape(len(homes), int(np.prod(homes.profile.shape[1:]))), homes.msoa
 
 
 def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     del study, block, weights
-    kept = _kept(homes)
-    d = np.where(kept[..., None], homes.diary, 0.0)
-    z = np.where(kept[..., None], homes.profile, 0.0)
-    parts = np.concatenate([kept[..., None].astype(np.float64), z, d, z**2, z * d], axis=2)
-    return parts.reshape(len(parts), -1), _one_group(homes)
+    kept = _kept(homes)[..., None]
+    d = np.where(kept, homes.diary, 0.0)
+    z = np.where(kept, homes.profile, 0.0)
+    parts = np.concatenate([kept.astype(np.float64), z, d, z**2, z * d], axis=2)
+    return parts.reshape(len(homes), int(np.prod(parts.shape[1:]))), _one_group(homes)
 
 
 def _kept(homes: Homes) -> NDArray[np.bool_]:
@@ -148,7 +158,7 @@ def _kept(homes: Homes) -> NDArray[np.bool_]:
 
 
 def _one_group(homes: Homes) -> Groups:
-    return np.zeros(len(homes.lsoa), dtype=np.int64)
+    return np.zeros(len(homes), dtype=np.int64)
 
 
 def _metered(homes: Homes) -> NDArray[np.bool_]:

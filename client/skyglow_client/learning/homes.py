@@ -2,21 +2,24 @@
 """The homes of one supplier as one study sees them: aligned arrays, one row a household."""
 
 import hashlib
-from dataclasses import dataclass
+import hmac
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_client.features.table import HomeFeatures
+from skyglow_client.learning.rows import by_blocks
 from skyglow_client.readings.panel import Panel
 from skyglow_client.readings.store import Store
+from skyglow_shared.errors import InternalError
 from skyglow_shared.models import features, presence
 from skyglow_shared.study import Study, digest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Homes:
-    """Homes of the study's areas, sorted by pseudonym; those elsewhere are left out.
+    """Homes of the study's areas, in the order of their pseudonyms; those elsewhere are left out.
 
     Attributes
     ----------
@@ -24,42 +27,46 @@ class Homes:
     lsoa, msoa : ndarray of int64, shape (homes,)
         Rows in `study.lsoas` and `study.msoas`.
     x : dict of str to ndarray of float64, shape (homes, features)
-        Normalised features by model.
-    metered : ndarray of bool, shape (homes,)
-        Usable for area sums: features and presence profile are complete.
+        Normalised features by model; zero where unusable.
     profile : ndarray of float64, shape (homes, 2, K)
-        Coefficients of the presence profile by the rule; zero where the home is not usable.
+        Coefficients of the presence profile by the rule; zero where not metered.
+    metered : ndarray of bool, shape (homes,)
+        Features and presence profile are complete: the cohort of everything that readings go into.
     composition : ndarray of int8, shape (homes,)
         Index in `COMPOSITION_CLASSES`; -1 = not in the panel.
     diary : ndarray of float64, shape (homes, 2, K)
         Coefficients of the diary's presence; NaN for a day type without a diary.
     calibrates : ndarray of bool, shape (homes,)
-        Which half of the panel a home is in: calibration (true) or training.
+        Which half of the panel a home would be in: calibration (true) or training.
+
+    Privacy
+    -------
+    One row is one household, and depends on that household alone, to the last bit.
     """
 
     pseudonyms: NDArray[np.uint8]
     lsoa: NDArray[np.int64]
     msoa: NDArray[np.int64]
     x: dict[str, NDArray[np.float64]]
-    metered: NDArray[np.bool_]
     profile: NDArray[np.float64]
+    metered: NDArray[np.bool_]
     composition: NDArray[np.int8]
     diary: NDArray[np.float64]
     calibrates: NDArray[np.bool_]
 
-    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Homes":
-        """The same homes restricted to some rows."""
-        return Homes(
-            self.pseudonyms[rows],
-            self.lsoa[rows],
-            self.msoa[rows],
-            {name: x[rows] for name, x in self.x.items()},
-            self.metered[rows],
-            self.profile[rows],
-            self.composition[rows],
-            self.diary[rows],
-            self.calibrates[rows],
-        )
+    def __post_init__(self) -> None:
+        arrays = [value for field in fields(self) if field.name != "x" for value in [getattr(self, field.name)]]
+        if {len(array) for array in (*arrays, *self.x.values())} != {len(self)}:
+            raise InternalError("homes are not aligned; please report this")
+
+    def __len__(self) -> int:
+        return len(self.lsoa)
+
+    def take(self, rows: NDArray[np.bool_]) -> "Homes":
+        """Only the homes of `rows`, a mask."""
+        whole = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "x"}
+        x = {model: values[rows] for model, values in self.x.items()}
+        return Homes(x=x, **{name: array[rows] for name, array in whole.items()})
 
 
 def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> Homes:
@@ -76,34 +83,34 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     StudyError
         The study names a feature contract or presence basis that is not installed here.
     """
-    row = {code: index for index, code in enumerate(study.lsoas)}
-    msoa_row = {code: index for index, code in enumerate(study.msoas)}
-    msoa_of = np.array([msoa_row[area.msoa] for area in study.areas])
-    lsoa = np.array([row.get(code, -1) for code in store.lsoa21cd], dtype=np.int64)
-    inside = np.flatnonzero(lsoa >= 0)
+    lsoa_row = {code: row for row, code in enumerate(study.lsoas)}
+    msoa_row = {code: row for row, code in enumerate(study.msoas)}
+    msoa_of = np.array([msoa_row[area.msoa] for area in study.areas], dtype=np.int64)
+    everywhere = np.array([lsoa_row.get(code, -1) for code in store.lsoa21cd], dtype=np.int64)
+    inside = everywhere >= 0
+    lsoa = everywhere[inside]
     basis = presence.load(study.occupancy.basis)
-    profile = basis.project(table.profile[inside])
-    usable = np.asarray(np.isfinite(profile).all(axis=(1, 2)))
+    profile = by_blocks(basis.project, table.profile[inside])
+    metered = np.asarray(np.isfinite(profile).all(axis=(1, 2)))
     x = {}
     for model in study.models:
-        normalised, complete = features.normalise(features.contract(model.features), table.features[inside])
-        x[model.name] = normalised
-        usable &= complete
+        x[model.name], usable = features.normalise(features.contract(model.features), table.features[inside])
+        metered &= usable
     return Homes(
-        store.pseudonyms[inside],
-        lsoa[inside],
-        msoa_of[lsoa[inside]],
-        x,
-        usable,
-        np.where(usable[:, None, None], profile, 0.0),
-        panel.composition[inside],
-        basis.project(panel.diary[inside]),
-        _calibrates(store.pseudonyms[inside], digest(study)),
+        pseudonyms=store.pseudonyms[inside],
+        lsoa=lsoa,
+        msoa=msoa_of[lsoa],
+        x=x,
+        profile=np.where(metered[:, None, None], profile, 0.0),
+        metered=metered,
+        composition=panel.composition[inside],
+        diary=by_blocks(basis.project, panel.diary[inside]),
+        calibrates=calibrates(store.pseudonyms[inside], digest(study)),
     )
 
 
-def _calibrates(pseudonyms: NDArray[np.uint8], study: str) -> NDArray[np.bool_]:
-    """One fair bit a home, from its own pseudonym and the study alone: no other home can change it."""
-    prefix = b"skyglow-half-v1\0" + study.encode()
-    bits = [hashlib.sha256(prefix + pseudonym.tobytes()).digest()[0] & 1 for pseudonym in pseudonyms]
+def calibrates(pseudonyms: NDArray[np.uint8], study: str) -> NDArray[np.bool_]:
+    """One fair bit a home, from its own pseudonym and the study's digest alone: no other home can change it."""
+    key = b"skyglow-half-v1\0" + study.encode()
+    bits = [hmac.digest(key, pseudonym.tobytes(), hashlib.sha256)[0] & 1 for pseudonym in pseudonyms]
     return np.array(bits, dtype=bool)
