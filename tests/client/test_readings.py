@@ -194,6 +194,8 @@ def test_meters_without_a_clear_area_are_left_out(supplier, row_of):
     assert report.counts["homes_without_area"] == 1
     assert report.counts["meters_repeated"] == 1
     assert report.counts["meters_conflicting"] == 1
+    assert report.counts["rows_of_meters_left_out"] == 2 * 28
+    assert report.counts["rows_of_unknown_meters"] == 0
     assert [row_of(supplier, store, number) >= 0 for number in range(6)] == [True, False, False, True, True, True]
 
 

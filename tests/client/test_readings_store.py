@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from skyglow_client.readings import Store
+from skyglow_client.features import build_features
+from skyglow_client.readings import Store, load_panel
 from skyglow_shared.errors import FormatError
+from skyglow_shared.study import COMPOSITION_CLASSES
 
 
 def test_ingesting_the_same_files_again_keeps_what_is_cached(supplier):
@@ -103,3 +105,12 @@ def test_the_mapped_readings_are_read_only(supplier):
     _, store = supplier.ingest()
     with pytest.raises(ValueError, match="read-only"):
         store.kwh[0, 0, 0] = 1.0
+
+
+def test_no_representation_shows_data(supplier):
+    supplier.set(0, 0, {"hh01": 7.777})
+    _, store = supplier.ingest()
+    panel = load_panel(supplier.raw, store.pseudonyms, supplier.key, COMPOSITION_CLASSES)
+    table = build_features(supplier.store, week_start=store.start)
+    for thing in (store, panel, table):
+        assert "array" not in repr(thing) and "7.777" not in repr(thing)

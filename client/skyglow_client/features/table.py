@@ -26,7 +26,7 @@ _THREADS: Final = 2
 _Number = TypeVar("_Number", np.float32, np.float64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HomeFeatures:
     """Features of a store's homes, in the order of the store.
 

@@ -75,7 +75,7 @@ def ingest(
     meters = load_meters(source / "meters.csv", postcodes, pseudonym_key)
     counts = Counter(meters.counts)
     with stores.incoming(store) as folder:
-        gathered = _Gathered.empty(folder / "gathered.npy", meters.rows.height, days)
+        gathered = _Gathered.empty(folder / "gathered.npy", len(meters.pseudonyms), days)
         for rows in _read_rows(source, counts):
             _gather(rows, meters.rows, gathered, start, counts)
         valid = _repair(gathered, weekdays(start, days), counts)
@@ -123,11 +123,13 @@ def _gather(
     """Put rows of the period and of known meters in their place."""
     days = gathered.seen.shape[1]
     keyed = rows.drop_nulls(["meter_id", "date"])
-    known = keyed.join(meters, on="meter_id", how="inner", maintain_order="left")
+    listed = keyed.join(meters, on="meter_id", how="inner", maintain_order="left")
+    known = listed.drop_nulls("home")
     offset = (pl.col("date") - pl.lit(start)).dt.total_days()
     inside = known.with_columns(day=offset).filter(pl.col("day").is_between(0, days - 1))
     counts["rows_without_key"] += rows.height - keyed.height
-    counts["rows_of_unknown_meters"] += keyed.height - known.height
+    counts["rows_of_unknown_meters"] += keyed.height - listed.height
+    counts["rows_of_meters_left_out"] += listed.height - known.height
     counts["rows_outside_period"] += known.height - inside.height
     if inside.height:
         place = inside["home"].to_numpy().astype(np.int64) * days + inside["day"].to_numpy()

@@ -34,14 +34,15 @@ def pseudonyms_of(meters: Iterable[str], key: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, PSEUDONYM_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Meters:
-    """Meters with a known area, ordered by pseudonym.
+    """Meters with one known area, ordered by pseudonym.
 
     Attributes
     ----------
     rows : DataFrame
-        ``meter_id`` and its place ``home`` in the arrays below: in memory only, to join readings.
+        ``meter_id`` of every meter listed and its place ``home`` in the arrays below, null if it is left out: in memory
+        only, to join readings.
     pseudonyms : ndarray of uint8, shape (meters, 16)
         Ascending.
     lsoa21cd : ndarray of str, shape (meters,)
@@ -81,4 +82,5 @@ def load_meters(path: Path, postcodes: Path, pseudonym_key: bytes) -> Meters:
         "homes_without_area": clear.height - located.height,
     }
     areas = np.array(located["lsoa21cd"].to_list(), dtype="U9")
-    return Meters(located.select("meter_id", "home"), pseudonyms[order], areas, counts)
+    rows = once.select("meter_id").unique(maintain_order=True).join(located, on="meter_id", how="left")
+    return Meters(rows.select("meter_id", "home"), pseudonyms[order], areas, counts)

@@ -20,7 +20,7 @@ NOT_IN_PANEL: Final = -1
 _SLOTS: Final = tuple(f"hh{n:02d}" for n in range(1, SLOTS + 1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Panel:
     """What the panel's homes said, aligned with the homes of a store.
 

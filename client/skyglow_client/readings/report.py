@@ -12,6 +12,7 @@ COUNTS: Final[Mapping[str, str]] = MappingProxyType(
         "rows": "rows read",
         "rows_without_key": "rows without a meter or a date, ignored",
         "rows_of_unknown_meters": "rows of meters that meters.csv does not list, ignored",
+        "rows_of_meters_left_out": "rows of meters left out for the reasons below, ignored",
         "rows_outside_period": "rows dated outside the period, ignored",
         "rows_repeated": "rows equal to an earlier one, dropped",
         "days_conflicting": "meter-days given with different readings, masked",

@@ -53,7 +53,7 @@ class _Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, _File]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # a representation would show data
 class Store:
     """A supplier's homes and their readings.
 
