@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import ProtocolError
-from skyglow_shared.layout import block_shape
+from skyglow_shared.layout import block_shape, column_weights
 from skyglow_shared.messages import Share, decode_integers
 from skyglow_shared.privacy.release import noise_deviation, step_size
 from skyglow_shared.study import Phase, Study
@@ -22,14 +22,14 @@ class BlockSum:
     ----------
     values : ndarray of float64, shape (groups, width)
         In the units of the per-home vectors; unbiased for the exact sum of the clipped vectors.
-    deviation : float
-        Known standard deviation of the privacy noise on every number.
+    deviation : ndarray of float64, shape (width,)
+        Known standard deviation of the privacy noise on the numbers of each column.
     shares : int
         How many suppliers' shares were added.
     """
 
     values: NDArray[np.float64]
-    deviation: float
+    deviation: NDArray[np.float64]
     shares: int
 
 
@@ -43,5 +43,7 @@ def add_shares(study: Study, phase: Phase, shares: Sequence[Share]) -> dict[str,
     for block in phase.blocks:
         shape = block_shape(study, block)
         total = sum((decode_integers(share.blocks[block.name], shape) for share in shares), np.zeros(shape, np.int64))
-        sums[block.name] = BlockSum(total * step_size(block), noise_deviation(block, len(shares)), len(shares))
+        weights = column_weights(study, block)
+        noise = noise_deviation(block, len(shares)) / weights
+        sums[block.name] = BlockSum(total * step_size(block) / weights, noise, len(shares))
     return sums

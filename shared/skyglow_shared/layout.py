@@ -4,9 +4,16 @@
 Both sides derive shapes from the signed study alone; nothing about shapes travels.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skyglow_shared.models import presence
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
+
+
+#: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
+_COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.25, 0.5
 
 
 def block_shape(study: Study, block: Block) -> tuple[int, int]:
@@ -26,7 +33,7 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
                                              K diary coefficients d, z², z·d (zeros without a diary)
     ================  =====================  ====================================================
     """
-    components = presence.load(study.occupancy.basis).components.shape[1]
+    components = _components(study)
     match block.source:
         case "gradient":
             return 1, parameter_count(study.model(block.model))
@@ -42,6 +49,23 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
             return 1, 2 * (1 + 4 * components)
 
 
+def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
+    """Weights [width] by which the columns of a home's vector are multiplied before clipping; the office divides again.
+
+    One bound and one noise serve a whole vector, so a column that may be noisier gets less of it: with counts at half
+    weight a home's (1, score) has norm at most √1.25 in place of √2, and the scores' noise falls by a fifth.
+    """
+    match block.source:
+        case "area_score" | "area_label":
+            return np.array([_COUNT, 1.0])
+        case "class_score":
+            return np.array([_COUNT, 1.0, _SQUARE])
+        case "diary_profile":
+            return np.tile(np.r_[_DIARY_COUNT, np.ones(4 * _components(study))], 2)
+        case _:
+            return np.ones(block_shape(study, block)[1])
+
+
 def round_numbers(study: Study, phase: Phase) -> int:
     """How many noised numbers one round of a phase releases."""
     shapes = (block_shape(study, block) for block in phase.blocks)
@@ -51,3 +75,7 @@ def round_numbers(study: Study, phase: Phase) -> int:
 def all_round_numbers(study: Study) -> dict[str, int]:
     """`round_numbers` of every phase, by name: what `accounting.plan` needs."""
     return {phase.name: round_numbers(study, phase) for phase in study.phases}
+
+
+def _components(study: Study) -> int:
+    return presence.load(study.occupancy.basis).components.shape[1]

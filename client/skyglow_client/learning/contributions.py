@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import block_shape
+from skyglow_shared.layout import block_shape, column_weights
 from skyglow_shared.models import logistic
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Model, Source, Study
 
@@ -64,7 +64,7 @@ def contributions(study: Study, block: Block, homes: Homes, weights: Weights) ->
     vectors, groups = _SOURCES[block.source](study, block, cohort, weights)
     if vectors.shape != (len(cohort), block_shape(study, block)[1]) or groups.shape != (len(cohort),):
         raise InternalError("a block's vectors are not one a household; please report this")
-    return Contributions(vectors, groups)
+    return Contributions(vectors * column_weights(study, block), groups)
 
 
 def labels(model: Model, composition: NDArray[np.int8]) -> Vectors:

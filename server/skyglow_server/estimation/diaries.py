@@ -56,9 +56,9 @@ def diary_model(block: BlockSum, all_homes: Array, basis: PresenceBasis, plannin
     moments = block.values.reshape(2, 1 + 4 * components)
     count = np.maximum(moments[:, :1], 0.0)
     z, d, zz, zd = (moments[:, 1 + i * components : 1 + (i + 1) * components] for i in range(4))
-    noise = block.deviation**2
+    noise, count_noise = float(block.deviation[1]) ** 2, float(block.deviation[0]) ** 2
     diary = planning.diary_variance(basis.mean, components)
-    centred = np.maximum(count, block.deviation)
+    centred = np.maximum(count, block.deviation[0])
     spread = _rule_spread(zz - z**2 / centred, count, diary * planning.rule_variance_ratio, noise)
     rule_variance = spread / np.maximum(count, 1.0)
     slope, slope_variance = _slope(zd - z * d / centred, spread, diary, noise, planning)
@@ -67,7 +67,7 @@ def diary_model(block: BlockSum, all_homes: Array, basis: PresenceBasis, plannin
     adjusted = d - c * (z - count * all_homes)
     sampling = count * residual + (slope - c) ** 2 * spread
     likely = planning.by_component(planning.presence_level_deviation, components)
-    privacy = noise * (1 + c**2 + (likely + np.abs(c * all_homes)) ** 2)
+    privacy = noise * (1 + c**2) + count_noise * (likely + np.abs(c * all_homes)) ** 2
     prior = likely**2
     posterior = 1 / (1 / prior + count**2 / (sampling + privacy))
     k = posterior * count / (sampling + privacy)

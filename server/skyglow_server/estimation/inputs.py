@@ -28,8 +28,8 @@ class BlockSum(Protocol):
         """Noised sums, shape (groups, width)."""
 
     @property
-    def deviation(self) -> float:
-        """Known standard deviation of the privacy noise on every number."""
+    def deviation(self) -> NDArray[np.float64]:
+        """Known standard deviation of the privacy noise on the numbers of each column, shape (width,)."""
 
     @property
     def shares(self) -> int:

@@ -133,7 +133,7 @@ def solve(system: System, drift: Drift, planning: Planning) -> Posterior:
     Weak priors: half-normal(`drift_scale`) on σ_L and σ_M, log-normal around one (sd 0.7) on the scale; each grid
     point stands for an interval of its own width.
     """
-    scales = planning.score_area_multiples if system.scaled in system.loadings else (1.0,)
+    scales = planning.score_deviation_multiples if system.scaled in system.loadings else (1.0,)
     grid = np.array(planning.drift_grid)
     priors = {(lsoa, msoa): drift.covariance(lsoa, msoa, planning) for lsoa, msoa in product(grid, grid)}
     widths = dict(zip(planning.drift_grid, np.log(np.gradient(grid)), strict=True))

@@ -6,9 +6,9 @@ old census, m1 = Σ r1_c m_c and m0 = Σ r0_c m_c, and::
 
     Ŝ - n̂ m0 = n̂ (m1 - m0) θ + e
 
-with s = m1 - m0 and Var e the sum of: privacy noise τ²(1 + μ²); scores within classes and the class mix, n v; which
-homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); class means that differ from area to area, n² σ_δ² Σ_c q_c²; and the
-class means' own error n Σ_c q_c δm_c, shared by all areas.
+with s = m1 - m0 and Var e the sum of: privacy noise τ_S² + τ_n² μ²; scores within classes and the class mix, n v;
+which homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); mean scores that differ by LSOA and by MSOA, n² σ_δ²; and the class
+means' own error n Σ_c q_c δm_c, shared by all areas.
 
 Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has class counts n̂_c of the same homes::
 
@@ -115,14 +115,19 @@ class _Meters:
         frame = metered * (m1 - m0) * _frame_deviation(evidence, share)
         by_count = -metered[:, None] * jacobian
         return cls(
-            count > _LEAST_NOISES * block.deviation,
+            count > _LEAST_NOISES * block.deviation[0],
             total - count * m0,
             np.diag(count * (m1 - m0)),
             {
-                "privacy noise of areas": np.diag(block.deviation * np.sqrt(1 + mean**2)),
+                "privacy noise of areas": np.diag(np.hypot(block.deviation[1], block.deviation[0] * mean)),
                 "scores within classes": np.diag(np.sqrt(metered * (jacobian @ means.variance + mixing))),
                 "homes without a meter": np.diag(frame),
-                DEVIATION: np.diag(metered * planning.score_area_deviation * np.sqrt(np.square(jacobian).sum(axis=1))),
+                DEVIATION: np.column_stack(
+                    [
+                        np.diag(metered * planning.score_lsoa_deviation),
+                        metered[:, None] * planning.score_msoa_deviation * evidence.areas.membership("MSOA").T,
+                    ]
+                ),
                 "calibration sampling": by_count @ means.sampling,
                 "privacy noise of class scores": by_count @ means.sum_noise,
                 "privacy noise of class counts": by_count @ means.count_noise,
@@ -160,10 +165,10 @@ class _Panel:
                 "homes without a meter": np.concatenate([size[:, None] * frame, [size @ frame]]),
                 "panel size": np.concatenate([np.diag(uncertainty * local), [uncertainty * (local - centre)]]),
                 "privacy noise of labels": np.concatenate(
-                    [labels.deviation * np.eye(size.size), np.zeros((1, size.size))]
+                    [labels.deviation[1] * np.eye(size.size), np.zeros((1, size.size))]
                 ),
                 "privacy noise of class counts": np.concatenate(
-                    [np.zeros((size.size, sign.size)), [sign * evidence.classes.deviation]]
+                    [np.zeros((size.size, sign.size)), [sign * evidence.classes.deviation[0]]]
                 ),
             },
         )
@@ -172,7 +177,7 @@ class _Panel:
 def metered_homes(evidence: Evidence) -> Array:
     """Noised counts of metered homes [A], where they say anything; else half of the households."""
     count, households = evidence.scores.values[:, 0], evidence.areas.households
-    known = count > _LEAST_NOISES * evidence.scores.deviation
+    known = count > _LEAST_NOISES * evidence.scores.deviation[0]
     return np.where(known, np.minimum(count, households), households / 2)
 
 
@@ -188,7 +193,7 @@ def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
     total = max(float(evidence.classes.values[:, 0].sum()), 1.0)
     expected = total * households / households.sum()
     prior = (planning.panel_size_deviation * expected) ** 2 + expected
-    noise = evidence.labels.deviation**2
+    noise = float(evidence.labels.deviation[0]) ** 2
     counted = evidence.labels.values[:, 0]
     size = np.maximum((noise * expected + prior * counted) / (prior + noise), 0.1 * expected)
     return size, np.sqrt(prior * noise / (prior + noise))

@@ -71,13 +71,13 @@ def rule_means(
     members = areas.membership("MSOA")
     households = members @ areas.households
     homes = members @ scores.values[:, 0]
-    known = homes > _LEAST_NOISES * scores.deviation * np.sqrt(members.sum(axis=1))
+    known = homes > _LEAST_NOISES * scores.deviation[0] * np.sqrt(members.sum(axis=1))
     metered = np.where(known, np.minimum(homes, households), 1.0)[:, None, None]
     components = basis.components.shape[1]
     raw = np.where(known[:, None, None], profiles.values.reshape(-1, 2, components) / metered, 0.0)
     between_homes = planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio
     frame = between_homes * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
-    error = profiles.deviation**2 / metered**2 + frame
+    error = profiles.deviation[0] ** 2 / metered**2 + frame
     weight = np.where(known, households, 0.0)[:, None, None] / max(float(households[known].sum()), 1.0)
     centre = (weight * raw).sum(axis=0)
     free = max(int(known.sum()) - 1, 1)

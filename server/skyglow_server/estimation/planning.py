@@ -24,9 +24,10 @@ class Planning:
         Its standard deviation.
     score_variance : float
         Prior guess of the variance of scores within a class; `score_variance_homes` homes' worth of belief.
-    score_area_deviation : float
-        How much a class's mean score differs from area to area (housing stock, heating), sd in score units,
-        independent by class and area. The data may move it: the grid holds `score_area_multiples` of it.
+    score_lsoa_deviation, score_msoa_deviation : float
+        How much the mean score of homes of the same classes differs from LSOA to LSOA within a MSOA, and from MSOA to
+        MSOA (work, housing stock, heating): sd in score units. The data may move both: the grid holds
+        `score_deviation_multiples` of them.
     drift_slope_deviation, drift_level_deviation : float
         Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
         it stood.
@@ -58,8 +59,9 @@ class Planning:
     class_mean_deviation: float = 0.3
     score_variance: float = 0.15
     score_variance_homes: float = 50.0
-    score_area_deviation: float = 0.03
-    score_area_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
+    score_lsoa_deviation: float = 0.016
+    score_msoa_deviation: float = 0.010
+    score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.5
     drift_scale: float = 0.4
