@@ -262,6 +262,8 @@ def _open(path: Path, lock: int) -> Ledger:
         connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
         if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
             raise LedgerError(f"{path.name} is empty or not a skyglow ledger; {_RESTORE}")
+        if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise LedgerError(f"{path.name} is damaged; {_RESTORE}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")

@@ -93,7 +93,7 @@ def check(policy: Policy, study: Study) -> None:
     """
     broken = list(_broken(policy, study))
     if broken:
-        rules = ", ".join(rule for rule, _ in broken)
+        rules = ", ".join(dict.fromkeys(rule for rule, _ in broken))
         raise PolicyError(f"the policy does not allow this study: {'; '.join(text for _, text in broken)}", rule=rules)
 
 

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supplier's account: whatever happens to file or process, nothing charged is forgotten or charged twice."""
+
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from skyglow_client.gate import gate as gates
+from skyglow_client.gate.ledger import open_ledger
+from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
+from skyglow_shared.messages import RoundRequest, Share, open_request
+from skyglow_shared.privacy.accounting import Event, adaptive_cost, study_cost
+
+EVENT = {"noise_multiplier": 5.0, "sampling_rate": 0.5, "count": 1, "numbers": 23}
+
+
+def charge(ledger, key="study/training/0", study="study", request="r"):
+    ledger.charge(key, request, b"s" * 32, {"key": key, "study": study, "event": EVENT, "request": request})
+
+
+def seal(ledger, key="study/training/0", reply=b"reply"):
+    ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def used(path):
+    """A closed ledger with one sealed and one pending round."""
+    ledger = open_ledger(path)
+    charge(ledger)
+    seal(ledger)
+    charge(ledger, "study/training/1")
+    ledger.close()
+    return path
+
+
+def tamper(path, *statements):
+    connection = sqlite3.connect(path)
+    for name in ("entries_stay", "entries_last"):
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_what_was_charged_is_there_after_reopening(used):
+    ledger = open_ledger(used)
+    assert ledger.charged("study/training/0") == "r"
+    assert ledger.sealed("study/training/0") == b"reply"
+    assert ledger.secret("study/training/1") == b"s" * 32
+    assert ledger.sealed("study/training/1") is None
+    assert [entry.kind for entry in ledger.entries()] == ["genesis", "charge", "seal", "charge"]
+    assert ledger.verify() == ledger.head
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), '5.0', '9.0') AS BLOB) WHERE seq = 2",
+        "UPDATE entries SET time = '2020-01-01T00:00:00+00:00' WHERE seq = 2",
+        "UPDATE entries SET kind = 'proposal' WHERE seq = 2",
+        "DELETE FROM entries WHERE seq = 2",
+        "DELETE FROM entries WHERE seq = 4",
+        "DELETE FROM entries",
+        "DELETE FROM charges WHERE key = 'study/training/1'",
+        "DELETE FROM pending",
+        "DELETE FROM sealed",
+        "UPDATE sealed SET reply = x'00'",
+        "UPDATE charges SET request = 'other'",
+        "INSERT INTO pending VALUES ('study/training/0', x'00')",
+        "INSERT INTO studies VALUES ('aa', x'7b7d', x'00')",
+        "DROP TABLE sealed",
+    ],
+)
+def test_any_change_is_noticed(used, statement):
+    tamper(used, statement)
+    with pytest.raises(LedgerError, match=r"backup"):
+        open_ledger(used)
+
+
+def test_a_consistent_rollback_is_noticed(used, path):
+    """Someone takes the last charge away from every table: the chain holds, but the mark beside it does not."""
+    tamper(
+        used,
+        "DELETE FROM entries WHERE seq = 4",
+        "DELETE FROM charges WHERE key = 'study/training/1'",
+        "DELETE FROM pending",
+    )
+    with pytest.raises(LedgerError, match="older than it was"):
+        open_ledger(used)
+
+
+def test_an_old_copy_is_noticed(path, tmp_path):
+    ledger = open_ledger(path)
+    charge(ledger)
+    ledger.close()
+    old = path.read_bytes()
+    ledger = open_ledger(path)
+    seal(ledger)
+    ledger.close()
+    path.write_bytes(old)
+    with pytest.raises(LedgerError, match="older than it was"):
+        open_ledger(path)
+
+
+def test_a_missing_ledger_is_not_made_anew(used):
+    used.unlink()
+    with pytest.raises(LedgerError, match="missing"):
+        open_ledger(used)
+    assert not used.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 100, b"SQLite format 3\0" + bytes(4000)])
+def test_a_corrupt_file_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(LedgerError, match="backup"):
+        open_ledger(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_file_is_refused(used, share):
+    content = used.read_bytes()
+    used.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(LedgerError, match="backup"):
+        open_ledger(used)
+
+
+def test_every_torn_page_is_noticed(used):
+    content = used.read_bytes()
+    for page in range(len(content) // 4096):
+        used.write_bytes(content[: page * 4096] + bytes(4096) + content[(page + 1) * 4096 :])
+        with pytest.raises(LedgerError):
+            open_ledger(used)
+
+
+def test_another_programs_database_is_refused_and_left_alone(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE entries (seq)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="not a skyglow ledger"):
+        open_ledger(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("statement", ["UPDATE entries SET kind = 'seal'", "DELETE FROM entries"])
+def test_entries_cannot_be_changed(path, statement):
+    ledger = open_ledger(path)
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        ledger.connection.execute(statement)
+    ledger.close()
+
+
+def test_a_write_that_fails_leaves_nothing_half_done(path):
+    ledger = open_ledger(path)
+    charge(ledger)
+    head = ledger.head
+    with pytest.raises(LedgerError, match="nothing was released"):
+        charge(ledger)
+    assert ledger.head == head == ledger.verify()
+    ledger.close()
+
+
+def test_the_ledger_is_durable_before_it_returns(path):
+    ledger = open_ledger(path)
+    settings = {
+        name: ledger.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    }
+    ledger.close()
+    assert settings == {"journal_mode": "wal", "synchronous": 2}
+
+
+def test_a_sealed_rounds_secret_is_erased(path):
+    secret = os.urandom(32)
+    ledger = open_ledger(path)
+    ledger.charge("k", "r", secret, {"key": "k", "study": "s", "event": EVENT, "request": "r"})
+    assert any(secret in file.read_bytes() for file in path.parent.iterdir())
+    seal(ledger, "k")
+    assert not any(secret in file.read_bytes() for file in path.parent.iterdir())
+    with pytest.raises(LedgerError, match="secret"):
+        ledger.secret("k")
+    ledger.close()
+
+
+def test_only_its_owner_can_read_it(used):
+    assert all(file.stat().st_mode & 0o077 == 0 for file in used.parent.iterdir())
+
+
+def test_one_study_is_composed_by_pld_and_several_by_renyi(path):
+    ledger = open_ledger(path)
+    event = Event(**EVENT)
+    assert ledger.spent(1e-6).epsilon_upper == 0
+    charge(ledger, "a/0", "a")
+    charge(ledger, "a/1", "a")
+    assert ledger.spent(1e-6) == study_cost([event, event], 1e-6)
+    charge(ledger, "b/0", "b")
+    assert ledger.spent(1e-6).epsilon_upper == adaptive_cost([event] * 3, 1e-6)
+    assert ledger.spent(1e-6, since="2999").epsilon_upper == 0
+    ledger.close()
+
+
+def test_the_export_holds_the_chain_and_no_secret(used, tmp_path):
+    ledger = open_ledger(used)
+    ledger.export(tmp_path / "chain.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "chain.jsonl").read_text().splitlines()]
+    assert [line["hash"] for line in lines] == [entry.hash for entry in ledger.entries()]
+    assert lines[1]["body"]["event"] == EVENT
+    assert b"s" * 32 not in (tmp_path / "chain.jsonl").read_bytes()
+    ledger.close()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from skyglow_client.gate.ledger import open_ledger
+ledger = open_ledger(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_never_hold_one_ledger(path):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(LedgerBusyError):
+            open_ledger(path)
+        other.kill()
+    open_ledger(path).close()  # a killed process holds nothing
+
+
+CRASH = """
+import os, signal, sys
+from pathlib import Path
+from skyglow_client.gate import gate
+from skyglow_client.supplier import Supplier
+def killed(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(gate, sys.argv[2], killed)
+Supplier.open(Path(sys.argv[1]), "north").handle(Path(sys.argv[3]).read_bytes())
+"""
+
+
+def test_a_kill_between_charge_and_seal_is_completed_under_the_same_charge(town, tmp_path, monkeypatch):
+    study = town.study()
+    with town.open() as supplier:
+        town.approve(supplier, study)
+    request = town.request(study)
+    (tmp_path / "request").write_bytes(request)
+    crashed = subprocess.run(
+        [sys.executable, "-c", CRASH, str(town.folder), "_noised", str(tmp_path / "request")], check=False
+    )
+    assert crashed.returncode == -signal.SIGKILL
+    sampled = []
+    real = gates.poisson_sample
+    monkeypatch.setattr(gates, "poisson_sample", lambda secret, *rest: sampled.append(secret) or real(secret, *rest))
+    message = open_request(request, town.office.public_key)
+    assert isinstance(message, RoundRequest)
+    with town.open() as supplier:
+        ledger = supplier.gate.ledger
+        assert len(ledger.entries("charge")) == 1
+        assert not ledger.entries("seal")
+        secret = ledger.secret(gates.round_key(message))
+        reply = supplier.handle(request)
+        assert isinstance(town.read(reply), Share)
+        assert sampled == [secret]
+        assert len(ledger.entries("charge")) == len(ledger.entries("seal")) == 1
+        assert supplier.handle(request) == reply
+    assert sampled == [secret], "a sealed share is never computed afresh"
+
+
+def test_a_disk_that_is_full_releases_nothing(town):
+    """The seal cannot be written: no share leaves; once it can, the same charge is completed."""
+    study = town.study()
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        request = town.request(study)
+        ledger = supplier.gate.ledger
+        ledger.connection.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON main.sealed BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+        refusal = town.ask(supplier, request)
+        assert refusal.code == 50
+        ledger.connection.execute("DROP TRIGGER full")
+        assert isinstance(town.ask(supplier, request), Share)
+        assert len(ledger.entries("charge")) == 1
+
+
+def test_errors_of_the_ledger_name_no_study_and_no_data(used):
+    tamper(used, "DELETE FROM pending")
+    with pytest.raises(SkyglowError) as error:
+        open_ledger(used)
+    assert "study/" not in str(error.value)
