@@ -3,8 +3,8 @@
 
     python tools/make_extract.py --census DIR --geography DIR --district E06000045 --out DIR
 
-Sources: Office for National Statistics, Census 2021 tables TS003, TS017, TS059, TS065; Open Geography Portal, LSOA (2021)
-to MSOA (2021) to LAD (2022) lookup and MSOA (December 2021) boundaries EW BSC. Open Government Licence v3.0.
+Sources: Office for National Statistics, Census 2021 tables TS003, TS017, TS059, TS065; Open Geography Portal, LSOA
+(2021) to MSOA (2021) to LAD (2022) lookup and MSOA (December 2021) boundaries EW BSC. Open Government Licence v3.0.
 """
 
 import argparse

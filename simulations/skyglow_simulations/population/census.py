@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -24,6 +25,8 @@ from skyglow_shared.study import COMPOSITION_CLASSES, Area
 
 TABLES = ("ts003", "ts017", "ts059", "ts065")
 _LOOKUP = "lsoa21-msoa21-lad22"
+_LEVELS = ("LSOA21", "MSOA21", "LAD22")
+_SLACK = 20  # households by which disclosure control may set two tables apart
 _SINGLE, _COUPLE = "Single family household: ", "Married or civil partnership couple: "
 _COMPOSITION: Mapping[str, tuple[str, ...]] = {
     "one_person_66_plus": ("One person household: Aged 66 years and over",),
@@ -98,7 +101,7 @@ def load(district: str, folder: Path | None = None) -> Census:
     FormatError
         A table is missing, unreadable or has other columns.
     DataError
-        An area has no households.
+        An area has no households, or the tables disagree on how many it has.
     """
     if not re.fullmatch(r"[EW]0[6-9]\d{6}", district):
         raise GeographyError("a district is a code such as E06000045: E06–E09 or W06, then six digits")
@@ -106,21 +109,29 @@ def load(district: str, folder: Path | None = None) -> Census:
         folder = Path(str(resources.files("skyglow_simulations") / "extract" / district))
         if not folder.is_dir():
             raise GeographyError(f"the tables of {district} do not ship with skyglow; give a folder with --census DIR")
-    lookup = [row for row in _read(folder, _LOOKUP) if row.get("LAD22CD") == district]
+    rows = _read(folder, _LOOKUP)
+    wanted = [f"{level}{part}" for level in _LEVELS for part in ("CD", "NM")]
+    if rows and not set(wanted) <= rows[0].keys():
+        raise FormatError(f"the area lookup must have the columns {', '.join(wanted)}; use the ONS lookup of 2021/22")
+    lookup = [row for row in rows if row["LAD22CD"] == district]
     if not lookup:
         raise GeographyError(f"no area of the lookup lies in {district}; is it a district of 2021/22?")
     lookup.sort(key=lambda row: row["LSOA21CD"])
     codes = [row["LSOA21CD"] for row in lookup]
+    if len(set(codes)) < len(codes):
+        raise GeographyError("the lookup names an area of the district twice; keep one row an LSOA")
     tables = {name: _rows_of(name, _read(folder, name), codes) for name in TABLES}
     classes = np.stack([_columns(tables["ts003"], "ts003", _COMPOSITION[name]) for name in COMPOSITION_CLASSES], axis=1)
     if (classes.sum(axis=1) == 0).any():
         raise DataError("an area of the district has no households; leave it out of the tables")
     sizes = np.stack([_columns(tables["ts017"], "ts017", (_size_column(size),)) for size in range(1, 9)], axis=1)
+    if (abs(sizes.sum(axis=1) - classes.sum(axis=1)) > _SLACK + 0.05 * classes.sum(axis=1)).any():
+        raise DataError("ts003 and ts017 count different numbers of households; use tables of one census")
     working = _columns(tables["ts059"], "ts059", ("Total: All usual residents aged 16 years and over in employment",))
     others = _columns(
         tables["ts065"], "ts065", ("Total: All usual residents aged 16 years and over not in employment",)
     )
-    names = {row[f"{level}CD"]: row[f"{level}NM"] for row in lookup for level in ("LSOA21", "MSOA21", "LAD22")}
+    names = {row[f"{level}CD"]: row[f"{level}NM"] for row in lookup for level in _LEVELS}
     areas = tuple(Area(row["LSOA21CD"], row["MSOA21CD"], row["LAD22CD"]) for row in lookup)
     return Census(areas, names, classes, sizes, working / np.maximum(working + others, 1), _boundaries(folder))
 
@@ -159,8 +170,12 @@ def _compressed(path: Path) -> str:
 
 def _parse(path: Path, opener: Callable[[Path], str]) -> list[dict[str, str]]:
     try:
-        return [{_tidy(key): value for key, value in row.items()} for row in csv.DictReader(io.StringIO(opener(path)))]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, AttributeError) as error:
+        header, *rows = csv.reader(io.StringIO(opener(path)))
+        names = [_tidy(name) for name in header]
+        if len(set(names)) < len(names):
+            raise ValueError("two columns of one name")
+        return [dict(zip(names, row, strict=True)) for row in rows if row]
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         message = f"{path.name} cannot be read as a CSV table ({type(error).__name__}); fetch it again"
         raise FormatError(message) from None
 
@@ -172,6 +187,8 @@ def _tidy(header: str) -> str:
 
 def _rows_of(table: str, rows: Sequence[dict[str, str]], codes: Sequence[str]) -> list[dict[str, str]]:
     by_code = {row.get("geography code", ""): row for row in rows}
+    if len(by_code) < len(rows):
+        raise FormatError(f"{table} has no column 'geography code', or the same code twice; fetch it again")
     missing = sum(code not in by_code for code in codes)
     if missing:
         raise GeographyError(f"{table} lacks {missing} areas of the district; use tables and lookup of one vintage")
@@ -191,7 +208,7 @@ def _columns(rows: Sequence[dict[str, str]], table: str, endings: Sequence[str])
             )
         try:
             total += np.array([int(row[exact[0]]) for row in rows])
-        except (ValueError, TypeError):
+        except ValueError:
             raise FormatError(f"a column of {table} holds something other than whole numbers; fetch it again") from None
     if (total < 0).any():
         raise FormatError(f"a column of {table} holds negative counts; fetch it again")

@@ -56,7 +56,7 @@ def draw_frame(homes: int, area: int, rng: np.random.Generator) -> Frame:
 
 
 def draw_survey(homes: int, kinds: NDArray[np.int64], panel_fraction: float, rng: np.random.Generator) -> Survey:
-    """Draw the panel and its diary days; `kinds` is the day type of each day of the period."""
+    """Draw the panel and its diary days; `kinds` is the day type of each day, -1 where no diary may be kept."""
     panel = rng.random(homes) < panel_fraction
     diary = panel & (rng.random(homes) < p.DIARY_SHARE)
     one = rng.random(homes) < p.DIARY_ONE_DAY_SHARE

@@ -2,7 +2,13 @@
 """Generate a whole simulated district: reference tables, truth, and every supplier's raw files.
 
 Areas are generated in chunks, each from generators keyed by (seed, area), and each chunk is written as its own
-readings file a supplier: the result is the same bytes whatever the number of workers, and memory does not grow with the district.
+readings file a supplier: the result is the same bytes whatever the number of workers, and memory does not grow with
+the district.
+
+What only a simulation knows is in `truth`: ``households.parquet``, a row a household (``supplier`` is an index in
+`parameters.SUPPLIERS`, 6 = one that takes no part, -1 = no smart meter); ``presence.npy``, whether a metered home is
+occupied, by day and half-hour, as bits, in the order of the metered rows; ``occupied.npy``, the mean share of homes
+occupied [areas, weekday and weekend, 48]; and ``done``, written last.
 """
 
 import json
@@ -78,11 +84,13 @@ def generate(
     Raises
     ------
     RunError
-        `scale` or `panel_fraction` is not in (0, 1].
+        `scale` or `panel_fraction` is not in (0, 1], `seed` is negative, or there is no worker.
     """
     for name, value in (("scale", scale), ("panel_fraction", panel_fraction)):
         if not 0 < value <= 1:
             raise RunError(f"{name} must be above 0 and at most 1; 0.1 is a good start")
+    if seed < 0 or workers < 1:
+        raise RunError("the seed must be 0 or more and there must be a worker; correct the run's parameters")
     if (out / "truth" / _DONE).exists():
         return
     for folder in ("reference", "truth", "parts", *(f"suppliers/{name}/raw" for name in p.SUPPLIERS)):
@@ -111,7 +119,8 @@ def redraw_panel(out: Path, *, seed: int, period: Period, panel_fraction: float 
     """
     homes = pl.read_parquet(out / "truth" / "households.parquet")
     rng = households.random_of(seed, _SURVEY)
-    survey = frames.draw_survey(len(homes), presence.day_types(period), panel_fraction, rng)
+    diary_days = np.where(presence.exists(period).all(axis=1), presence.day_types(period), -1)
+    survey = frames.draw_survey(len(homes), diary_days, panel_fraction, rng)
     bits = np.load(out / "truth" / "presence.npy", mmap_mode="r")
     row = np.cumsum(homes["metered"].to_numpy()) - 1
     supplier, meter = homes["supplier"].to_numpy(), homes["meter_id"].to_numpy()
@@ -121,10 +130,10 @@ def redraw_panel(out: Path, *, seed: int, period: Period, panel_fraction: float 
         raw_folder = out / "suppliers" / name / "raw"
         asked = survey.panel & (supplier == index) & known
         raw.write_panel(raw_folder / "panel.csv", meter[asked], composition[asked])
-        pairs = [(home, day) for days in (survey.weekday, survey.weekend) for home, day in enumerate(days) if day >= 0]
-        kept = np.array([pair for pair in pairs if asked[pair[0]]], dtype=np.int64).reshape(-1, 2)
-        days = unpack(bits, row[kept[:, 0]], period.days)[np.arange(len(kept)), kept[:, 1]]
-        raw.write_diaries(raw_folder / "diaries.csv", meter[kept[:, 0]], kept[:, 1], days, period)
+        keeps = [np.flatnonzero(asked & (days >= 0)) for days in (survey.weekday, survey.weekend)]
+        home, day = np.concatenate(keeps), np.concatenate([survey.weekday[keeps[0]], survey.weekend[keeps[1]]])
+        days = unpack(bits, row[home], period.days)[np.arange(len(home)), day]
+        raw.write_diaries(raw_folder / "diaries.csv", meter[home], day, days, period)
 
 
 def unpack(bits: NDArray[np.uint8], rows: NDArray[np.int64], days: int) -> NDArray[np.uint8]:
@@ -160,7 +169,7 @@ def _generate_chunk(chunk: _Chunk) -> None:
         postcodes += [frames.postcode_text(area, int(number)) for number in frame.postcode[held]]
         packed = np.packbits(at_home.occupied[frame.metered].reshape(int(frame.metered.sum()), -1), axis=1)
         bits.append(packed)
-        occupied.append(_mean_profile(at_home.occupied, kinds))
+        occupied.append(_mean_profile(at_home.occupied, kinds, presence.exists(chunk.period)))
         rows.append(_truth_rows(chunk.codes[area], homes, frame))
     _write_chunk(chunk, np.concatenate(kwh), np.concatenate(meters), np.concatenate(suppliers), postcodes)
     pl.concat(rows).write_parquet(chunk.out / "parts" / f"households-{chunk.number:03d}.parquet")
@@ -168,9 +177,12 @@ def _generate_chunk(chunk: _Chunk) -> None:
     np.save(chunk.out / "parts" / f"occupied-{chunk.number:03d}.npy", np.stack(occupied))
 
 
-def _mean_profile(occupied: NDArray[np.bool_], kinds: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean occupied share [2, 48] over homes and days: weekdays, weekend days."""
-    return np.stack([occupied[:, kinds == 0].mean(axis=(0, 1)), occupied[:, kinds > 0].mean(axis=(0, 1))])
+def _mean_profile(
+    occupied: NDArray[np.bool_], kinds: NDArray[np.int64], there: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Mean occupied share [2, 48] over homes and days (weekdays, weekend days) of the half-hours that there were."""
+    shares = occupied.mean(axis=0) * there  # [days, 48]
+    return np.stack([shares[days].sum(axis=0) / there[days].sum(axis=0) for days in (kinds == 0, kinds > 0)])
 
 
 def _truth_rows(code: str, homes: households.Households, frame: frames.Frame) -> pl.DataFrame:

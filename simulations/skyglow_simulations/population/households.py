@@ -27,7 +27,7 @@ _SIZE_SEED = np.array(
 )
 _PATTERN = {name: index for index, name in enumerate(p.PATTERN_NAMES)}
 MAX_PEOPLE = 8
-_ROOM = 20  # an area never has fewer simulated homes than this, whatever the scale
+_ROOM = 20  # an area never has fewer simulated homes than this, whatever the scale, unless the census has fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def plan_areas(census: Census, *, scale: float, seed: int, drift: float = 1.0) -
     share = _drifted_share(census, seed, drift)
     plans = []
     for row, counts in enumerate(census.classes.astype(float)):
-        total = max(_ROOM, round(counts.sum() * scale))
+        total = max(min(_ROOM, int(counts.sum())), round(counts.sum() * scale))
         older, younger = counts[:2], counts[2:]
         weights = np.concatenate([share[row] * _parts(older), (1 - share[row]) * _parts(younger)])
         plans.append(AreaPlan(largest_remainder(weights, total), fitted[row], float(census.employed[row])))

@@ -24,7 +24,7 @@ def simulate(
     awake = active > 0
     own = _lognormal(rng, (homes, 1, 1), p.HOME_LOG_SD) * np.float32(np.exp(p.AREA_LOG_SD * rng.standard_normal()))
     own = own * _lognormal(rng, (homes, days, 1), p.DAY_LOG_SD)
-    crowd = np.sqrt(active)
+    crowd = active ** np.float32(p.CROWD_POWER)
     kwh = _base(households, days, rng)
     dark = (np.clip(p.SUNRISE + 0.8 - _HOURS, 0, 1) + np.clip(_HOURS - p.SUNSET + 0.8, 0, 1)).astype(np.float32)
     kwh += own * p.LIGHT * _lognormal(rng, (homes, 1, 1), 0.6) * dark * crowd
@@ -33,9 +33,10 @@ def simulate(
     evening = (day + (1 - day) / (1 + np.exp(-(_HOURS - 17.5) / 1.2))).astype(np.float32)
     kwh += own * p.SCREEN * _lognormal(rng, (homes, 1, 1), 0.6) * evening * crowd
     kwh += own * _events(_meal_chance(older, rng) * awake, p.COOK_KWH, crowd, rng)
-    kwh += own * _events(_wash_chance(older, kinds, rng) * awake, p.WASH_KWH, crowd, rng)
+    kwh += own * _events(_wash_chance(households, older, kinds, rng) * awake, p.WASH_KWH, crowd, rng)
     kwh += _heating(homes, days, presence, rng)
-    return np.round(np.maximum(kwh, 0.0), 3)
+    rounded: NDArray[np.float32] = np.round(np.maximum(kwh, np.float32(0)), 3).astype(np.float32, copy=False)
+    return rounded
 
 
 def _base(households: Households, days: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -48,22 +49,27 @@ def _base(households: Households, days: int, rng: np.random.Generator) -> NDArra
 def _meal_chance(older: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
     """Chance [homes, 1, 48] of cooking in a half-hour with somebody awake: each home at its own hours."""
     chance = np.zeros((len(older), SLOTS), np.float32)
-    for meals in zip(p.HABITS_OLDER.meals, p.HABITS_OTHER.meals, strict=True):
-        hour, spread, peak = np.where(older[:, None], *np.array(meals, np.float32)).T[..., None]
+    for own, others in zip(p.HABITS_OLDER.meals, p.HABITS_OTHER.meals, strict=True):
+        hour, spread, peak = np.where(older[:, None], np.array(own, np.float32), np.array(others, np.float32)).T[
+            ..., None
+        ]
         shift = p.HABIT_SD_HOURS * rng.standard_normal((len(older), 1), np.float32)
         liking = _lognormal(rng, (len(older), 1), 0.5)
         chance += liking * peak * np.exp(-0.5 * ((_HOURS - hour - shift) / spread) ** 2)
     return np.minimum(chance, 0.9)[:, None, :]
 
 
-def _wash_chance(older: NDArray[np.bool_], kinds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+def _wash_chance(
+    households: Households, older: NDArray[np.bool_], kinds: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Chance [homes, days, 48] of starting a wash."""
     homes = len(older)
     hour, spread = (
         np.where(older[:, None], p.HABITS_OLDER.wash, p.HABITS_OTHER.wash).astype(np.float32).T[..., None, None]
     )
     centre = hour + spread * rng.standard_normal((homes, 1, 1), np.float32)
-    chance = 0.055 * _lognormal(rng, (homes, 1, 1), 0.6) * np.exp(-0.5 * ((_HOURS - centre) / 4.2) ** 2)
+    often = p.WASH_CHANCE * households.size.astype(np.float32)[:, None, None] ** np.float32(p.WASH_POWER)
+    chance = often * _lognormal(rng, (homes, 1, 1), 0.6) * np.exp(-0.5 * ((_HOURS - centre) / 4.2) ** 2)
     weekend = np.where(kinds > 0, 1.4, 1.0).astype(np.float32)
     return np.minimum(chance * weekend[None, :, None], 0.9)
 
@@ -75,7 +81,7 @@ def _events(
     happens = rng.random(chance.shape, np.float32) < chance
     kwh = np.zeros(chance.shape, np.float32)
     size = mean_kwh * _lognormal(rng, (int(happens.sum()),), p.EVENT_LOG_SD) / np.float32(np.exp(p.EVENT_LOG_SD**2 / 2))
-    kwh[happens] = size * (0.6 + 0.4 * crowd[happens])
+    kwh[happens] = size * (0.4 + 0.6 * crowd[happens])
     flat = kwh.reshape(len(kwh), -1)
     flat[:, 1:] += 0.35 * flat[:, :-1]
     return kwh * np.float32(0.75)

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number the simulated population is made with, in one place, each with where it comes from.
 
-"Set here" marks a choice of this simulator, tuned so that moments of load match trials of real homes (622 Scottish homes
-in spring 2009, 1,744 Irish homes in 2009) and so that models are no better here than there. Clock times are in hours.
+"Set here" marks a choice of this simulator, tuned so that moments of load match trials of real homes (622 Scottish
+homes in spring 2009, 1,744 Irish homes in 2009) and so that models are no better here than there. Clock times are in
+hours.
 """
 
 from typing import Final, NamedTuple
 
-# Drift: how far areas have moved since the census, on the logit scale of the share all aged 66+. Set here: total sd 0.25.
+# Drift: how far areas have moved since the census, as logits of the share all aged 66+ (set here; sd 0.25 in all).
 DRIFT_SD_DISTRICT: Final = 0.10
 DRIFT_SD_MSOA: Final = 0.12
 DRIFT_SD_LSOA: Final = 0.20
 
-# Frame. Smart meters in about four of five homes (DESNZ smart meter statistics, 2025); the rate differs between areas
-# at random, and in this version not between compositions within an area.
+# Frame. Smart meters in about four of five homes (set here); the rate differs between areas at random, and in this
+# version not between compositions within an area.
 METERED_MEAN: Final = 0.80
 METERED_CONCENTRATION: Final = 60.0
 SUPPLIERS: Final = {"north": 0.25, "south": 0.20, "east": 0.17, "west": 0.13, "harbour": 0.10, "common": 0.08}
@@ -41,43 +42,71 @@ class Pattern(NamedTuple):
     bed: float
 
 
-# Set here, in the ranges of the UK Time Use Survey 2014/15 as published (commuting and working hours by status).
+# Set here, to look like what time-use surveys publish of working hours and days out; fitted to no survey. Together with
+# the trips below: somebody is at home in 57 % of homes at weekday noon, in 97 % at night, in 82 % of all half-hours.
 PATTERNS: Final = {
-    "full_time": Pattern((0.86, 8.0, 1.3, 9.7, 1.7), (0.60, 11.0, 2.2, 3.6, 2.0), (0.52, 11.5, 2.0, 3.2, 1.8), 0.16, 6.8, 23.0),
-    "part_time": Pattern((0.72, 9.3, 1.8, 5.4, 1.8), (0.60, 11.0, 2.2, 3.4, 1.9), (0.50, 11.5, 2.0, 3.0, 1.7), 0.14, 7.0, 23.0),
-    "at_home": Pattern((0.42, 12.0, 2.6, 2.2, 1.5), (0.58, 11.0, 2.2, 3.4, 1.9), (0.50, 11.5, 2.0, 3.0, 1.7), 0.14, 7.2, 23.1),
-    "not_working": Pattern((0.68, 11.4, 2.4, 3.6, 2.2), (0.54, 11.8, 2.3, 3.0, 1.8), (0.46, 12.0, 2.2, 2.8, 1.7), 0.12, 7.8, 23.3),
-    "retired": Pattern((0.66, 10.7, 2.0, 3.0, 1.7), (0.54, 11.0, 1.9, 2.8, 1.6), (0.50, 11.2, 1.8, 2.8, 1.6), 0.08, 7.2, 22.5),
-    "school": Pattern((0.95, 8.3, 0.3, 7.5, 0.8), (0.58, 11.0, 2.0, 3.2, 1.8), (0.50, 11.5, 2.0, 3.0, 1.7), 0.06, 7.2, 21.5),
-    "small_child": Pattern((0.62, 9.2, 1.0, 4.8, 2.2), (0.56, 10.8, 1.8, 3.0, 1.6), (0.50, 11.2, 1.8, 2.8, 1.5), 0.02, 6.8, 19.8),
-    "student": Pattern((0.72, 10.4, 1.8, 5.5, 2.3), (0.58, 12.5, 2.4, 4.0, 2.2), (0.48, 13.0, 2.4, 3.4, 2.0), 0.26, 8.6, 24.0),
-}  # fmt: skip
+    "full_time": Pattern(
+        (0.90, 8.0, 1.3, 9.9, 1.7), (0.60, 11.0, 2.2, 3.6, 2.0), (0.52, 11.5, 2.0, 3.2, 1.8), 0.20, 6.8, 23.3
+    ),
+    "part_time": Pattern(
+        (0.72, 9.3, 1.8, 5.4, 1.8), (0.60, 11.0, 2.2, 3.4, 1.9), (0.50, 11.5, 2.0, 3.0, 1.7), 0.18, 7.0, 23.2
+    ),
+    "at_home": Pattern(
+        (0.42, 12.0, 2.6, 2.2, 1.5), (0.58, 11.0, 2.2, 3.4, 1.9), (0.50, 11.5, 2.0, 3.0, 1.7), 0.18, 7.2, 23.3
+    ),
+    "not_working": Pattern(
+        (0.70, 11.6, 2.4, 4.0, 2.2), (0.54, 11.8, 2.3, 3.0, 1.8), (0.46, 12.0, 2.2, 2.8, 1.7), 0.12, 7.8, 23.3
+    ),
+    "retired": Pattern(
+        (0.60, 10.9, 2.0, 3.0, 1.7), (0.54, 11.0, 1.9, 2.8, 1.6), (0.50, 11.2, 1.8, 2.8, 1.6), 0.08, 7.2, 22.5
+    ),
+    "school": Pattern(
+        (0.95, 8.3, 0.3, 7.5, 0.8), (0.58, 11.0, 2.0, 3.2, 1.8), (0.50, 11.5, 2.0, 3.0, 1.7), 0.06, 7.2, 21.5
+    ),
+    "small_child": Pattern(
+        (0.62, 9.2, 1.0, 4.8, 2.2), (0.56, 10.8, 1.8, 3.0, 1.6), (0.50, 11.2, 1.8, 2.8, 1.5), 0.02, 6.8, 19.8
+    ),
+    "student": Pattern(
+        (0.72, 10.4, 1.8, 5.5, 2.3), (0.58, 12.5, 2.4, 4.0, 2.2), (0.48, 13.0, 2.4, 3.4, 2.0), 0.26, 8.6, 24.0
+    ),
+}
 PATTERN_NAMES: Final = tuple(PATTERNS)
 FREE_ON_WEEKDAYS: Final = ("at_home", "not_working", "retired", "small_child")
 
-JOINT_WEEKEND: Final = 0.66  # weekend days on which a household goes out together (set here)
-JOINT_WEEKDAY: Final = 0.66  # weekdays on which those of a household who need not go to work or school do so
-AWAY_SHARE: Final = 0.13  # homes with a stay away in four weeks of early spring (set here; cf. ONS travel trends)
+JOINT_WEEKEND: Final = 0.72  # weekend days on which a household goes out together (set here)
+JOINT_WEEKDAY: Final = 0.76  # weekdays on which those of a household who need not go to work or school do so
+AWAY_SHARE: Final = 0.15  # homes with a stay away in four weeks of early spring (set here)
 AWAY_DAYS: Final = (2, 9)
+# Short trips of a whole household (errands, shopping, visits): chance a day by people in the household (1, 2, 3 or
+# more), weekday and weekend; start and spread, and mean length in hours (set here).
+ERRAND: Final = ((0.64, 0.76), (0.54, 0.68), (0.42, 0.56))
+ERRAND_START: Final = (14.6, 2.6)
+OLDER_ERRANDS: Final = 0.75  # homes all aged 66+ make so many of the errands of others
+ERRAND_HOURS: Final = 2.2
+YOUNG_PUPILS: Final = 0.6  # pupils too young to be at home alone; small children all are
+EVENING_TOGETHER: Final = 0.6  # evenings out that others of the household join
 NIGHT_OUT: Final = 0.015  # nights that a young adult spends elsewhere (set here)
 
-# Working from home: about a quarter of workers on a given weekday (ONS, Opinions and Lifestyle Survey, 2024).
+# Workers who work at home: set here, below the 31 % that the census counted during lockdown.
 WORKS_AT_HOME: Final = 0.24
-SCHOOL_HOLIDAY_WEEKS: Final = ((13, 16),)  # ISO weeks of the Easter holiday: schools closed (inclusive, exclusive)
+SCHOOL_HOLIDAY_WEEKS: Final = ((14, 16),)  # ISO weeks of Easter 2026's holiday: schools closed (first, after the last)
 
 # Load, kWh a half-hour where not said otherwise. Set here against the trials named above.
-BASE_MEDIAN: Final = 0.048
+BASE_MEDIAN: Final = 0.046  # what never sleeps: fridges, standby, routers
 BASE_LOG_SD: Final = 0.72
-BASE_PER_PERSON: Final = 0.010
+BASE_PER_PERSON: Final = 0.012
 FRIDGE_SHAPE: Final = 7.0  # gamma shape of half-hour to half-hour movement of the base load
-HOME_LOG_SD: Final = 0.58  # how much one home uses for the same activities as another
-DAY_LOG_SD: Final = 0.28  # and one day as another
+HOME_LOG_SD: Final = 0.66  # how much one home uses for the same activities as another
+DAY_LOG_SD: Final = 0.42  # and one day as another
 AREA_LOG_SD: Final = 0.08  # between areas, for reasons other than composition
-LIGHT: Final = 0.035
-SCREEN: Final = 0.050
-COOK_KWH: Final = 0.33
-WASH_KWH: Final = 0.50
-EVENT_LOG_SD: Final = 0.70
+CROWD_POWER: Final = 0.74  # how use grows with the number of people awake
+WASH_CHANCE: Final = 0.032  # in a half-hour at the home's usual hour, of one person
+WASH_POWER: Final = 0.6  # how it grows with the number of people
+LIGHT: Final = 0.030  # of one person awake in the dark
+SCREEN: Final = 0.043  # of one person awake in the evening: screens and whatever else runs while people are about
+COOK_KWH: Final = 0.22  # one meal's mean
+WASH_KWH: Final = 0.38  # one wash's mean: clothes or dishes
+EVENT_LOG_SD: Final = 0.62  # between one meal or wash and another
 
 
 # Habits of homes all aged 66+ and of others. Set here so that a logistic model on a week's features ranks the two about
@@ -90,11 +119,11 @@ class Habits(NamedTuple):
     day_screens: float
 
 
-HABITS_OLDER: Final = Habits(((8.1, 1.0, 0.17), (12.4, 1.2, 0.27), (17.3, 1.4, 0.40)), (10.8, 2.4), 0.62)
-HABITS_OTHER: Final = Habits(((7.5, 0.9, 0.15), (12.8, 1.3, 0.16), (18.5, 1.5, 0.58)), (14.0, 3.6), 0.42)
+HABITS_OLDER: Final = Habits(((8.4, 1.2, 0.24), (12.4, 1.2, 0.30), (17.3, 1.5, 0.36)), (10.8, 2.4), 0.62)
+HABITS_OTHER: Final = Habits(((7.9, 1.2, 0.23), (12.9, 1.5, 0.22), (18.3, 1.7, 0.44)), (13.6, 3.6), 0.48)
 HABIT_MIX: Final = 0.20  # homes that keep the other group's habits
 ELECTRIC_HEATING_SHARE: Final = 0.08  # Census 2021 ts046, England and Wales
-HEATING_KWH: Final = 0.35
+HEATING_KWH: Final = 0.35  # while it heats, on a mean day
 TIMER_SHARE: Final = 0.22  # homes that wash or heat water at night by timer
 HABIT_SD_HOURS: Final = 1.7  # shift of a home's meal and washing times
 SUNRISE: Final = 6.3  # mid March to early April, Southampton

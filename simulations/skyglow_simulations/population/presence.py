@@ -41,25 +41,74 @@ def day_types(period: Period) -> NDArray[np.int64]:
     return np.maximum(weekdays - 4, 0)
 
 
+def exists(period: Period) -> NDArray[np.bool_]:
+    """Half-hours of the local clock that the period has, [days, 48]: two are skipped when clocks go forward."""
+    there = np.ones((period.days, SLOTS), dtype=np.bool_)
+    for day in range(period.days):
+        there[day, 2:4] = clock_change(period.start + datetime.timedelta(days=day)) <= 0
+    return there
+
+
+def clock_change(date: datetime.date) -> int:
+    """+1 on the day clocks go forward in the United Kingdom (46 half-hours), -1 when they go back (50), else 0."""
+    last_sunday = date.weekday() == 6 and (date + datetime.timedelta(days=7)).month != date.month
+    return {3: 1, 10: -1}.get(date.month, 0) if last_sunday else 0
+
+
 def simulate(households: Households, period: Period, rng: np.random.Generator) -> Presence:
     """Simulate the period for the homes of one area."""
     kinds = day_types(period)
     homes, days, people = len(households.size), period.days, len(households.home)
     start, length = _main_absence(households, kinds, period, rng)
     away = ((start[..., None] <= _HOURS) & ((start + length)[..., None] > _HOURS)).reshape(people, days, SLOTS)
+    away |= _evening_out(households, days, rng)
+    away |= _nights_out(households, days, rng)
+    together = _errands(households, kinds, rng) | _stays_away(homes, days, rng)[..., None]
+    away |= together[households.home]
+    home = ~away
+    first = np.concatenate([[0], np.cumsum(households.size)[:-1]])
+    minded = ~_needs_company(households, rng)
+    occupied = np.add.reduceat(home & minded[:, None, None], first, axis=0, dtype=np.uint8) > 0
+    home &= occupied[households.home]  # small children are out with somebody when nobody else is in
+    awake = home & _awake(households, days, kinds, rng)
+    return Presence(occupied, np.add.reduceat(awake, first, axis=0, dtype=np.uint8))
+
+
+def _evening_out(households: Households, days: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Evenings out, [people, days, 48]; often the household's others come along with its first person."""
+    people = len(households.home)
     evening = np.array([p.PATTERNS[name].evening for name in p.PATTERN_NAMES], np.float32)[households.pattern]
     out = rng.random((people, days), np.float32) < evening[:, None]
-    leave = 18.9 + 0.9 * rng.standard_normal((people, days), np.float32)
-    back = leave + np.abs(2.4 + 1.2 * rng.standard_normal((people, days), np.float32))
-    away |= out[..., None] & (leave[..., None] <= _HOURS) & (back[..., None] > _HOURS)
-    away |= _nights_out(households, days, rng)
-    holiday = _stays_away(homes, days, rng)
-    away |= holiday[households.home][..., None]
-    home = ~away
-    awake = home & _awake(households, days, kinds, rng)
-    first = np.concatenate([[0], np.cumsum(households.size)[:-1]])
-    occupied = np.add.reduceat(home, first, axis=0, dtype=np.uint8) > 0
-    return Presence(occupied, np.add.reduceat(awake, first, axis=0, dtype=np.uint8))
+    leave = 18.7 + 0.9 * rng.standard_normal((people, days), np.float32)
+    back = leave + np.abs(2.7 + 1.2 * rng.standard_normal((people, days), np.float32))
+    leader = _leader(households)
+    joins = (rng.random((len(households.size), days), np.float32) < p.EVENING_TOGETHER)[households.home]
+    out, leave, back = (np.where(joins, values[leader], values) for values in (out, leave, back))
+    return out[..., None] & (leave[..., None] <= _HOURS) & (back[..., None] > _HOURS)
+
+
+def _errands(households: Households, kinds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Short trips of whole households, [homes, days, 48]."""
+    shape = (len(households.size), len(kinds))
+    chance = np.array(p.ERRAND, np.float32)[np.minimum(households.size, 3) - 1][:, np.minimum(kinds, 1)]
+    chance *= np.where(households.composition <= 1, p.OLDER_ERRANDS, 1).astype(np.float32)[:, None]
+    out = rng.random(shape, np.float32) < chance
+    start = p.ERRAND_START[0] + p.ERRAND_START[1] * rng.standard_normal(shape, np.float32)
+    end = start + p.ERRAND_HOURS * rng.standard_gamma(3, shape, np.float32) / 3
+    return out[..., None] & (start[..., None] <= _HOURS) & (end[..., None] > _HOURS)
+
+
+def _needs_company(households: Households, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """People too young to be at home alone, [people]."""
+    pupil = households.pattern == p.PATTERN_NAMES.index("school")
+    young = pupil & (rng.random(len(pupil)) < p.YOUNG_PUPILS)
+    return young | (households.pattern == p.PATTERN_NAMES.index("small_child"))
+
+
+def _leader(households: Households) -> NDArray[np.int64]:
+    """Row of the first person of each person's household."""
+    first = np.cumsum(households.size) - households.size
+    return first[households.home]
 
 
 def _main_absence(
@@ -81,7 +130,7 @@ def _main_absence(
     noise = rng.standard_normal((2, people, days), np.float32)
     start = values[..., 1] + values[..., 2] * (0.75 * noise[0] + 0.66 * habit)
     length = np.where(out, np.maximum(values[..., 3] + values[..., 4] * noise[1], 0.4), 0).astype(np.float32)
-    leader = np.concatenate([[0], np.cumsum(households.size)[:-1]])[households.home]  # the home's first person
+    leader = _leader(households)
     chance = np.where(kinds > 0, p.JOINT_WEEKEND, p.JOINT_WEEKDAY).astype(np.float32)
     free = np.isin(households.pattern, [p.PATTERN_NAMES.index(name) for name in p.FREE_ON_WEEKDAYS])
     together = (rng.random((len(households.size), days), np.float32) < chance)[households.home]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw files as a supplier's own systems would give them: meters, readings by meter and day, panel, diaries; with faults."""
+"""Raw files as a supplier's own systems would give them, with faults: meters, readings by day, panel, diaries."""
 
 import datetime
 from collections.abc import Sequence
@@ -9,17 +9,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skyglow_shared.files import write_atomically
 from skyglow_shared.study import COMPOSITION_CLASSES, Period
 from skyglow_simulations.population import parameters as p
+from skyglow_simulations.population.presence import clock_change
 
 _COLUMNS = [f"hh{slot:02d}" for slot in range(1, 51)]
 _DIARY_COLUMNS = _COLUMNS[:48]
-
-
-def clock_change(date: datetime.date) -> int:
-    """+1 on the day clocks go forward in the United Kingdom (46 half-hours), -1 when they go back (50), else 0."""
-    last_sunday = date.weekday() == 6 and (date + datetime.timedelta(days=7)).month != date.month
-    return {3: 1, 10: -1}.get(date.month, 0) if last_sunday else 0
+_ABSURD = np.array([-1.0, -0.05, 400.0, 99999.0], np.float32)  # what faulty meters report, kWh
 
 
 def write_readings(
@@ -46,8 +43,8 @@ def write_readings(
             wide[:, day, 2:46], wide[:, day, 46:] = wide[:, day, 4:48].copy(), np.nan
         elif change < 0:
             wide[:, day, 4:50] = wide[:, day, 2:48].copy()
-    absurd = rng.random(wide.shape, np.float32) < p.ABSURD_READING
-    wide[absurd & np.isfinite(wide)] = rng.choice(np.array([-1.0, 400.0, 99999.0], np.float32))
+    absurd = (rng.random(wide.shape, np.float32) < p.ABSURD_READING) & np.isfinite(wide)
+    wide[absurd] = rng.choice(_ABSURD, int(absurd.sum()))
     rows = wide.reshape(-1, 50)
     keep = rng.random(len(rows)) >= p.MISSING_DAY
     index = np.flatnonzero(keep)
@@ -66,13 +63,13 @@ def write_readings(
 
 def write_meters(path: Path, meter_id: NDArray[np.int64], postcodes: Sequence[str]) -> None:
     """Write the supplier's customer list."""
-    pl.DataFrame({"meter_id": meter_id.astype(str), "postcode": list(postcodes)}).write_csv(path)
+    _write_csv(path, pl.DataFrame({"meter_id": meter_id.astype(str), "postcode": list(postcodes)}))
 
 
 def write_panel(path: Path, meter_id: NDArray[np.int64], composition: NDArray[np.int8]) -> None:
     """Write the consenting, surveyed homes and their composition."""
     names = np.array(COMPOSITION_CLASSES)[composition]
-    pl.DataFrame({"meter_id": meter_id.astype(str), "composition": names}).write_csv(path)
+    _write_csv(path, pl.DataFrame({"meter_id": meter_id.astype(str), "composition": names}))
 
 
 def write_diaries(
@@ -83,7 +80,12 @@ def write_diaries(
     frame = pl.DataFrame(
         {"meter_id": meter_id.astype(str), "date": dates}, schema={"meter_id": pl.String, "date": pl.String}
     )
-    frame.with_columns([pl.Series(name, presence[:, slot]) for slot, name in enumerate(_DIARY_COLUMNS)]).write_csv(path)
+    slots = [pl.Series(name, presence[:, slot]) for slot, name in enumerate(_DIARY_COLUMNS)]
+    _write_csv(path, frame.with_columns(slots))
+
+
+def _write_csv(path: Path, table: pl.DataFrame) -> None:
+    write_atomically(path, table.write_csv().encode())
 
 
 def _with_gaps(kwh: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
