@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a home of each composition class scores on average, from the noised class sums of the calibration homes.
 
-For a class with noised count n̂ and score sum T̂, of noise sds τ_n and τ_T, in linear (Fieller) form, which survives any n̂::
+For a class with noised count n̂ and score sum T̂, of noise sds τ_n and τ_T, in linear (Fieller) form::
 
     T̂ = n̂ m + e,   Var e = n v + τ_T² + τ_n² m²      (noise of T̂, and of n̂ times m)
 

@@ -21,8 +21,11 @@ POSITIVE = np.array([True, True, False, False, False, False])
 @dataclass(frozen=True)
 class Sum:
     values: np.ndarray
-    deviation: float
+    deviation: np.ndarray | float
     shares: int = 6
+
+    def __post_init__(self):
+        object.__setattr__(self, "deviation", np.broadcast_to(self.deviation, self.values.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,10 @@ def grouped(group: np.ndarray, groups: int, *columns: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(group, weights=column, minlength=groups) for column in columns], axis=1)
 
 
-def noised(exact: np.ndarray, deviation_of_share: float, rng: np.random.Generator, shares: int = 6) -> Sum:
-    deviation = deviation_of_share * np.sqrt(shares)
-    return Sum(exact + rng.normal(0, deviation, exact.shape), float(deviation), shares)
+def noised(exact: np.ndarray, deviation_of_share, rng: np.random.Generator, shares: int = 6) -> Sum:
+    """Add the noise of six shares; its deviation is one number or one a column."""
+    deviation = np.asarray(deviation_of_share) * np.sqrt(shares)
+    return Sum(exact + rng.normal(0, deviation, exact.shape), deviation, shares)
 
 
 @dataclass(frozen=True)
