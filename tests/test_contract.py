@@ -88,10 +88,15 @@ def test_nothing_in_a_suppliers_installation_has_predictable_noise():
                 assert module not in ("random", "numpy.random"), name_of(path)
 
 
-def test_a_supplier_uses_the_systems_randomness_unless_told_otherwise():
+def test_only_code_can_give_a_supplier_other_randomness():
+    """The default is the operating system's, and no file or command of the client names another."""
     supplier = importlib.import_module("skyglow_client.supplier").Supplier
     default = inspect.signature(supplier.open).parameters["randomness"].default
     assert isinstance(default, SystemRandomness)
+    for path in (ROOT / "client").rglob("*.py"):
+        if path.name != "supplier.py":
+            for node in ast.walk(tree(path)):
+                assert not (isinstance(node, ast.keyword) and node.arg == "randomness"), name_of(path)
 
 
 def test_the_environment_cannot_change_the_noise():

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skyglow_shared.errors import FormatError, StudyError
-from skyglow_shared.study import Study, canonical_bytes, check, decode_study, digest, digest_of, study_from_toml
+from skyglow_shared.errors import StudyError
+from skyglow_shared.study import Study, canonical_bytes, check, decode_study, digest, digest_of
 
 WORDS = {
     "local": "aggregate",
@@ -51,24 +51,6 @@ def changed(value):
         return WORDS[value]
     last = value[-1] if value else ""
     return value[:-1] + next(other for other in ("10" if last.isdigit() else "bc") if other != last)
-
-
-def toml(node):
-    """Write plain data as TOML: inline tables, so that one line a field is enough."""
-    match node:
-        case dict():
-            return "{" + ", ".join(f"{key} = {toml(value)}" for key, value in node.items()) + "}"
-        case list():
-            return "[" + ", ".join(toml(value) for value in node) + "]"
-        case float() if not math.isfinite(node):
-            return str(node)
-        case _:
-            return json.dumps(node)
-
-
-def write(path, plain):
-    path.write_text("\n".join(f"{key} = {toml(value)}" for key, value in plain.items()), encoding="utf-8")
-    return path
 
 
 def test_a_sound_study_survives_its_encoding(study):
@@ -245,39 +227,15 @@ def test_a_sound_study_has_no_contradiction(study):
     check(study)
 
 
-def test_a_study_is_read_from_toml(tmp_path, plain, study):
-    suppliers = plain.pop("suppliers")
-    path = write(tmp_path / "study.toml", plain)
-    assert study_from_toml(path, suppliers=suppliers) == study
-
-
-def test_a_file_that_is_not_toml_is_a_format_error(tmp_path):
-    path = tmp_path / "study.toml"
-    for content in (b"name = ", b"\xff\xfe", b"[[["):
-        path.write_bytes(content)
-        with pytest.raises(FormatError, match=r"study\.toml is not a TOML file"):
-            study_from_toml(path)
-
-
-def test_a_wrong_toml_file_names_the_field(tmp_path, plain):
-    plain["phases"][0]["sampling_rate"] = 1.5
-    with pytest.raises(StudyError, match="sampling_rate"):
-        study_from_toml(write(tmp_path / "study.toml", plain))
-    plain["phases"][0]["sampling_rate"] = 0.5
-    plain["epsilom"] = 4.0
-    with pytest.raises(StudyError, match="epsilom"):
-        study_from_toml(write(tmp_path / "study.toml", plain))
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_no_number_may_be_infinite(tmp_path, plain, value):
+def test_no_number_may_be_infinite(plain, value):
     accepted = []
     for path in [path for path in leaves(plain) if isinstance(get(plain, path), float)]:
         before = get(plain, path)
         put(plain, path, value)
         try:
-            study_from_toml(write(tmp_path / "study.toml", plain))
-        except StudyError:
+            check(msgspec.convert(plain, type=Study))
+        except (StudyError, msgspec.ValidationError):
             pass
         else:
             accepted.append(path)
