@@ -56,6 +56,9 @@ def _simulate(options: argparse.Namespace) -> int:
             findings = outputs.find(experiment, outcome)
             outputs.write(experiment, findings)
             show("evaluation", 1, 1)
+            show("report", 0, 1)
+            outputs.write_report(experiment, findings)
+            show("report", 1, 1)
         if not options.quiet:
             print_summary(findings.summary, folder.path, Console())
     return 0

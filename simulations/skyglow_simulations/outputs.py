@@ -6,20 +6,23 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
-from skyglow_client.gate.gate import charged_events
 from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable, Estimate, compare
 from skyglow_server.publication.tables import write_estimates_csv
 from skyglow_shared.files import write_atomically
-from skyglow_shared.layout import block_shape
+from skyglow_shared.layout import round_numbers
+from skyglow_shared.models import presence
 from skyglow_shared.privacy.accounting import study_cost
+from skyglow_shared.privacy.release import noise_deviation
 from skyglow_shared.study import Model, Study, digest
 from skyglow_simulations import evaluation
 from skyglow_simulations.experiment import Experiment, opened, peak_memory_mib
+from skyglow_simulations.report import ReportData, Sent, render
 from skyglow_simulations.report.summary import Truth, topic_figures
 from skyglow_simulations.suppliers import NAMES
 
@@ -88,7 +91,7 @@ def write(experiment: Experiment, findings: Findings) -> None:
 
 def supplier_figures(study: Study, supplier: Supplier) -> dict[str, float | str]:
     """What a supplier has been charged for a study, by its own ledger, and the ledger's head."""
-    charged = charged_events(supplier.gate.ledger).get(digest(study), [])
+    charged = supplier.gate.ledger.charges().get(digest(study), [])
     cost = study_cost(charged, study.delta)
     return {
         "epsilon_lower": round(cost.epsilon_lower, 4),
@@ -99,22 +102,38 @@ def supplier_figures(study: Study, supplier: Supplier) -> dict[str, float | str]
     }
 
 
-def what_left(experiment: Experiment) -> list[dict[str, Any]]:
+def write_report(experiment: Experiment, findings: Findings) -> None:
+    """Write report.html, one self-contained file."""
+    study = experiment.study
+    data = ReportData(
+        study=study,
+        summary=findings.summary,
+        estimates=findings.estimates,
+        truth=findings.truth,
+        methods=METHODS,
+        boundaries=experiment.census.boundaries,
+        public_curve=presence.load(study.occupancy.basis).mean.ravel().tolist(),
+        sent=what_left(experiment),
+        versions={name: version(name) for name in ("skyglow-shared", "torch", "numpy", "dp-accounting")},
+    )
+    write_atomically(experiment.folder.path / "report.html", render(data).encode())
+
+
+def what_left(experiment: Experiment) -> list[Sent]:
     """What each supplier sent, by phase: the office's own stored replies, counted."""
     study = experiment.study
     checkpoints = Checkpoints(experiment.folder.office / "checkpoints.sqlite")
     rows = []
     for phase in study.phases:
         replies = [checkpoints.load(digest(study), phase.name, number) or {} for number in range(phase.rounds)]
-        shapes = [(block, block_shape(study, block)) for block in phase.blocks]
         rows.append(
-            {
-                "phase": phase.name,
-                "shares": phase.rounds,
-                "numbers_per_share": sum(groups * width for _, (groups, width) in shapes),
-                "noise": {block.name: block.noise_multiplier * block.l2_bound for block, _ in shapes},
-                "bytes": {name: sum(len(reply.get(name, b"")) for reply in replies) for name in NAMES},
-            }
+            Sent(
+                phase=phase.name,
+                shares=phase.rounds,
+                numbers=round_numbers(study, phase),
+                noise={block.name: noise_deviation(block, 1) for block in phase.blocks},
+                sent_bytes={name: sum(len(reply.get(name, b"")) for reply in replies) for name in NAMES},
+            )
         )
     return rows
 

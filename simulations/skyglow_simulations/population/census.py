@@ -228,7 +228,9 @@ def _boundaries(folder: Path) -> dict[str, object] | None:
     if not path.is_file():
         return None
     try:
-        plain: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise FormatError(f"{path.name} is not GeoJSON; make the extract again or remove the file") from None
+        plain = None
+    if not (isinstance(plain, dict) and isinstance(plain.get("features"), list)):
+        raise FormatError(f"{path.name} is not GeoJSON; make the extract again or remove the file")
     return plain
