@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from skyglow_client.features import build_features, class22, presence_rule
 from skyglow_client.features import table as tables
+from skyglow_client.features.presence import RULE, RULE_VERSION, PresenceRule
 from skyglow_shared.models.features import contract, normalise
 
 MONDAY = datetime.date(2026, 3, 16)
@@ -86,6 +87,27 @@ def test_days_left_out_are_empty_and_hardly_touch_the_others():
     rest = [day for day in range(28) if day not in (4, 20)]
     assert np.mean(got[1:, rest] != want[1:, rest]) < 0.02
     assert _matthews(got[1:, rest], truth[1:, rest]) > 0.75
+
+
+def test_the_rules_parameters_change_only_with_its_version():
+    parameters = PresenceRule(0.005, 5, 0.1, 0.9, 0.25, 7, 0.4, 40, 18)
+    assert (RULE_VERSION, RULE) == ("presence-rule-1", parameters)
+
+
+def test_days_left_out_do_not_move_the_homes_levels():
+    _, kwh = _homes()
+    want = presence_rule(kwh[:, :14])
+    kwh[:, 14:] = np.nan
+    assert np.mean(presence_rule(kwh)[:, :13] != want[:, :13]) < 0.001
+
+
+def test_a_night_after_a_day_left_out_is_judged_by_its_own_evening():
+    _, kwh = _homes()
+    kwh[:, 3] = np.nan
+    home = presence_rule(kwh).astype(bool)
+    at_home = home[:, 4, 40:].any(axis=1)
+    assert at_home.mean() > 0.9
+    assert home[at_home, 4, :12].all()
 
 
 def test_another_week_rule_or_store_is_built_anew(supplier, monkeypatch):
