@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from skyglow_client import supplier as client
 from skyglow_client.readings import IngestReport, Store, ingest
@@ -277,7 +278,8 @@ def town(tmp_path: Path, town_template: Path) -> Town:
     """A supplier's folder with keys and policy, nothing proposed yet."""
     folder = tmp_path / "north"
     shutil.copytree(town_template, folder)
-    made = Town(folder, make_supplier(folder, homes=24), Identity.generate(), Identity.generate())
+    keys = (Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2))  # so that digests repeat
+    made = Town(folder, make_supplier(folder, homes=24), *map(Identity, keys))
     made.raw.key = bytes(range(32))
     made.identity.save(folder / "identity.key")
     made.write_policy()
