@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Census tables in: Southampton as published, and every way in which tables can be wrong."""
+
+import csv
+import gzip
+import io
+import shutil
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyglow_shared.errors import DataError, FormatError, GeographyError
+from skyglow_shared.study import COMPOSITION_CLASSES
+from skyglow_simulations.population import census
+
+DISTRICT = "E06000045"
+EXTRACT = Path(str(resources.files("skyglow_simulations") / "extract" / DISTRICT))
+LOOKUP = "lsoa21-msoa21-lad22.csv"
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    folder = tmp_path / "census"
+    shutil.copytree(EXTRACT, folder)
+    return folder
+
+
+def change(path: Path, edit: Callable[[list[list[str]]], object]) -> None:
+    """Rewrite a table's rows (the header is row 0)."""
+    rows = list(csv.reader(io.StringIO(path.read_text())))
+    edit(rows)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    path.write_text(text.getvalue())
+
+
+def test_southampton_is_as_published():
+    town = census.load(DISTRICT)
+    assert town.district == DISTRICT
+    assert len(town.areas) == 152
+    assert len({area.msoa for area in town.areas}) == 33
+    assert [area.lsoa for area in town.areas] == sorted(area.lsoa for area in town.areas)
+    assert town.classes.sum() == 102_290
+    assert dict(zip(COMPOSITION_CLASSES, town.classes.sum(axis=0).tolist(), strict=True)) == {
+        "one_person_66_plus": 11_454,
+        "family_66_plus": 6_186,
+        "one_person_under_66": 22_256,
+        "family_no_dependent_children": 9_172 + 4_303 + 8_065 + 666 + 3_910 + 1_071,
+        "family_dependent_children": 13_263 + 4_605 + 7_360,
+        "other": 9_979,
+    }
+    assert town.sizes.sum(axis=0).tolist() == [33_720, 32_882, 15_629, 12_326, 4_939, 1_823, 584, 377]
+    assert (town.employed.min(), town.employed.max()) == pytest.approx((0.254, 0.820), abs=0.001)  # the least: students
+    assert town.names[DISTRICT] == "Southampton"
+
+
+def test_lsoas_nest_in_msoas_by_name():
+    town = census.load(DISTRICT)
+    assert all(town.names[area.lsoa][:-1] == town.names[area.msoa] for area in town.areas)
+
+
+def test_boundaries_are_metres_of_the_national_grid():
+    town = census.load(DISTRICT)
+    assert town.boundaries is not None
+    features = town.boundaries["features"]
+    assert isinstance(features, list)
+    assert {feature["properties"]["msoa21cd"] for feature in features} == {area.msoa for area in town.areas}
+
+    def points(part: list) -> list[list[int]]:
+        return [part] if isinstance(part[0], int) else [point for inner in part for point in points(inner)]
+
+    every = np.array([point for feature in features for point in points(feature["geometry"]["coordinates"])])
+    assert (every.min(axis=0) > (435_000, 109_000)).all()
+    assert (every.max(axis=0) < (450_000, 119_000)).all()
+
+
+def test_areas_table_holds_what_the_census_says(tmp_path: Path):
+    town = census.load(DISTRICT)
+    census.write_areas(town, tmp_path / "areas.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "areas.csv").read_text())))
+    assert list(rows[0])[:7] == ["lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm", "households"]
+    assert list(rows[0])[7:] == list(COMPOSITION_CLASSES)
+    assert [[int(row[name]) for name in COMPOSITION_CLASSES] for row in rows] == town.classes.tolist()
+    assert [int(row["households"]) for row in rows] == town.classes.sum(axis=1).tolist()
+
+
+def test_a_folder_of_the_full_tables_gives_the_same(tables: Path, tmp_path: Path):
+    geography = tmp_path / "geography"
+    geography.mkdir()
+    for path in [*tables.glob("ts*.csv"), tables / LOOKUP]:
+        place = geography if path.name == LOOKUP else tables
+        (place / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    (tables / "msoa.geojson").unlink()
+    town, shipped = census.load(DISTRICT, tables), census.load(DISTRICT)
+    assert town.boundaries is None
+    assert town.areas == shipped.areas
+    assert np.array_equal(town.classes, shipped.classes)
+    assert np.array_equal(town.sizes, shipped.sizes)
+    assert np.array_equal(town.employed, shipped.employed)
+
+
+def test_order_of_rows_and_spelling_of_headers_do_not_matter(tables: Path):
+    change(tables / "ts003-lsoa.csv", lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1]))
+    change(tables / LOOKUP, lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1]))
+    path = tables / "ts017-lsoa.csv"
+    path.write_text(path.read_text().replace("; measures: Value", ""))
+    assert np.array_equal(census.load(DISTRICT, tables).classes, census.load(DISTRICT).classes)
+
+
+@pytest.mark.parametrize("code", ["E06000099", "E06", "S12000033", "southampton", "../E06000045", ""])
+def test_an_unknown_district_is_refused(code: str, tables: Path):
+    for folder in (None, tables):
+        with pytest.raises(GeographyError):
+            census.load(code, folder)
+
+
+def drop_column(rows: list[list[str]], ending: str) -> None:
+    index = next(index for index, name in enumerate(rows[0]) if ending in name)
+    for row in rows:
+        del row[index]
+
+
+def zero_households(rows: list[list[str]]) -> None:
+    rows[5][3:] = ["0"] * len(rows[5][3:])
+
+
+FAULTS = {
+    "a column is missing": ("ts003", lambda rows: drop_column(rows, "Lone parent family: With dependent"), FormatError),
+    "a total is missing": ("ts059", lambda rows: drop_column(rows, "Total"), FormatError),
+    "no area codes": ("ts065", lambda rows: drop_column(rows, "geography code"), FormatError),
+    "two columns of one name": ("ts017", lambda rows: [row.append(row[-1]) for row in rows], FormatError),
+    "words for counts": ("ts003", lambda rows: rows[3].__setitem__(6, "c"), FormatError),
+    "an empty cell": ("ts017", lambda rows: rows[3].__setitem__(6, ""), FormatError),
+    "negative counts": ("ts017", lambda rows: rows[3].__setitem__(6, "-4"), FormatError),
+    "a short row": ("ts059", lambda rows: rows[3].pop(), FormatError),
+    "a long row": ("ts059", lambda rows: rows[3].append("1"), FormatError),
+    "one area twice": ("ts065", lambda rows: rows.append(rows[1]), FormatError),
+    "nothing but a header": ("ts003", lambda rows: rows.__delitem__(slice(1, None)), GeographyError),
+    "nothing at all": ("ts003", lambda rows: rows.clear(), FormatError),
+    "an area is missing": ("ts003", lambda rows: rows.pop(), GeographyError),
+    "an area without households": ("ts003", zero_households, DataError),
+    "tables that disagree": ("ts017", lambda rows: rows[4].__setitem__(5, "4000"), DataError),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_a_table_is_typed(fault: str, tables: Path):
+    table, edit, error = FAULTS[fault]
+    change(tables / f"{table}-lsoa.csv", edit)
+    with pytest.raises(error) as caught:
+        census.load(DISTRICT, tables)
+    assert "4000" not in str(caught.value)
+
+
+def test_faults_of_the_lookup_are_typed(tables: Path):
+    path = tables / LOOKUP
+    whole = path.read_text()
+    change(path, lambda rows: rows.append(rows[1]))
+    with pytest.raises(GeographyError):
+        census.load(DISTRICT, tables)
+    path.write_text(whole)
+    change(path, lambda rows: drop_column(rows, "MSOA21CD"))
+    with pytest.raises(FormatError):
+        census.load(DISTRICT, tables)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ts003-lsoa.csv", b"\xff\xfe\x00not text"),
+        ("ts003-lsoa.csv.gz", gzip.compress(b"date,geography\n" * 500)[:60]),
+        ("ts003-lsoa.csv.gz", b"not compressed at all"),
+        ("ts003-lsoa.csv.gz", gzip.compress(b"a,b\n" * 900)[:20] + b"\x00" * 40),
+        ("msoa.geojson", b"{"),
+        ("msoa.geojson", b"[1, 2]"),
+    ],
+)
+def test_unreadable_files_are_typed(name: str, content: bytes, tables: Path):
+    if name.endswith(".gz"):
+        (tables / name.removesuffix(".gz")).unlink()
+    (tables / name).write_bytes(content)
+    with pytest.raises(FormatError):
+        census.load(DISTRICT, tables)
+
+
+def test_a_missing_table_is_named(tables: Path):
+    (tables / "ts017-lsoa.csv").unlink()
+    with pytest.raises(FormatError, match="ts017"):
+        census.load(DISTRICT, tables)
