@@ -91,7 +91,7 @@ def test_days_left_out_are_empty_and_hardly_touch_the_others():
 
 def test_the_rules_parameters_change_only_with_its_version():
     parameters = PresenceRule(0.005, 5, 0.1, 0.9, 0.25, 7, 0.4, 40, 18)
-    assert (RULE_VERSION, RULE) == ("presence-rule-1", parameters)
+    assert ("presence-rule-1", parameters) == (RULE_VERSION, RULE)
 
 
 def test_days_left_out_do_not_move_the_homes_levels():
