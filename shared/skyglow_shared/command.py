@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `skyglow` command: whatever the installed distributions bring, under one name.
 
-A distribution adds sub-commands by an entry point of group ``skyglow.commands``: a function ``register(subparsers)``
-that adds its parsers and sets on each ``func(args) -> int``, which returns the exit code. A distribution that is not
-installed is simply absent: a supplier's `skyglow` has no word about the office.
+A distribution adds a sub-command by an entry point of the command's name in group ``skyglow.commands``: a function
+``register(subparsers)`` that adds its parser and sets on it ``func(args) -> int``, which returns the exit code. A
+distribution that is not installed is simply absent: a supplier's `skyglow` has no word about the office.
 """
 
 import argparse
@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         `exit_code` of the error; see docs/reference/errors.md.
     """
     try:
-        parser = build_parser(entry_points(group=GROUP))
-        parsed = parser.parse_args(arguments)
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        parser = build_parser(_needed(entry_points(group=GROUP), words))
+        parsed = parser.parse_args(words)
         run: Callable[[argparse.Namespace], int] | None = getattr(parsed, "func", None)
         if run is None:
             parser.print_help(sys.stderr)
@@ -67,6 +68,14 @@ def build_parser(found: Iterable[EntryPoint]) -> argparse.ArgumentParser:
             continue
         register(subparsers)
     return parser
+
+
+def _needed(found: Iterable[EntryPoint], words: Sequence[str]) -> list[EntryPoint]:
+    """The entry point that the first word names, or all of them to choose from: loading one takes seconds."""
+    if words and words[0] == "--version":
+        return []
+    everything = list(found)
+    return [entry for entry in everything if entry.name in words[:1]] or everything
 
 
 def _fail(message: str, code: int) -> int:

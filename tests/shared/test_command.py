@@ -86,7 +86,18 @@ def test_a_distribution_that_is_not_installed_is_absent(installed, capsys):
 def test_a_broken_distribution_does_not_take_the_others_away(installed, capsys):
     installed(Entry("office", ModuleNotFoundError("No module named 'absent'")), Entry("supplier", 0))
     assert command.main(["supplier"]) == 0
-    assert "no `office` command" in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
+    assert command.main([]) == 2
+    said = capsys.readouterr().err
+    assert "no `office` command" in said
+    assert "the supplier's commands" in said
+
+
+def test_only_the_command_that_is_asked_for_is_loaded(installed):
+    unwanted = Entry("simulate", 0)
+    unwanted.load = None
+    installed(Entry("supplier", 0), unwanted)
+    assert command.main(["supplier"]) == 0
 
 
 def test_without_a_command_it_says_what_there_is(installed, capsys):
