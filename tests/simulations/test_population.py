@@ -105,6 +105,21 @@ def test_sizes_fit_composition_and_the_census(town: Census):
     assert people / sizes.sum() == pytest.approx(2.3, abs=0.3)
 
 
+def test_small_children_do_not_keep_a_home_occupied():
+    count = 400
+    worker, child = (p.PATTERN_NAMES.index(name) for name in ("full_time", "small_child"))
+    alone = households.Households(
+        composition=np.full(count, 4, np.int8),
+        size=np.full(count, 2, np.int8),
+        home=np.repeat(np.arange(count), 2),
+        pattern=np.tile(np.array([worker, child], np.int8), count),
+    )
+    adults = dataclasses.replace(alone, pattern=np.full(2 * count, worker, np.int8))
+    noon = [presence.simulate(homes, PERIOD, np.random.default_rng(2)).occupied for homes in (alone, adults)]
+    lone, couple = (occupied[:, presence.day_types(PERIOD) == 0, 24:26].mean() for occupied in noon)
+    assert lone < couple - 0.05
+
+
 def test_the_same_bytes_whatever_the_workers(run: Path, town: Census, tmp_path: Path):
     arguments = {"period": PERIOD, "scale": SCALE, "panel_fraction": 0.3}
     generate.generate(town, out=tmp_path / "a", seed=5, workers=2, **arguments)
@@ -138,6 +153,9 @@ def test_truth_of_each_area_is_what_its_homes_did(run: Path, town: Census):
     rng = households.random_of(5, 1, 7)
     again = presence.simulate(households.draw(plan, rng), PERIOD, rng).occupied
     assert np.allclose(again[:, kinds == 0].mean(axis=(0, 1)), occupied[7, 0])
+    assert np.allclose(again[:, kinds > 0].mean(axis=(0, 1))[4:], occupied[7, 1, 4:])
+    skipped = (kinds > 0) & there[:, 2]  # clocks go forward over these two half-hours on one Sunday
+    assert np.allclose(again[:, skipped].mean(axis=(0, 1))[2:4], occupied[7, 1, 2:4])
     assert np.array_equal(again[homes["metered"].to_numpy()[lsoa == 7]], home_days[metered == 7])
 
 
