@@ -13,18 +13,18 @@ from skyglow_client.supplier import Supplier
 from skyglow_shared.errors import ApprovalError, FormatError
 from skyglow_shared.layout import block_shape
 from skyglow_shared.privacy.accounting import study_cost
-from skyglow_shared.signing import secret_bytes
+from skyglow_shared.signing import load_or_generate, secret_bytes
 from skyglow_shared.study import Block, Study, decode_study
 
 _SOURCES = {
-    "gradient": "training half of the panel: the gradient of each home's loss",
-    "area_score": "every metered home: a one, and its score, by LSOA",
-    "class_score": "calibration half of the panel: a one, its score and the score's square, by composition class",
-    "area_label": "calibration half of the panel: a one, and its label, by MSOA",
+    "gradient": "training half of the panel: the gradient of each home's loss, all together",
+    "area_score": "every metered home: a count and its score, by LSOA",
+    "class_score": "calibration half of the panel: a count, its score and the score's square, by composition class",
+    "area_label": "calibration half of the panel: a count and its label, by MSOA",
     "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
-    "diary_profile": "diary homes: profile by rule beside profile by diary",
+    "diary_profile": "calibration homes with a diary: presence by rule beside presence by diary, all together",
 }
-
+_NAME = 'write the line name = "…" with the name the office has on its roster'
 _STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}
 
 
@@ -38,6 +38,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     load.add_argument("--start", type=datetime.date.fromisoformat, required=True, help="first day, e.g. 2026-03-09")
     load.add_argument("--days", type=int, required=True)
     load.add_argument("--postcodes", type=Path, required=True, help="public lookup: pcds,lsoa21cd")
+    _verb(verbs, "key", _key, "show the public key that the office puts on its roster; made when there is none yet")
     study = verbs.add_parser("study", help="look at proposed studies and decide").add_subparsers(
         required=True, metavar="verb"
     )
@@ -66,9 +67,10 @@ def _open(options: argparse.Namespace) -> Supplier:
     try:
         name = tomllib.loads(path.read_text(encoding="utf-8"))["name"]
     except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        message = f'supplier.toml with the line name = "…" is missing or unreadable ({type(error).__name__}); write it'
-        raise FormatError(message) from None
-    return Supplier.open(options.folder, str(name))
+        raise FormatError(f"supplier.toml cannot be read ({type(error).__name__}); {_NAME}") from None
+    if not isinstance(name, str):
+        raise FormatError(f"supplier.toml gives no name in quotes; {_NAME}")
+    return Supplier.open(options.folder, name)
 
 
 def _load(options: argparse.Namespace) -> int:
@@ -82,6 +84,11 @@ def _load(options: argparse.Namespace) -> int:
         pseudonym_key=key,
     )
     _print(*report.lines())
+    return 0
+
+
+def _key(options: argparse.Namespace) -> int:
+    _print(load_or_generate(options.folder / "identity.key").public_key)
     return 0
 
 
@@ -191,4 +198,5 @@ def _one(supplier: Supplier, start: str) -> tuple[str, Study]:
 
 
 def _print(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    for line in lines:  # the office's words may not move the cursor or begin lines of their own
+        sys.stdout.write("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line) + "\n")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supplier's own limits: every rule refuses by its name, and what is not mentioned is not allowed."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -116,3 +118,22 @@ def test_a_missing_policy_allows_nothing(town):
     (town.folder / "policy.toml").unlink()
     with pytest.raises(FormatError, match="write one"):
         town.open()
+
+
+def test_every_key_is_described_as_it_is():
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/supplier-policy.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    described = {row[0].strip("`"): row[2] for row in rows if len(row) == 4}
+    defaults = dict(zip(Policy.__struct_fields__[::-1], Policy.__struct_defaults__[::-1], strict=False))
+    for name in Policy.__struct_fields__:
+        wanted = {"levels": "all four"}.get(name, f"`{defaults[name]}`" if name in defaults else "required")
+        assert described.pop(name) == wanted, name
+    assert not described
+
+
+def test_the_documented_policy_is_a_policy(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/supplier-policy.md").read_text(encoding="utf-8")
+    (tmp_path / "policy.toml").write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    assert load_policy(tmp_path / "policy.toml").epsilon == 4.0
