@@ -103,7 +103,7 @@ class Supplier:
             _log.warning("a request was refused: %s", error)
             return self._refusal(DataError("the supplier's data are not ready; its own log says why"))
         except SkyglowError as error:
-            _log.warning("a request was refused: %s", error)
+            _log.info("a request was refused: %s", error)
             return self._refusal(error)
         except Exception as error:  # whatever it is, its text may hold data: neither sent nor logged
             _log.error("a request failed inside skyglow: %s", type(error).__name__)

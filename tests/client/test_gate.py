@@ -17,6 +17,7 @@ from skyglow_shared.study import digest
 
 #: Enough for one of the studies here (1.649), not for two (2.578).
 BUDGET = 2.0
+SOUTH = {"name": "south", "public_key": "0b" * 32}
 
 
 def refused(reply, code, rule):
@@ -71,7 +72,9 @@ CHANGES = {
         study, phases=(replaced(study.phases[0], sampling_rate=0.6), *study.phases[1:])
     ),
     "another day of expiry": lambda study: replaced(study, expires=study.expires - timedelta(days=1)),
-    "another supplier": lambda study: replaced(study, suppliers=study.suppliers[:1]),
+    "another supplier": lambda study: replaced(
+        study, suppliers=(study.suppliers[0], replaced(study.suppliers[1], name="east"))
+    ),
 }
 
 
@@ -177,8 +180,8 @@ def test_a_study_signed_by_another_key_is_not_even_kept(town, study):
     ("change", "code"),
     [
         ({"expires": "2020-01-01"}, 22),
-        ({"suppliers": [{"name": "north", "public_key": "0c" * 32}]}, 20),
-        ({"suppliers": [{"name": "south", "public_key": "0c" * 32}]}, 20),
+        ({"suppliers": [{"name": "north", "public_key": "0c" * 32}, SOUTH]}, 20),
+        ({"suppliers": [{"name": "east", "public_key": "0c" * 32}, SOUTH]}, 20),
         ({"purpose": "marketing"}, 31),
         ({"trust_mode": "aggregate"}, 31),
         ({"occupancy": {"basis": "presence_basis_v1", "basis_digest": "00" * 32}}, 20),
