@@ -59,6 +59,9 @@ def kind(shape):
                 None: "text",
                 r"^[a-z0-9][a-z0-9_-]{0,63}$": "name",
                 r"^[0-9a-f]{64}$": "64 hex digits",
+                r"^[EW]01[0-9]{6}$": "text",
+                r"^[EW]02[0-9]{6}$": "text",
+                r"^[EW]0[6-9][0-9]{6}$": "text",
             }[pattern]
         case shapes.IntType() | shapes.FloatType():
             word = "whole number" if isinstance(shape, shapes.IntType) else "number"

@@ -3,9 +3,10 @@
 
     python tools/make_presence_basis.py --components 4 --out shared/skyglow_shared/models/presence_basis_v1.json
 
-The homes are simulated (no home's data is involved), from the census extract that ships with skyglow and a seed used for
-nothing else. For each day type the components are the leading eigenvectors of the covariance, over homes, of the share
-of days on which somebody is home, lightly smoothed along the day. A released basis is never changed under its name.
+The homes are simulated (no home's data is involved), from the census extract that ships with skyglow and a seed used
+for nothing else. For each day type the components are the leading eigenvectors of the covariance, over homes, of the
+share of days on which somebody is home, lightly smoothed along the day. A released basis is never changed under its
+name.
 """
 
 import argparse
@@ -59,7 +60,8 @@ def _leading(profiles: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     kernel = np.array([0.25, 0.5, 0.25])
     covariance = np.cov(profiles.T)
     _, vectors = np.linalg.eigh(covariance)
-    smooth = np.stack([np.convolve(np.pad(vector, 1, mode="wrap"), kernel, "valid") for vector in vectors.T[::-1][:count]])
+    leading = vectors.T[::-1][:count]
+    smooth = np.stack([np.convolve(np.pad(vector, 1, mode="wrap"), kernel, "valid") for vector in leading])
     orthonormal = np.linalg.qr(smooth.T)[0].T
     signs: NDArray[np.float64] = np.sign(orthonormal.sum(axis=1, keepdims=True))
     return orthonormal * signs

@@ -14,7 +14,8 @@ from skyglow_shared.errors import ApprovalError, FormatError
 from skyglow_shared.layout import block_shape
 from skyglow_shared.privacy.accounting import study_cost
 from skyglow_shared.signing import load_or_generate, secret_bytes
-from skyglow_shared.study import Block, Study, decode_study
+from skyglow_shared.soundness import decode_study
+from skyglow_shared.study import Block, Study
 
 _SOURCES = {
     "gradient": "training half of the panel: the gradient of each home's loss, all together",

@@ -2,12 +2,12 @@
 """Runs a study: collect approvals, train, calibrate, release.
 
 The coordinator is a fold over rounds. Each round asks every supplier the same thing, stores the signed replies, adds
-the shares, and steps the state: model parameters for training phases, named sums for all others. Nothing in it is random.
+the shares, and steps the state: model parameters for training phases, named sums for all others. Nothing in it is
+random.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +33,11 @@ from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Model, Phase, Study, canonical_bytes, digest
 
+#: Told what is being done: phase, steps done, steps in all.
+Progress = Callable[[str, int, int], None]
+
 APPROVALS = "approvals"
 _AVERAGED_SHARE = 0.5  # parameters are averaged over this last part of the rounds: it costs nothing and calms the noise
-
-
-class Progress(Protocol):
-    """Told what is being done: `done` of `total` steps of `phase`."""
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        """Report progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +127,7 @@ class Coordinator:
             weights = {name: encode_weights(training.weights) for name, training in outcome.models.items()}
         request = RoundRequest(study=digest(self.study), phase=phase.name, round=round_, weights=weights)
         replies = self._exchange(phase.name, round_, request)
-        shares = [reply for name, reply in replies.items() if self._is_share(name, reply, request)]
+        shares = [self._share(name, reply, request) for name, reply in replies.items()]
         sums = add_shares(self.study, phase, shares)
         if not _trains(phase):
             return replace(outcome, sums={**outcome.sums, **sums})
@@ -151,7 +147,7 @@ class Coordinator:
         if messages is None:
             sealed = seal_request(request, self.office)
             messages = dict(self.federation.ask({supplier.name: sealed for supplier in self.study.suppliers}))
-        replies = {}
+        replies: dict[str, Reply] = {}
         for supplier in self.study.suppliers:
             if supplier.name not in messages:
                 raise RunError(f"{supplier.name} did not answer; see that it is running, then resume the study")
@@ -163,13 +159,14 @@ class Coordinator:
             self.checkpoints.save(identity, phase, round_, messages)
         return replies
 
-    def _is_share(self, name: str, reply: Reply, request: RoundRequest) -> bool:
+    def _share(self, name: str, reply: Reply, request: RoundRequest) -> Share:
+        """The reply as a share of exactly the round that was asked for."""
         wanted = (request.study, request.phase, request.round, request.attempt, request.step, name)
         if not isinstance(reply, Share):
             raise ProtocolError(f"{name} answered a round with something other than a share")
         if (reply.study, reply.phase, reply.round, reply.attempt, reply.step, reply.supplier) != wanted:
             raise ProtocolError(f"{name} answered for another round than it was asked for")
-        return True
+        return reply
 
     def _key(self, name: str) -> str:
         return next(supplier.public_key for supplier in self.study.suppliers if supplier.name == name)

@@ -10,7 +10,8 @@ import msgspec
 
 from skyglow_shared.errors import FormatError, StudyError
 from skyglow_shared.models import features, presence
-from skyglow_shared.study import Area, Study, Supplier, check
+from skyglow_shared.soundness import check
+from skyglow_shared.study import Area, Study, Supplier
 
 
 def draft(
@@ -71,7 +72,7 @@ def _read(template: Path) -> dict[str, Any]:
 
 
 def _pinned(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the digests of the constants the template names; what is not even shaped like a study is left to be refused."""
+    """Add the digests of the constants that the template names; whatever is not shaped like a study is left alone."""
     pinned = dict(plain)
     if isinstance(plain.get("models"), list):
         pinned["models"] = [

@@ -11,7 +11,6 @@ from skyglow_shared.models import presence
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 
-
 #: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
 _COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.25, 0.5
 
@@ -59,7 +58,7 @@ def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
         case "area_score" | "area_label":
             return np.array([_COUNT, 1.0])
         case "class_score":
-            return np.array([_COUNT, 1.0, _SQUARE])
+            return np.array([1.0, 1.0, _SQUARE])  # class counts are the district's own panel estimate
         case "diary_profile":
             return np.tile(np.r_[_DIARY_COUNT, np.ones(4 * _components(study))], 2)
         case _:

@@ -2,8 +2,8 @@
 """Requests and replies of a study, as bytes: versioned, signed, size-limited.
 
 An `Envelope` carries the exact bytes that were signed; they are decoded only after the signature holds. Every message
-of a round is keyed by (study, phase, round, attempt, step): in `local` trust mode a round is one attempt with the one step
-``share``; secure aggregation adds its own steps and attempts under the same key.
+of a round is keyed by (study, phase, round, attempt, step): in `local` trust mode a round is one attempt with the one
+step ``share``; secure aggregation adds its own steps and attempts under the same key.
 """
 
 from typing import Literal, TypeVar

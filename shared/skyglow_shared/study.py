@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The study: everything that will be computed, and what it costs, in one signed object.
 
-A statistician writes a study as TOML; the office completes it (areas, keys, digests), and `check` collects every
-contradiction before it complains. `canonical_bytes` is the one encoding that both sides sign: change anything and the digest changes, and with
-it every approval is void.
+A statistician writes a study as TOML; the office completes it (areas, keys, digests), and `soundness.check` collects
+every contradiction before it complains. `canonical_bytes` is the one encoding that both sides sign: change anything
+and the digest changes, and with it every approval is void.
 
 Everything a supplier ever releases for a study is a *block*: a grouped sum, over homes, of one clipped vector a home,
 with integer noise on top. A phase is one or more rounds of the same blocks. The plan (phases × rounds × blocks) is
@@ -12,9 +12,7 @@ fixed before the study starts, so its whole cost is known at approval.
 
 import datetime
 import hashlib
-import math
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -22,7 +20,7 @@ from skyglow_shared.errors import StudyError
 
 PROTOCOL = 1
 
-#: The six household compositions that the panel survey records, in the order of every class-indexed array.
+#: The household compositions that the panel survey records, in the order of every class-indexed array.
 COMPOSITION_CLASSES = (
     "one_person_66_plus",
     "family_66_plus",
@@ -67,9 +65,9 @@ class Period(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Area(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """One lowest-level area and the areas it nests in, as GSS codes."""
 
-    lsoa: str
-    msoa: str
-    lad: str
+    lsoa: Annotated[str, msgspec.Meta(pattern=r"^[EW]01[0-9]{6}$")]
+    msoa: Annotated[str, msgspec.Meta(pattern=r"^[EW]02[0-9]{6}$")]
+    lad: Annotated[str, msgspec.Meta(pattern=r"^[EW]0[6-9][0-9]{6}$")]
 
 
 class Supplier(Record, frozen=True, kw_only=True):
@@ -150,6 +148,9 @@ class Phase(Record, frozen=True, kw_only=True):
     blocks: tuple[Block, ...]
 
 
+Item = TypeVar("Item", Phase, Model)
+
+
 class Thresholds(Record, frozen=True, kw_only=True):
     """The office's release rules, decided on noised counts only."""
 
@@ -197,17 +198,11 @@ class Study(Record, frozen=True, kw_only=True):
 
     def phase(self, name: str) -> Phase:
         """Return the phase called `name`; StudyError if there is none."""
-        for phase in self.phases:
-            if phase.name == name:
-                return phase
-        raise StudyError(f"the study has no phase {name!r}; ask for one of its own phases")
+        return _named(self.phases, name)
 
     def model(self, name: str) -> Model:
         """Return the model called `name`; StudyError if there is none."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise StudyError(f"the study has no model {name!r}; ask for one of its own models")
+        return _named(self.models, name)
 
     @property
     def lsoas(self) -> tuple[str, ...]:
@@ -218,6 +213,13 @@ class Study(Record, frozen=True, kw_only=True):
     def msoas(self) -> tuple[str, ...]:
         """The middle-level areas, sorted: the order of every MSOA-indexed array."""
         return tuple(sorted({area.msoa for area in self.areas}))
+
+
+def _named(items: tuple[Item, ...], name: str) -> Item:
+    for item in items:
+        if item.name == name:
+            return item
+    raise StudyError(f"the study has nothing called {name!r} there; ask for one of its own phases or models")
 
 
 def canonical_bytes(study: Study) -> bytes:
@@ -233,67 +235,3 @@ def digest(study: Study) -> str:
 def digest_of(canonical: bytes) -> str:
     """Return the digest of a study that is already encoded."""
     return hashlib.sha256(b"skyglow-study-v1\0" + canonical).hexdigest()
-
-
-def decode_study(canonical: bytes) -> Study:
-    """Decode canonical bytes and check them; StudyError if they are not a sound study in canonical form."""
-    try:
-        study = msgspec.json.decode(canonical, type=Study)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise StudyError(f"the study cannot be read: {error}; ask the office for a study of this version") from None
-    if canonical_bytes(study) != canonical:
-        raise StudyError("the study is not in canonical form; ask the office to sign it again with `skyglow`")
-    check(study)
-    return study
-
-
-def check(study: Study) -> None:
-    """Raise one StudyError that lists every contradiction within the study; return if there is none."""
-    problems = list(_problems(study))
-    if problems:
-        raise StudyError("the study contradicts itself: " + "; ".join(problems))
-
-
-def _problems(study: Study) -> Iterable[str]:
-    yield from _naming_problems(study)
-    if list(study.lsoas) != sorted(study.lsoas):
-        yield "areas must be sorted by LSOA code"
-    if study.legal_gateway not in LEGAL_GATEWAYS:
-        yield f"legal_gateway must be one of {', '.join(LEGAL_GATEWAYS)}"
-    first, last = study.feature_week, study.feature_week + datetime.timedelta(days=6)
-    if first.weekday() != 0 or first < study.period.start or last > study.period.end:
-        yield "feature_week must be a Monday whose whole week lies in the period"
-    if study.delta > 1 / (10 * study.households):
-        yield "delta must be at most 1 / (10 × households)"
-    numbers = [study.epsilon, *(block.noise_multiplier for phase in study.phases for block in phase.blocks)]
-    if not all(math.isfinite(number) for number in numbers):
-        yield "every number must be finite"
-
-
-def _naming_problems(study: Study) -> Iterable[str]:
-    for what, names in (
-        ("areas", [area.lsoa for area in study.areas]),
-        ("models", [model.name for model in study.models]),
-        ("phases", [phase.name for phase in study.phases]),
-        ("suppliers", [supplier.name for supplier in study.suppliers]),
-        ("supplier keys", [supplier.public_key for supplier in study.suppliers]),
-    ):
-        if not names:
-            yield f"it lists no {what}"
-        if len(set(names)) != len(names):
-            yield f"it lists the same {what} twice"
-    models = {model.name for model in study.models}
-    for model in study.models:
-        unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
-        if unknown or not model.positive_classes:
-            yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
-    blocks = [block.name for phase in study.phases for block in phase.blocks]
-    if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
-        yield "every phase must have blocks, each of a name of its own"
-    for block in (block for phase in study.phases for block in phase.blocks):
-        needs_model = block.source not in ("area_profile", "diary_profile")
-        if needs_model != bool(block.model) or (block.model and block.model not in models):
-            yield f"block {block.name} must name a model of the study if and only if its source needs one"
-    for phase in study.phases:
-        if len({block.source == "gradient" for block in phase.blocks}) > 1:
-            yield f"phase {phase.name} must either train or measure, not both"

@@ -20,16 +20,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     simulate = commands.add_parser(
         "simulate",
         help="run a whole study on simulated homes, on this machine",
-        description="Run a whole study on simulated homes: population, suppliers, training, release, estimates, report.",
+        description="Run a whole study on simulated homes: suppliers, training, release, estimates, report.",
     )
     new = Parameters()
     simulate.add_argument(
-        "study", nargs="?", default=new.study, help="a built-in study or a TOML file (default: southampton)"
+        "study", nargs="?", default=new.study, help="built-in study or TOML file (default: southampton)"
     )
     simulate.add_argument("--area", default=new.district, metavar="CODE", help="district, e.g. E06000045 (Southampton)")
-    simulate.add_argument(
-        "--census", type=Path, metavar="DIR", help="folder with the full census tables, for other districts"
-    )
+    simulate.add_argument("--census", type=Path, metavar="DIR", help="folder with the full census tables")
     simulate.add_argument("--scale", type=float, default=new.scale, help="share of the homes, e.g. 0.1 (default: all)")
     simulate.add_argument("--seed", type=int, default=new.seed)
     simulate.add_argument(

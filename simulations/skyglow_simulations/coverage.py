@@ -11,8 +11,9 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -65,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replicates(options: argparse.Namespace, folder: Folder):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _replicates(options: argparse.Namespace, folder: Folder) -> Iterator[tuple[tuple[Estimate, ...], Truth]]:
+    """One (estimates, truth) a replicate."""
     city = Parameters(
         study=options.study, district=options.area, census=options.census, scale=options.scale, seed=options.seed
     )
@@ -95,8 +97,8 @@ def _one(folder: Folder, city: Parameters, parameters: Parameters) -> tuple[tupl
     return estimates, evaluation.truth(folder, experiment.study)
 
 
-def _pooled(figures: Sequence[dict[str, dict[str, dict[str, float]]]]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _pooled(figures: Sequence[dict[str, dict[str, dict[str, float]]]]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for topic, levels in figures[0].items():
         for level in levels:
             each = [replicate[topic][level] for replicate in figures]

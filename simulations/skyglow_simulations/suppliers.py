@@ -12,10 +12,12 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from skyglow_client.features.table import build_features
 from skyglow_client.readings import ingest
 from skyglow_client.supplier import Supplier
+from skyglow_server.federation import Federation
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import Study
 from skyglow_simulations.population import parameters as p
@@ -23,6 +25,7 @@ from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
 
 NAMES = tuple(p.SUPPLIERS)
+Result = TypeVar("Result")
 
 _POLICY = """\
 # What this simulated supplier allows; see docs/reference/supplier-policy.md
@@ -51,6 +54,21 @@ def handler(name: str, *, folder: str, seed: int) -> Iterator[Callable[[bytes], 
     """Open a supplier for one message: what an engine in other processes calls."""
     with open_supplier(Folder(Path(folder)), name, seed) as supplier:
         yield supplier.handle
+
+
+def on_flower(folder: Folder, parameters: Parameters, drive: Callable[[Federation], Result]) -> Result:
+    """Run `drive` with the suppliers on Flower's simulation engine.
+
+    Raises
+    ------
+    RunError
+        Flower is not installed.
+    """
+    from skyglow_client.links.flower import client_app  # noqa: PLC0415 - an extra that most runs do without
+    from skyglow_server.links.flower import run  # noqa: PLC0415
+
+    open_handler = partial(handler, folder=str(folder.path.resolve()), seed=parameters.seed)
+    return run(drive, client_app(open_handler, NAMES), NAMES, processes=parameters.workers)
 
 
 def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed: int | None = None) -> None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skyglow_shared.errors import StudyError
-from skyglow_shared.study import Study, canonical_bytes, check, decode_study, digest, digest_of
+from skyglow_shared.soundness import check, decode_study
+from skyglow_shared.study import Study, canonical_bytes, digest, digest_of
 
 WORDS = {
     "local": "aggregate",

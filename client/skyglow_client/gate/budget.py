@@ -17,7 +17,8 @@ from skyglow_client.gate.policy import Policy
 from skyglow_shared.errors import BudgetError
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.privacy.accounting import Cost, Event, adaptive_cost, plan, study_cost
-from skyglow_shared.study import Study, decode_study, digest
+from skyglow_shared.soundness import decode_study
+from skyglow_shared.study import Study, digest
 
 _SLACK = 1 + 1e-9
 _DISPLAY = "{:.3f}"

@@ -40,7 +40,8 @@ from skyglow_shared.privacy.accounting import round_event
 from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream, Randomness
 from skyglow_shared.privacy.release import add_noise, grouped_sum
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import Block, Phase, Study, decode_study, digest_of
+from skyglow_shared.soundness import decode_study
+from skyglow_shared.study import Block, Phase, Study, digest_of
 
 Prepare = Callable[[Study], Homes]
 

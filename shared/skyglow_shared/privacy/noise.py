@@ -9,8 +9,8 @@ The distance to the ideal distribution is at most `DISTANCE_PER_SAMPLE` for each
 delta.
 """
 
+from fractions import Fraction
 from functools import lru_cache
-from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,4 +117,4 @@ def _exp_minus(numerator: int, denominator: int, bits: int) -> int:
 
 def sensitivity_steps(noise_multiplier: float) -> int:
     """Largest Euclidean norm, in whole steps, that one home may move a sum by: floor(SIGMA_STEPS / multiplier)."""
-    return isqrt(int((SIGMA_STEPS / noise_multiplier) ** 2))
+    return int(SIGMA_STEPS // Fraction(noise_multiplier))

@@ -20,10 +20,11 @@ from skyglow_shared.study import Block
 ExactSum = NewType("ExactSum", np.ndarray)
 
 _SHRINK = 1 - 1e-9
+_ABSURD = 1e300  # beyond this a norm could overflow, and say so
 
 
 def clip_rows(vectors: NDArray[np.float64], l2_bound: float) -> NDArray[np.float64]:
-    """Scale each home's vector to norm at most `l2_bound`; a home with any non-finite entry contributes zero.
+    """Scale each home's vector to norm at most `l2_bound`; a home with a non-finite or absurd entry contributes zero.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def clip_rows(vectors: NDArray[np.float64], l2_bound: float) -> NDArray[np.float
     -------
     ndarray of float64, shape (homes, width)
     """
-    finite = np.isfinite(vectors).all(axis=1, keepdims=True)
+    finite = (np.abs(vectors) < _ABSURD).all(axis=1, keepdims=True)  # false for NaN too
     clean: NDArray[np.float64] = np.where(finite, vectors, 0.0).astype(np.float64)
     largest = np.abs(clean).max(axis=1, initial=0.0, keepdims=True)
     safe = np.where(largest > l2_bound, largest, 1.0)  # so that squares cannot overflow, however absurd the values

@@ -23,7 +23,7 @@ def against_truth(pairs: Sequence[tuple[Estimate, float]], label: str) -> Markup
     shown = [(item, true) for item, true in pairs if item.estimate is not None and item.lower is not None]
     top = max([0.1, *(float(item.upper or 0) for item, _ in shown), *(true for _, true in shown)])
     high = min(1.0, 0.1 * -(-top // 0.1))
-    x, y = Axis(0, high, 56, 548), Axis(0, high, 430, 14)
+    x, y = Axis(0, high, 72, 540), Axis(0, high, 430, 14)
     step = 0.1 if high > 0.3 else 0.05
     parts = [*_grid(x, y, step), line((x(0), y(0)), (x(high), y(high)), "diagonal")]
     for item, true in shown:
@@ -38,7 +38,7 @@ def against_truth(pairs: Sequence[tuple[Estimate, float]], label: str) -> Markup
         )
         parts += [line((x(true), y(lower)), (x(true), y(upper)), f"interval {kind}"), mark]
     parts += [
-        text((302, 470), "true share of homes", text_anchor="middle", **{"class": "axis"}),
+        text((306, 470), "true share of homes", text_anchor="middle", **{"class": "axis"}),
         text((14, 222), "estimate", text_anchor="middle", transform="rotate(-90 14 222)", **{"class": "axis"}),
     ]
     return picture((560, 478), label, *parts)
@@ -54,13 +54,13 @@ def methods(errors: Mapping[str, Mapping[str, float]], levels: Mapping[str, str]
     levels : mapping of level to its name on the page
     label : str
     """
-    panel, left, row = 250, 200, 34
+    panel, left, row = 240, 270, 34
     height = 46 + row * len(errors)
     parts = []
     for number, (level, level_name) in enumerate(levels.items()):
         start = left + number * panel
         worst = max(values.get(level, 0.0) for values in errors.values())
-        x = Axis(0, worst * 1.12 or 1, start, start + panel - 46)
+        x = Axis(0, worst * 1.12 or 1, start, start + panel - 56)
         parts.append(text((start, 16), level_name, **{"class": "heading"}))
         for place, (method, values) in enumerate(errors.items()):
             y = 42 + row * place
@@ -99,7 +99,7 @@ def day(
     """
     size = (180.0, 84.0) if small else (560.0, 320.0)
     low = 0.4
-    x = Axis(0, 24, 4 if small else 48, size[0] - (4 if small else 14))
+    x = Axis(0, 24, 4 if small else 48, size[0] - (4 if small else 26))
     y = Axis(low, 1.0, size[1] - (4 if small else 34), 6 if small else 12)
     parts: list[Markup] = []
     if not small:

@@ -163,7 +163,7 @@ def _days(data: ReportData, estimates: Sequence[Estimate], *, small: bool) -> li
 
 def _payload(data: ReportData, topic: str) -> Markup:
     """What the map's switch needs, as JSON that cannot end its script element."""
-    areas = {}
+    areas: dict[str, Any] = {}
     for item in data.pick(topic, "MSOA"):
         areas[item.area_code] = {"name": item.area_name, "share": _numbers(item), "day": {}}
     for item in data.pick("occupancy", "MSOA"):

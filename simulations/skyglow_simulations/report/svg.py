@@ -11,10 +11,8 @@ Point = tuple[float, float]
 
 def tag(name: str, attributes: Mapping[str, object], *children: Markup) -> Markup:
     """One element; attributes are escaped, children are markup already."""
-    written = Markup("").join(
-        Markup(' {}="{}"').format(Markup(key), _plain(value)) for key, value in attributes.items()
-    )
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(children))
+    written = Markup("").join(Markup(' {}="{}"').format(key, _plain(value)) for key, value in attributes.items())
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, Markup("").join(children))
 
 
 def text(at: Point, words: str, **attributes: object) -> Markup:

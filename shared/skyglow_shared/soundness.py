@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a study makes sense: decode it from its signed bytes, and list every contradiction within it."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from skyglow_shared.errors import StudyError
+from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Study, canonical_bytes
+
+
+def decode_study(canonical: bytes) -> Study:
+    """Decode canonical bytes and check them; StudyError if they are not a sound study in canonical form."""
+    try:
+        study = msgspec.json.decode(canonical, type=Study)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StudyError(f"the study cannot be read: {error}; ask the office for a study of this version") from None
+    if canonical_bytes(study) != canonical:
+        raise StudyError("the study is not in canonical form; ask the office to sign it again with `skyglow`")
+    check(study)
+    return study
+
+
+def check(study: Study) -> None:
+    """Raise one StudyError that lists every contradiction within the study; return if there is none."""
+    problems = list(_problems(study))
+    if problems:
+        raise StudyError("the study contradicts itself: " + "; ".join(problems))
+
+
+def _problems(study: Study) -> Iterable[str]:
+    yield from _naming_problems(study)
+    if list(study.lsoas) != sorted(study.lsoas):
+        yield "areas must be sorted by LSOA code"
+    if len({(area.msoa, area.lad) for area in study.areas}) != len(study.msoas):
+        yield "an MSOA must lie in one district"
+    if study.legal_gateway not in LEGAL_GATEWAYS:
+        yield f"legal_gateway must be one of {', '.join(LEGAL_GATEWAYS)}"
+    offset = (study.feature_week - study.period.start).days
+    if study.feature_week.weekday() != 0 or not 0 <= offset <= study.period.days - 7:
+        yield "feature_week must be a Monday whose whole week lies in the period"
+    if study.delta > 1 / (10 * study.households):
+        yield "delta must be at most 1 / (10 × households)"
+    if not _survives(study):
+        yield "every number must be finite and every field within its limits"
+
+
+def _survives(study: Study) -> bool:
+    """Whether a study comes back from its encoding; NaN, infinity and values beyond their limits do not."""
+    try:
+        return msgspec.json.decode(canonical_bytes(study), type=Study) == study
+    except msgspec.ValidationError:
+        return False
+
+
+def _naming_problems(study: Study) -> Iterable[str]:
+    for what, names in (
+        ("areas", [area.lsoa for area in study.areas]),
+        ("models", [model.name for model in study.models]),
+        ("phases", [phase.name for phase in study.phases]),
+        ("suppliers", [supplier.name for supplier in study.suppliers]),
+        ("supplier keys", [supplier.public_key for supplier in study.suppliers]),
+    ):
+        if not names:
+            yield f"it lists no {what}"
+        if len(set(names)) != len(names):
+            yield f"it lists the same {what} twice"
+    models = {model.name for model in study.models}
+    for model in study.models:
+        unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
+        if unknown or not model.positive_classes:
+            yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
+    blocks = [block.name for phase in study.phases for block in phase.blocks]
+    if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
+        yield "every phase must have blocks, each of a name of its own"
+    for block in (block for phase in study.phases for block in phase.blocks):
+        needs_model = block.source not in ("area_profile", "diary_profile")
+        if needs_model != bool(block.model) or (block.model and block.model not in models):
+            yield f"block {block.name} must name a model of the study if and only if its source needs one"
+    for phase in study.phases:
+        if len({block.source == "gradient" for block in phase.blocks}) > 1:
+            yield f"phase {phase.name} must either train or measure, not both"
