@@ -4,7 +4,8 @@
     python tools/make_presence_basis.py --components 4 --out shared/skyglow_shared/models/presence_basis_v1.json
 
 The homes are simulated (no home's data is involved), from the census extract that ships with skyglow and a seed used
-for nothing else. For each day type the components are the leading eigenvectors of the covariance, over homes, of the
+for nothing else; they are of 2014, when the last large time-use survey was made and few worked from home, as a public
+curve would be. For each day type the components are the leading eigenvectors of the covariance, over homes, of the
 share of days on which somebody is home, lightly smoothed along the day. A released basis is never changed under its
 name.
 """
@@ -19,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.study import Period
-from skyglow_simulations.population import census, households, presence
+from skyglow_simulations.population import census, households, parameters, presence
 
 _SEED = 20_260_000
+_WORKED_AT_HOME_IN_2014 = 0.05  # of workers, on a given weekday (ONS, Labour Force Survey)
 _PERIOD = Period(datetime.date(2026, 3, 9), 28)
 
 
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--district", default="E06000045")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    parameters.WORKS_AT_HOME = _WORKED_AT_HOME_IN_2014  # type: ignore[misc] # a constant everywhere but here
     profiles = _profiles(options.district)
     mean = profiles.mean(axis=0)
     components = np.stack([_leading(profiles[:, kind], options.components) for kind in range(2)])
