@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One way in and out: a whole study through a supplier, and what it says when it says no."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
 import pytest
 
+from skyglow_client.gate.gate import poisson_sample
+from skyglow_client.learning.contributions import contributions
 from skyglow_shared import signing
 from skyglow_shared.errors import DataError, FormatError, LedgerBusyError
 from skyglow_shared.layout import block_shape
@@ -19,6 +22,8 @@ from skyglow_shared.messages import (
     decode_integers,
     seal_request,
 )
+from skyglow_shared.privacy.randomness import ByteStream
+from skyglow_shared.privacy.release import add_noise, grouped_sum
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
 
@@ -41,6 +46,44 @@ def test_a_whole_study_from_proposal_to_release(town):
         assert supplier.gate.ledger.spent(study.delta).epsilon_upper == pytest.approx(
             supplier.gate.check(study).requested.epsilon_upper
         )
+
+
+class Known:
+    """Randomness a test can repeat: a stream is a function of its label."""
+
+    def __init__(self):
+        self.labels = []
+
+    def stream(self, *label):
+        self.labels.append(label)
+        return self.of(*label)
+
+    @staticmethod
+    def of(*label):
+        return ByteStream(hashlib.sha256(repr(label).encode()).digest())
+
+
+def test_a_share_is_the_sampled_homes_sum_and_noise_of_its_own(town):
+    """Number by number: exact sum over the Poisson sample plus one stream of noise a block, each stream used once."""
+    study, known = town.study(), Known()
+    weights = {"all_aged_66_plus": np.zeros(23)}
+    with town.open(randomness=known) as supplier:
+        town.approve(supplier, study)
+        for phase in study.phases:
+            for round_ in range(phase.rounds):
+                share = town.ask(supplier, town.request(study, phase.name, round_))
+                label = (digest(study), phase.name, round_, 0)
+                homes = supplier.homes(study)
+                secret = known.of("sample", *label).read(32)
+                chosen = homes.take(poisson_sample(secret, len(homes), phase.sampling_rate))
+                assert (len(chosen) < len(homes)) == (phase.sampling_rate < 1)
+                for block in phase.blocks:
+                    shape = block_shape(study, block)
+                    parts = contributions(study, block, chosen, weights)
+                    exact = grouped_sum(parts.vectors, parts.groups, shape[0], block)
+                    noised = add_noise(exact, known.of("noise", *label, block.name))
+                    np.testing.assert_array_equal(decode_integers(share.blocks[block.name], shape), noised)
+    assert len(set(known.labels)) == len(known.labels)
 
 
 def test_a_supplier_with_no_homes_at_all_is_indistinguishable_in_form(town):
