@@ -47,6 +47,7 @@ def _simulate(options: argparse.Namespace) -> int:
     with run.held(folder):
         with progress.shown(quiet=options.quiet) as show:
             experiment = begin(folder, parameters, show)
+            show.budget = experiment.budget()
             experiment.prepare()
             experiment.approve()
             outcome = experiment.run_study()

@@ -23,7 +23,9 @@ from skyglow_server.estimation import AreaTable, Estimate, estimate, load_areas
 from skyglow_server.federation import Federation, InProcess
 from skyglow_shared.errors import RefusalError, RunError
 from skyglow_shared.files import write_atomically
+from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, StudyRequest, open_reply, seal_request
+from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.signing import STUDY, Identity
 from skyglow_shared.study import Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as RosterEntry
@@ -77,6 +79,14 @@ class Experiment:
     def office(self) -> Identity:
         """The simulated office's signing key."""
         return office(self.parameters)
+
+    def budget(self) -> dict[str, float]:
+        """Epsilon that each supplier will have been charged once each phase is complete, by phase."""
+        events = plan(self.study, all_round_numbers(self.study))
+        return {
+            phase.name: study_cost(events[: number + 1], self.study.delta).epsilon_upper
+            for number, phase in enumerate(self.study.phases)
+        }
 
     def prepare(self) -> None:
         """Make the population and let every supplier load its readings."""

@@ -3,8 +3,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -21,40 +22,72 @@ LABELS = {
     "report": "report",
 }
 
+Draw = Callable[[str, int, int, str], None]
+
+
+@dataclass(slots=True)
+class Screen:
+    """Shows progress; called with (phase, steps done, steps in all).
+
+    Attributes
+    ----------
+    draw : callable
+        Puts it on the screen, with a note.
+    budget : mapping of str to float
+        Epsilon charged to each supplier once a phase is complete; shown beside it.
+    """
+
+    draw: Draw
+    budget: Mapping[str, float] = field(default_factory=dict)
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is."""
+        spent = self.budget.get(phase) if done == total else None
+        self.draw(phase, done, total, "" if spent is None else f"privacy spent: epsilon {spent:.2f}")
+
 
 @contextmanager
-def shown(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Give a progress function: bars on a terminal, lines elsewhere, nothing if `quiet`."""
+def shown(*, quiet: bool = False) -> Iterator[Screen]:
+    """Give a screen: bars on a terminal, lines elsewhere, nothing if `quiet`."""
     if quiet:
-        yield lambda phase, done, total: None
+        yield Screen(lambda phase, done, total, note: None)
     elif sys.stderr.isatty():
-        yield from _bars()
+        with _bars() as draw:
+            yield Screen(draw)
     else:
-        yield _lines()
+        yield Screen(_lines())
 
 
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+@contextmanager
+def _bars() -> Iterator[Draw]:
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=Console(stderr=True)) as progress:
 
-        def show(phase: str, done: int, total: int) -> None:
+        def draw(phase: str, done: int, total: int, note: str) -> None:
             if phase not in tasks:
-                tasks[phase] = progress.add_task(LABELS.get(phase, phase), total=total)
-            progress.update(tasks[phase], completed=done, total=total)
+                tasks[phase] = progress.add_task(LABELS.get(phase, phase), total=total, note="")
+            progress.update(tasks[phase], completed=done, total=total, note=note)
 
-        yield show
+        yield draw
 
 
-def _lines() -> Callable[[str, int, int], None]:
+def _lines() -> Draw:
     begun = time.monotonic()
     quarters: dict[str, int] = {}
 
-    def show(phase: str, done: int, total: int) -> None:
+    def draw(phase: str, done: int, total: int, note: str) -> None:
         quarter = 4 * done // max(total, 1)
         if quarters.get(phase) != quarter:
             quarters[phase] = quarter
-            sys.stderr.write(f"{time.monotonic() - begun:7.1f} s  {LABELS.get(phase, phase)}: {done} of {total}\n")
+            words = f"{LABELS.get(phase, phase)}: {done} of {total}" + (f" ({note})" if note else "")
+            sys.stderr.write(f"{time.monotonic() - begun:7.1f} s  {words}\n")
             sys.stderr.flush()
 
-    return show
+    return draw
