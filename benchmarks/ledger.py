@@ -6,15 +6,18 @@ A round is two durable steps, a charge and a seal; a bare insert is one. Wall cl
 
 import json
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from benchmarks.common import Result, interleaved, per_second, run
-
 from skyglow_client.gate.ledger import Ledger, open_ledger
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
+
+from benchmarks.common import Result, interleaved, per_second, run
 
 SLOWER_AT_MOST = 8.0  # two durable steps, a checkpoint of the log that held the secret, a hash chain and a mark
 _REPLY = bytes(4096)

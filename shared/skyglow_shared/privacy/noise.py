@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Discrete Gaussian noise on integers by inverse CDF over 128-bit thresholds.
+"""Discrete Gaussian noise on integers, exact to 2⁻¹⁰⁰, most of it by one look into a small table.
 
 Every block of every study is put on a grid on which its noise has the same standard deviation, `SIGMA_STEPS`, so one
 table serves all. Probabilities are exp(-k²/2σ²)/Σ (Canonne, Kamath & Steinke, "The discrete Gaussian for differential
-privacy", 2020), computed in 256-bit integer arithmetic and rounded to multiples of 2⁻¹²⁸; nothing is floating point.
+privacy", 2020), computed in 256-bit integer arithmetic; thresholds are multiples of 2⁻¹²⁸; nothing is floating point.
+
+The method is inversion with a guide table over a mixture (Devroye, *Non-Uniform Random Variate Generation*, 1986,
+II.4 and III.2). The integers are cut into blocks of one narrow width. The part of the law that is flat within a block
+is a rectangle as high as the block's least likely integer: a block, and a uniform place in it. What all rectangles
+leave over is the wedge, less than a hundredth of the law: it is inverted integer by integer. Below 128 steps blocks are
+single integers and there is no wedge. The first 16 bits of a random word nearly always decide the block; where they do
+not, the whole word does, and where that equals a threshold's first word (never, in practice) a second word.
 
 The distance to the ideal distribution is at most `DISTANCE_PER_SAMPLE` for each number drawn; the accountant adds it to
 delta.
 """
 
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +29,16 @@ from skyglow_shared.privacy.randomness import ByteStream
 #: Standard deviation of every block's noise, in steps of the block's grid.
 SIGMA_STEPS = 1 << 16
 
-#: Total-variation distance to the ideal, per number drawn: table length × 2⁻¹²⁸, the arithmetic's error and the tails.
+#: Total-variation distance to the ideal, per number drawn: thresholds × 2⁻¹²⁸, the arithmetic's error and the tails.
 DISTANCE_PER_SAMPLE = 2.0**-100
 
 _PRECISION = 256
-_TAIL_SIGMAS = 14  # P(|X| > 14σ) < 2⁻¹⁴⁰
-_CHUNK = 1 << 18
+_TAIL_SIGMAS = 14  # P(|X| ≥ 14σ) < 2⁻¹⁴⁰
+_LARGEST_SIGMA = 1 << 20  # a table of 29 million integers
+_BLOCKS_PER_SIGMA_BITS = 7
+_GUIDE_BITS = 16
+_UNDECIDED = np.iinfo(np.int32).min
+_CHUNK = 1 << 14  # what stays in the processor's cache
 
 
 def discrete_gaussian(stream: ByteStream, size: int, *, sigma: int = SIGMA_STEPS) -> NDArray[np.int64]:
@@ -34,11 +47,12 @@ def discrete_gaussian(stream: ByteStream, size: int, *, sigma: int = SIGMA_STEPS
     Parameters
     ----------
     stream : ByteStream
-        Source of uniform 64-bit words: two a number.
+        Source of uniform 64-bit words. The same stream and size give the same numbers; two calls of half the size
+        need not give the same as one.
     size : int
         How many.
     sigma : int
-        Parameter of the distribution; at least 3, so that variance and parameter agree to 1e-30.
+        Parameter of the distribution; at least 3, so that variance and parameter agree to 1e-30; at most 2²⁰.
 
     Returns
     -------
@@ -47,48 +61,106 @@ def discrete_gaussian(stream: ByteStream, size: int, *, sigma: int = SIGMA_STEPS
     Privacy
     -------
     Adding these to integers of Euclidean sensitivity Δ steps is a Gaussian mechanism of noise multiplier sigma/Δ, up to
-    `DISTANCE_PER_SAMPLE` a number.
+    `DISTANCE_PER_SAMPLE` a number. The time taken depends on the random words alone, never on the data: it tells about
+    how many of the numbers took the slower way. Whoever watches the processor's caches may learn more of the noise.
     """
-    high, low, tail = _thresholds(sigma)
+    tables = _tables(sigma)
     result = np.empty(size, dtype=np.int64)
     for start in range(0, size, _CHUNK):
-        words = stream.words(2 * min(_CHUNK, size - start)).reshape(2, -1)
-        index = np.searchsorted(high, words[0], side="right")
-        index -= _overshoot(high, low, words, index)
-        result[start : start + _CHUNK] = index - tail
+        _fill(result[start : start + _CHUNK], stream, tables)
     return result
 
 
-def _overshoot(
-    high: NDArray[np.uint64], low: NDArray[np.uint64], words: NDArray[np.uint64], index: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """How far the first words alone went too far: thresholds with the same high word but a greater low word."""
-    steps = np.zeros_like(index)
-    for place in np.flatnonzero((index > 0) & (high[np.maximum(index, 1) - 1] == words[0])):
-        last = index[place] - 1
-        while last >= 0 and high[last] == words[0, place] and low[last] > words[1, place]:
-            steps[place] += 1
-            last -= 1
-    return steps
+@dataclass(frozen=True, slots=True, eq=False)
+class _Thresholds:
+    """Cumulative probabilities of all outcomes but the last, as 128-bit numbers, split in two words."""
+
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tables:
+    """What the sampler looks up.
+
+    Attributes
+    ----------
+    guide : ndarray of int32, shape (2**16,)
+        By the first bits of a word: the first integer of the block they decide, or `_UNDECIDED`.
+    blocks : _Thresholds
+        Of the rectangles, in order, and the wedge last.
+    wedge : _Thresholds or None
+        Of the integers -tail … tail - 1, given the wedge. None where blocks are single integers.
+    tail : int
+        A multiple of the blocks' width.
+    shift : int
+        Blocks are 2**shift wide.
+    """
+
+    guide: NDArray[np.int32]
+    blocks: _Thresholds
+    wedge: _Thresholds | None
+    tail: int
+    shift: int
+
+
+def _fill(part: NDArray[np.int64], stream: ByteStream, tables: _Tables) -> None:
+    words = stream.words(part.size)
+    part[:] = tables.guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64))
+    undecided = np.flatnonzero(part == _UNDECIDED)
+    block = _invert(tables.blocks, words[undecided], stream)
+    part[undecided] = (block << tables.shift) - tables.tail
+    if tables.wedge is not None:
+        places = stream.words(-(-part.size // 4)).view("<u2")[: part.size]
+        part += places & np.uint16((1 << tables.shift) - 1)
+        rest = undecided[block == tables.blocks.high.size]
+        part[rest] = _invert(tables.wedge, stream.words(rest.size), stream) - tables.tail
+
+
+def _invert(thresholds: _Thresholds, words: NDArray[np.uint64], stream: ByteStream) -> NDArray[np.intp]:
+    """How many thresholds are at most u, whose first words are given; second words are drawn where they matter."""
+    high, low = thresholds.high, thresholds.low
+    index = np.searchsorted(high, words, side="right")
+    tied = np.flatnonzero(high[index - 1] == words)
+    for place, second in zip(tied, stream.words(tied.size), strict=True):
+        first = np.searchsorted(high, words[place], side="left")
+        index[place] = first + np.searchsorted(low[first : index[place]], second, side="right")
+    return index
 
 
 @lru_cache(maxsize=4)
-def _thresholds(sigma: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int]:
-    """Cumulative probabilities of -tail … tail - 1 as 128-bit numbers, split in two words.
-
-    A uniform 128-bit u gives the first k with u < cumulative(k); what is left above the last threshold is k = tail.
-    """
-    if sigma < 3:
-        raise ValueError("sigma must be at least 3 grid steps")
-    tail = _TAIL_SIGMAS * sigma
+def _tables(sigma: int) -> _Tables:
+    if not 3 <= sigma <= _LARGEST_SIGMA:
+        raise ValueError("sigma must be at least 3 grid steps and at most 2²⁰")
+    shift = max(0, sigma.bit_length() - _BLOCKS_PER_SIGMA_BITS)
+    tail = -(-_TAIL_SIGMAS * sigma >> shift) << shift
     weights = _weights(sigma, tail)
-    total = 2 * sum(weights) - weights[0]
-    cumulative, high, low = 0, np.empty(2 * tail, np.uint64), np.empty(2 * tail, np.uint64)
-    for place, k in enumerate(range(-tail, tail)):
-        cumulative += weights[abs(k)]
-        threshold = min((cumulative << 128) // total, (1 << 128) - 1)
-        high[place], low[place] = threshold >> 64, threshold & ((1 << 64) - 1)
-    return high, low, tail
+    masses = [*weights[:0:-1], *weights[:-1]]  # of -tail … tail - 1
+    if not shift:
+        blocks = _thresholds(masses)
+        return _Tables(_guide(blocks, tail, shift), blocks, None, tail, shift)
+    width = 1 << shift
+    least = [min(masses[start], masses[start + width - 1]) for start in range(0, 2 * tail, width)]
+    wedge = [mass - least[place >> shift] for place, mass in enumerate(masses)]
+    blocks = _thresholds([*(mass << shift for mass in least), sum(wedge)])
+    return _Tables(_guide(blocks, tail, shift), blocks, _thresholds(wedge), tail, shift)
+
+
+def _guide(blocks: _Thresholds, tail: int, shift: int) -> NDArray[np.int32]:
+    """Decide every word that begins with the same bits, if no threshold lies among them and it is not the wedge's."""
+    first = np.arange(1 << _GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
+    last = first | np.uint64((1 << 64 - _GUIDE_BITS) - 1)
+    block = np.searchsorted(blocks.high, first, side="left")
+    decided = (block == np.searchsorted(blocks.high, last, side="right")) & (block << shift < 2 * tail)
+    return np.where(decided, (block << shift) - tail, _UNDECIDED).astype(np.int32)
+
+
+def _thresholds(masses: list[int]) -> _Thresholds:
+    """Cumulative masses over their total, rounded down to 2⁻¹²⁸; the last outcome takes what is left."""
+    total, largest = sum(masses), (1 << 128) - 1
+    cumulative = (min((mass << 128) // total, largest) for mass in accumulate(masses[:-1]))
+    words = np.frombuffer(b"".join(number.to_bytes(16, "little") for number in cumulative), dtype="<u8")
+    return _Thresholds(high=words[1::2].copy(), low=words[::2].copy())
 
 
 def _weights(sigma: int, tail: int) -> list[int]:
