@@ -3,6 +3,7 @@
 
 import argparse
 import datetime
+import logging
 import sys
 import tomllib
 from pathlib import Path
@@ -50,6 +51,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         ("refuse", _refuse, "refuse a study"),
     ):
         _verb(study, name, function, text).add_argument("study", help="the study's digest, or its first characters")
+    _verb(verbs, "serve", _serve, "dial the office of the kit in link/, and answer it until stopped")
     ledger = verbs.add_parser("ledger", help="read the ledger").add_subparsers(required=True, metavar="verb")
     _verb(ledger, "show", _ledger_show, "what was charged, by study")
     _verb(ledger, "verify", _ledger_verify, "recompute the whole chain")
@@ -90,6 +92,16 @@ def _load(options: argparse.Namespace) -> int:
 
 def _key(options: argparse.Namespace) -> int:
     _print(load_or_generate(options.folder / "identity.key").public_key)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from skyglow_client import serve  # noqa: PLC0415 - no other verb needs a network
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = serve.stop_at_signals()
+    with _open(options) as supplier:
+        serve.serve(supplier, stop)
     return 0
 
 

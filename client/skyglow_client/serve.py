@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A supplier at work: open it, dial the office, answer until told to stop.
+
+The kit that the office gave lies in ``link/`` of the supplier's folder.
+"""
+
+import signal
+import threading
+from pathlib import Path
+
+from skyglow_client.links import grpc as link_end
+from skyglow_client.supplier import Supplier
+from skyglow_shared import link
+from skyglow_shared.errors import FormatError, RunError
+from skyglow_shared.link import Kit
+
+KIT_FOLDER = "link"
+
+
+def serve(supplier: Supplier, stop: threading.Event) -> None:
+    """Answer the office of the kit in the supplier's folder until `stop` is set.
+
+    Raises
+    ------
+    FormatError
+        The kit is missing or incomplete.
+    RunError
+        The kit is of another supplier, or of another office than the policy allows.
+    """
+    kit, credentials = load(supplier.folder / KIT_FOLDER)
+    if kit.name != supplier.gate.name:
+        raise RunError("the kit in link/ was made for another supplier; put this supplier's own there")
+    if kit.office_key != supplier.gate.policy.office_key:
+        raise RunError("the kit in link/ is of another office than policy.toml allows; ask the office for its key")
+    link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop)
+
+
+def stop_at_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; call it from the main thread."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def load(folder: Path) -> tuple[Kit, link_end.Credentials]:
+    """Read a kit; FormatError if a part of it is missing."""
+    kit = link.load_kit(folder)
+    names = (link.AUTHORITY_FILE, link.CERTIFICATE_FILE, link.PRIVATE_FILE)
+    try:
+        return kit, link_end.Credentials(*((folder / name).read_bytes() for name in names))
+    except OSError as error:
+        message = f"the kit in {folder.name}/ is incomplete ({type(error).__name__}); ask the office for a new one"
+        raise FormatError(message) from None

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``skyglow office``: keys and certificates, who may connect, studies."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from skyglow_server import keys
+from skyglow_shared.errors import FormatError
+from skyglow_shared.signing import Identity
+from skyglow_shared.study import digest
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``office`` command."""
+    office = commands.add_parser("office", help="what the office does: enrol suppliers, draft and run studies")
+    verbs = office.add_subparsers(required=True, metavar="verb")
+    init = _verb(verbs, "init", _init, "make an office: signing key, certificate authority, certificate")
+    init.add_argument("--address", required=True, metavar="HOST:PORT", help="where suppliers will dial")
+    enrol = _verb(verbs, "enrol", _enrol, "let a supplier connect: write its kit into kits/NAME")
+    enrol.add_argument("name", help="the supplier's name on rosters")
+    enrol.add_argument("--key", required=True, help="its public key; the supplier reads it from `skyglow supplier key`")
+    _verb(verbs, "revoke", _revoke, "let a supplier connect no more").add_argument("name")
+    _verb(verbs, "suppliers", _suppliers, "list who is enrolled")
+    draft = _verb(verbs, "draft", _draft, "complete a study's template with areas and the suppliers enrolled now")
+    draft.add_argument("template", type=Path, help="the study's TOML file")
+    draft.add_argument("--areas", type=Path, required=True, help="public table of areas, as in a run's reference/")
+    run = _verb(verbs, "run", _run, "run a drafted study, from wherever it stands, and write its estimates")
+    run.add_argument("study", help="the study's name")
+    run.add_argument("--listen", default="", metavar="HOST:PORT", help="default: the address's port, everywhere")
+    run.add_argument("--patience", type=float, default=600.0, help="seconds to wait for suppliers in each round")
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the office's folder")
+    parser.set_defaults(func=function)
+    return parser
+
+
+def _init(options: argparse.Namespace) -> int:
+    keys.init(options.folder, options.address)
+    _print(f"office key {Identity.load(options.folder / 'identity.key').public_key}")
+    return 0
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    kit = keys.enrol(options.folder, options.name, options.key)
+    _print(f"{kit} holds a private key: hand it to {options.name} by a safe way, to become its folder link/")
+    return 0
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    keys.revoke(options.folder, options.name)
+    _print(f"{options.name} may connect no more")
+    return 0
+
+
+def _suppliers(options: argparse.Namespace) -> int:
+    for name, entry in keys.enrolled(options.folder).items():
+        _print(f"{name}  {entry.public_key}  {'revoked' if entry.revoked else 'may connect'}")
+    return 0
+
+
+def _draft(options: argparse.Namespace) -> int:
+    from skyglow_server import serve  # noqa: PLC0415 - loading it takes seconds
+
+    study = serve.prepare(options.folder, options.template, options.areas)
+    _print(f"{study.name}  {digest(study)}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from skyglow_server import serve  # noqa: PLC0415
+
+    if not options.patience > 0:
+        raise FormatError("--patience must be above 0 seconds; 600 is a good start")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
+    _print(str(serve.run(options.folder, options.study, link, _progress)))
+    return 0
+
+
+def _progress(phase: str, done: int, total: int) -> None:
+    logging.getLogger(__name__).info("%s: %d of %d", phase, done, total)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The office's folder: its signing key, its certificate authority, and whom it has enrolled.
+
+::
+
+    office.toml      identity.key     the office's address and Ed25519 signing key
+    ca.pem ca.key                     the authority that signs certificates; needed only to enrol
+    server.pem server.key             what the office shows to suppliers
+    suppliers/NAME.json               name, identity key and certificate of each enrolled supplier
+    kits/NAME/                        what is handed to the supplier
+
+Keys of certificates are P-256: gRPC's TLS does not take Ed25519 ones.
+"""
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from skyglow_shared import link
+from skyglow_shared.errors import FormatError, RunError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.link import Kit
+from skyglow_shared.signing import Identity
+
+AUTHORITY_DAYS = 5 * 365
+CERTIFICATE_DAYS = 397
+_SLACK = timedelta(minutes=5)  # clocks differ
+
+
+class Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A supplier that may connect: its identity key (hex) and the SHA-256 (hex) of its one valid certificate."""
+
+    name: str
+    public_key: str
+    certificate: str
+    revoked: bool = False
+
+
+def init(folder: Path, address: str) -> None:
+    """Make an office: signing key, authority, and a certificate for the host of `address`.
+
+    Raises
+    ------
+    FormatError
+        `address` is not a host and a port.
+    RunError
+        The folder holds an office already.
+    """
+    link.check_address(address)
+    if (folder / "office.toml").exists():
+        raise RunError(f"{folder} holds an office already; choose another folder")
+    if not (folder / "identity.key").exists():
+        Identity.generate().save(folder / "identity.key")
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject("skyglow office authority")
+    authority = (
+        _builder(subject, subject, key.public_key(), AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(authority=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    write_atomically(folder / "ca.key", _private(key), mode=0o600)
+    write_atomically(folder / "ca.pem", authority.public_bytes(Encoding.PEM))
+    host = address.rpartition(":")[0].strip("[]")
+    private, certificate = issue(folder, host, server=True)
+    write_atomically(folder / "server.key", private, mode=0o600)
+    write_atomically(folder / "server.pem", certificate)
+    write_atomically(folder / "office.toml", f'address = "{address}"\n'.encode())
+
+
+def enrol(folder: Path, name: str, public_key: str) -> Path:
+    """Let a supplier connect: make its certificate and return the folder of its kit.
+
+    Enrolling a name again makes its older certificate useless.
+
+    Raises
+    ------
+    FormatError
+        The name or the key cannot be one, or the office's files cannot be read.
+    """
+    link.check_name(name)
+    link.check_key(public_key)
+    identity = Identity.load(folder / "identity.key")
+    private, certificate = issue(folder, name, server=False)
+    kit = folder / "kits" / name
+    write_atomically(kit / link.PRIVATE_FILE, private, mode=0o600)
+    write_atomically(kit / link.CERTIFICATE_FILE, certificate)
+    write_atomically(kit / link.AUTHORITY_FILE, _read(folder / "ca.pem"))
+    told = Kit(name=name, address=address_of(folder), office_key=identity.public_key)
+    write_atomically(kit / link.KIT_FILE, link.kit_text(told))
+    _save(folder, Enrolled(name=name, public_key=public_key, certificate=fingerprint(certificate)))
+    return kit
+
+
+def revoke(folder: Path, name: str) -> None:
+    """Let a supplier connect no more; RunError if there is none of that name."""
+    found = enrolled(folder).get(name)
+    if found is None:
+        raise RunError("no supplier of that name is enrolled; `skyglow office suppliers` lists them")
+    _save(folder, msgspec.structs.replace(found, revoked=True))
+
+
+def enrolled(folder: Path) -> dict[str, Enrolled]:
+    """Everyone who was ever enrolled, by name, revoked ones too."""
+    found = {}
+    for path in sorted((folder / "suppliers").glob("*.json")):
+        try:
+            entry = msgspec.json.decode(path.read_bytes(), type=Enrolled)
+        except (OSError, msgspec.MsgspecError) as error:
+            message = f"suppliers/{path.name} cannot be read ({type(error).__name__}); enrol the supplier again"
+            raise FormatError(message) from None
+        found[entry.name] = entry
+    return found
+
+
+def admitted(folder: Path) -> dict[str, Enrolled]:
+    """Those who may connect now, by name."""
+    return {name: entry for name, entry in enrolled(folder).items() if not entry.revoked}
+
+
+def address_of(folder: Path) -> str:
+    """Host and port that suppliers dial."""
+    text = _read(folder / "office.toml").decode("utf-8", "replace")
+    address = text.partition('"')[2].partition('"')[0]
+    link.check_address(address)
+    return address
+
+
+def fingerprint(certificate: bytes) -> str:
+    """SHA-256 (hex) of a PEM certificate's content; FormatError if it is none."""
+    return _parsed(certificate).fingerprint(hashes.SHA256()).hex()
+
+
+def bearer(certificate: bytes) -> str:
+    """The name that a supplier's certificate bears, alike as its subject and its alternative name, or nothing."""
+    parsed = _parsed(certificate)
+    names = [str(item.value) for item in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        extension = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return ""
+    others = extension.value.get_values_for_type(x509.DNSName)
+    return names[0] if len(names) == 1 and names == others else ""
+
+
+def check_curve(certificate: bytes) -> None:
+    """FormatError unless the certificate's key is on an elliptic curve: with one of RSA, older TLS could be spoken."""
+    if not isinstance(_parsed(certificate).public_key(), ec.EllipticCurvePublicKey):
+        raise FormatError("the office's certificate needs an elliptic-curve key; make one with `skyglow office init`")
+
+
+def issue(
+    folder: Path, name: str, *, server: bool, start: datetime | None = None, days: int = CERTIFICATE_DAYS
+) -> tuple[bytes, bytes]:
+    """Make a key and a certificate signed by the office's authority; PEM of both."""
+    authority = _parsed(_read(folder / "ca.pem"))
+    signer = load_pem_private_key(_read(folder / "ca.key"), password=None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise FormatError("ca.key is not an elliptic-curve key; restore it from your backup")
+    key = ec.generate_private_key(ec.SECP256R1())
+    purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+    certificate = (
+        _builder(_subject(name), authority.subject, key.public_key(), days, start)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(authority=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
+        .add_extension(x509.SubjectAlternativeName([_alternative(name, server=server)]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    return _private(key), certificate.public_bytes(Encoding.PEM)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, start: datetime | None = None
+) -> x509.CertificateBuilder:
+    begin = (start or datetime.now(UTC)) - _SLACK
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
+    )
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+
+
+def _alternative(name: str, *, server: bool) -> x509.GeneralName:
+    if server:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            pass
+    return x509.DNSName(name)
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _parsed(certificate: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(certificate)
+    except ValueError as error:
+        raise FormatError(f"a certificate cannot be read ({type(error).__name__}); make it again") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"{path.name} cannot be read ({type(error).__name__}); make the office with `skyglow office init`"
+        raise FormatError(message) from None
+
+
+def _save(folder: Path, entry: Enrolled) -> None:
+    write_atomically(folder / "suppliers" / f"{entry.name}.json", msgspec.json.encode(entry) + b"\n")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The office at work: prepare a study for the suppliers that are enrolled, and run it over the link.
+
+A study's folder, ``studies/NAME/`` in the office's::
+
+    study.json      areas.csv            what was drafted: canonical bytes, and the public table of areas
+    estimates.csv                        what came of it
+"""
+
+import csv
+import io
+from pathlib import Path
+
+from skyglow_server import keys
+from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.coordinator import Coordinator, Progress
+from skyglow_server.draft import draft
+from skyglow_server.estimation import estimate, load_areas
+from skyglow_server.links.grpc import Credentials, GrpcFederation
+from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_shared.errors import FormatError, RunError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.signing import Identity
+from skyglow_shared.soundness import decode_study
+from skyglow_shared.study import Area, Study, Supplier, canonical_bytes
+
+_COLUMNS = ("lsoa21cd", "msoa21cd", "lad22cd")
+
+
+def federation(folder: Path, *, listen: str = "", patience: float = 600.0) -> GrpcFederation:
+    """The office's end of the link, not yet listening.
+
+    Parameters
+    ----------
+    folder : Path
+        The office's, see `skyglow_server.keys`.
+    listen : str
+        Host and port; by default the port of the office's address on all of the machine's addresses.
+    patience : float
+        Seconds that one request waits for suppliers to connect and reply.
+
+    Raises
+    ------
+    FormatError
+        The folder holds no office, or a file of it cannot be read.
+    """
+    address = listen or f"[::]:{keys.address_of(folder).rpartition(':')[2]}"
+    office = Identity.load(folder / "identity.key")
+    try:
+        credentials = Credentials(*((folder / name).read_bytes() for name in ("ca.pem", "server.pem", "server.key")))
+    except OSError as error:
+        message = f"the office's certificate cannot be read ({type(error).__name__}); restore it from your backup"
+        raise FormatError(message) from None
+    return GrpcFederation(address, credentials, office.public_key, lambda: keys.admitted(folder), patience)
+
+
+def prepare(folder: Path, template: Path, areas: Path) -> Study:
+    """Complete a template with the areas of a table and the suppliers enrolled now, and keep it as a study.
+
+    Raises
+    ------
+    RunError
+        A study of that name was drafted before: it may have been approved, and any change makes another study.
+    FormatError, StudyError
+        The template, the table or the study cannot be used.
+    """
+    roster = [Supplier(name=name, public_key=entry.public_key) for name, entry in keys.admitted(folder).items()]
+    office = Identity.load(folder / "identity.key")
+    content, listed = _areas(areas)
+    study = draft(template, areas=listed, office_key=office.public_key, suppliers=roster)
+    place = _place(folder, study.name)
+    if (place / "study.json").exists():
+        raise RunError("a study of that name was drafted here before; give the new one another name")
+    load_areas(areas, study)
+    write_atomically(place / "areas.csv", content)
+    write_atomically(place / "study.json", canonical_bytes(study))
+    return study
+
+
+def run(folder: Path, name: str, link: GrpcFederation, progress: Progress) -> Path:
+    """Run a drafted study from wherever it stands; return the path of its estimates.
+
+    Raises
+    ------
+    RunError
+        No such study was drafted, or a supplier did not answer in time.
+    RefusalError
+        A supplier refused: above all, it has not approved the study yet.
+    """
+    place = _place(folder, name)
+    if not (place / "study.json").exists():
+        raise RunError("no study of that name was drafted here; `skyglow office draft` makes one")
+    study = decode_study((place / "study.json").read_bytes())
+    office = Identity.load(folder / "identity.key")
+    checkpoints = Checkpoints(folder / "checkpoints.sqlite")
+    with link:
+        outcome = Coordinator(study, office, link, checkpoints, progress).run()
+    estimates = estimate(study, load_areas(place / "areas.csv", study), outcome.sums)
+    write_estimates_csv(place / "estimates.csv", estimates)
+    return place / "estimates.csv"
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / "studies" / name
+
+
+def _areas(path: Path) -> tuple[bytes, list[Area]]:
+    """A public table of areas: its bytes, and the codes in it."""
+    try:
+        content = path.read_bytes()
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+        return content, [Area(*(row[column] for column in _COLUMNS)) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
+        message = f"{path.name} is not a table of areas ({type(error).__name__}); it needs {', '.join(_COLUMNS)}"
+        raise FormatError(message) from None
