@@ -87,8 +87,9 @@ def serve(
     identity: Identity,
     kit: Kit,
     credentials: Credentials,
+    *,
     stop: threading.Event,
-    patience: Patience = Patience(),
+    patience: Patience = _PATIENCE,
 ) -> None:
     """Answer the office's requests until `stop` is set; a request that is being answered is answered first.
 
