@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint format bench coverage env-flower test-flower clean
+.PHONY: help env demo demo-deployed test test-slow lint format bench coverage env-flower test-flower clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ env: .venv/.stamp ## make .venv with everything installed in place
 
 demo: env ## run the built-in study on simulated homes and write its report
 	$(BIN)/skyglow simulate
+
+demo-deployed: env ## run the study between real processes on loopback, over mutual TLS, at a tenth of the homes
+	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.deployed --scale 0.1
 
 test: env ## run the tests that take minutes at most
 	$(PYTEST) -n 2 -q

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built-in study between real processes: one office, six suppliers, gRPC over mutual TLS on loopback.
+
+``python -m skyglow_simulations.deployed`` makes the homes, the certificates and the processes, runs the study, tears
+everything down, runs the same study in one process, and compares: with seeded noise the two must agree in every byte.
+The suppliers' processes are started here and not by `skyglow supplier serve` for one reason: only this package can give
+a supplier seeded noise.
+"""
+
+import argparse
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from skyglow_client import serve as supplier_side
+from skyglow_server import keys
+from skyglow_server import serve as office_side
+from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.coordinator import Coordinator
+from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_shared.errors import RunError, SkyglowError
+from skyglow_shared.study import digest
+from skyglow_simulations import experiment, progress, run, suppliers
+from skyglow_simulations.experiment import Experiment
+from skyglow_simulations.randomness import SeededRandomness
+from skyglow_simulations.run import Folder, Parameters
+
+_NAME = "skyglow_simulations.deployed"
+_STOP_SECONDS = 20.0
+_log = logging.getLogger(_NAME)
+_QUIET = progress.Screen(lambda phase, done, total, note: None)
+
+
+def enrol(folder: Folder, parameters: Parameters, port: int) -> None:
+    """Make the office's keys and certificates, and give every supplier its kit."""
+    place = office_folder(folder)
+    experiment.office(parameters).save(place / "identity.key")
+    keys.init(place, f"127.0.0.1:{port}")
+    for name in suppliers.NAMES:
+        kit = keys.enrol(place, name, SeededRandomness(parameters.seed, name).identity().public_key)
+        shutil.copytree(kit, folder.supplier(name) / supplier_side.KIT_FOLDER, dirs_exist_ok=True)
+
+
+def office_folder(folder: Folder) -> Path:
+    """Where the office of a deployed run keeps its keys."""
+    return folder.office / "keys"
+
+
+def serve_supplier(folder: Folder, name: str) -> None:
+    """Be one supplier, until SIGTERM."""
+    stop = supplier_side.stop_at_signals()
+    _, parameters = run.resume(folder.path)
+    with suppliers.open_supplier(folder, name, parameters.seed) as supplier:
+        supplier_side.serve(supplier, stop)
+
+
+def serve_office(folder: Folder, patience: float) -> None:
+    """Be the office: run the study's rounds over the link, from wherever its checkpoints say it stands."""
+    _, parameters = run.resume(folder.path)
+    done = experiment.begin(folder, parameters, _QUIET)
+    address = keys.address_of(office_folder(folder))
+    with office_side.federation(office_folder(folder), listen=address, patience=patience) as federation:
+        checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
+        Coordinator(done.study, done.office, federation, checkpoints, _said).run()
+
+
+def start(folder: Folder, *role: str) -> "subprocess.Popen[bytes]":
+    """Start one process of a deployed run; what it says goes to its log in the run's folder."""
+    words = [sys.executable, "-m", _NAME, "--out", str(folder.path), "--role", *role]
+    log = folder.path / "logs" / f"{role[-1]}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as stream:
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)  # noqa: S603 - ourselves
+
+
+@contextmanager
+def started(folder: Folder, names: Sequence[str] = suppliers.NAMES) -> "Iterator[dict[str, subprocess.Popen[bytes]]]":
+    """Run suppliers, each in a process of its own, and stop them at the end.
+
+    Raises
+    ------
+    RunError
+        One of them did not stop as it should.
+    """
+    processes = {name: start(folder, "supplier", name) for name in names}
+    try:
+        yield processes
+    finally:
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
+        codes = {name: _ended(process) for name, process in processes.items()}
+    failed = sorted(name for name, code in codes.items() if code)
+    if failed:
+        raise RunError(f"{', '.join(failed)} did not stop as told; see {folder.path / 'logs'}")
+
+
+def compare(there: Experiment, here: Experiment) -> None:
+    """Estimate both runs and write their tables; RunError unless replies and estimates are the same to the byte."""
+    for each in (there, here):
+        outcome = each.run_study()  # the deployed one only reads the replies it has
+        write_estimates_csv(each.folder.path / "estimates.csv", each.estimate(outcome)[1])
+    stores = [Checkpoints(each.folder.office / "checkpoints.sqlite") for each in (there, here)]
+    for phase in there.study.phases:
+        for number in range(phase.rounds):
+            one, other = (store.load(digest(there.study), phase.name, number) for store in stores)
+            if one is None or one != other:
+                raise RunError(f"the replies of {phase.name}, round {number}, differ between the two runs")
+    tables = [(each.folder.path / "estimates.csv").read_bytes() for each in (there, here)]
+    if tables[0] != tables[1]:
+        raise RunError("the estimates of the two runs differ; their replies do not")
+
+
+def twin(done: Experiment) -> Experiment:
+    """The same run once more, in a folder beside it, as it stands before its first round."""
+    path = done.folder.path.with_name(done.folder.path.name + "-in-process")
+    shutil.copytree(done.folder.path, path, ignore=shutil.ignore_patterns("logs"))
+    return experiment.begin(Folder(path), done.parameters, done.progress)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int:
+    try:
+        return process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _said(phase: str, done: int, total: int) -> None:
+    _log.info("%s: %d of %d", phase, done, total)
+
+
+def _demo(folder: Folder, parameters: Parameters, port: int) -> None:
+    with progress.shown() as show:
+        done = experiment.begin(folder, parameters, show)
+        done.prepare()
+        done.approve()
+        other = twin(done)
+    enrol(folder, parameters, port)
+    begun = time.perf_counter()
+    with started(folder):
+        _tell(f"{len(suppliers.NAMES)} suppliers and the office run, each in a process of its own")
+        if start(folder, "office", "office").wait():
+            raise RunError(f"the office could not finish the study; see {folder.path / 'logs'}")
+    _tell(f"the study took {time.perf_counter() - begun:.1f} s, with starting and stopping; now in one process")
+    begun = time.perf_counter()
+    compare(done, other)
+    _tell(f"{time.perf_counter() - begun:.1f} s; every reply and every estimate is the same, byte for byte")
+    _tell(f"estimates: {folder.path / 'estimates.csv'}")
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demonstration, or be one of its processes."""
+    parser = argparse.ArgumentParser(prog=_NAME, description="The study between processes.")
+    new = Parameters()
+    parser.add_argument("--out", type=Path, help="where everything goes (default: out/deployed-<time>)")
+    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=new.seed)
+    parser.add_argument("--port", type=int, default=17443, help="on loopback")
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for suppliers in each round")
+    parser.add_argument("--role", nargs=2, default=None, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    try:
+        if options.role is None:
+            path = options.out or Path("out") / f"deployed-{time.strftime('%Y%m%d-%H%M%S')}"
+            parameters = Parameters(scale=options.scale, seed=options.seed)
+            logging.getLogger("skyglow_client").setLevel(logging.ERROR)
+            _demo(run.start(path, parameters), parameters, options.port)
+            return 0
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        kind, name = options.role
+        if kind == "office":
+            serve_office(Folder(options.out), options.patience)
+        else:
+            serve_supplier(Folder(options.out), name)
+    except SkyglowError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
