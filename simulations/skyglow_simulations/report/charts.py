@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's charts: estimate against truth, methods compared, curves of the day, budget spent."""
+"""The report's charts: estimate against truth, methods compared, curves of the day."""
 
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from skyglow_server.estimation import Estimate
-from skyglow_simulations.report.svg import Axis, line, path, picture, tag, text, title
+from skyglow_simulations.report.scales import axis
+from skyglow_simulations.report.svg import Axis, Point, line, path, picture, tag, text, title
+from skyglow_simulations.report.wording import WITHHELD, area_words, clock, percent, points
 
-_SLOTS = 48
+SLOTS = 48
+_OFF_SCALE = 2.5  # a method this many times worse than the next worst is drawn beyond the axis
 
 
 def against_truth(pairs: Sequence[tuple[Estimate, float]], label: str) -> Markup:
@@ -17,72 +20,71 @@ def against_truth(pairs: Sequence[tuple[Estimate, float]], label: str) -> Markup
     Parameters
     ----------
     pairs : sequence of (Estimate, float)
-        Published estimates and their truths.
+        Published estimates with intervals, and their truths.
     label : str
     """
-    shown = [(item, true) for item, true in pairs if item.estimate is not None and item.lower is not None]
-    top = max([0.1, *(float(item.upper or 0) for item, _ in shown), *(true for _, true in shown)])
-    high = min(1.0, 0.1 * -(-top // 0.1))
-    x, y = Axis(0, high, 72, 540), Axis(0, high, 430, 14)
-    step = 0.1 if high > 0.3 else 0.05
-    parts = [*_grid(x, y, step), line((x(0), y(0)), (x(high), y(high)), "diagonal")]
-    for item, true in shown:
-        estimate, lower, upper = float(item.estimate or 0), float(item.lower or 0), float(item.upper or 0)
-        holds = lower <= true <= upper
-        words = f"{item.area_name}: estimate {100 * estimate:.1f} %, truth {100 * true:.1f} %"
-        kind = "holds" if holds else "misses"
-        mark = (
-            tag("circle", {"cx": x(true), "cy": y(estimate), "r": 3.2, "class": kind}, title(words))
-            if holds
-            else _cross(x(true), y(estimate), words)
-        )
-        parts += [line((x(true), y(lower)), (x(true), y(upper)), f"interval {kind}"), mark]
+    values = [value for item, true in pairs for value in (float(item.upper or 0), true)]
+    low, high, step = axis(values, zero=True, most=7)
+    x, y = Axis(low, high, 84, 528), Axis(low, high, 430, 16)
+    parts = [*_grid(x, y, step), line((x(low), y(low)), (x(high), y(high)), "diagonal")]
+    # misses are drawn last: they must not hide behind the many that hold
+    for item, true in sorted(pairs, key=lambda pair: not holds(*pair)):
+        estimate, lower, upper = (float(value or 0) for value in (item.estimate, item.lower, item.upper))
+        words = f"{area_words(item.area_name, item)}; truth {percent(true)}"
+        kind = "holds" if holds(item, true) else "misses"
+        parts.append(line((x(true), y(lower)), (x(true), y(upper)), f"interval {kind}"))
+        at = x(true), y(estimate)
+        if kind == "holds":
+            parts.append(tag("circle", {"cx": at[0], "cy": at[1], "r": 3.2, "class": kind}, title(words)))
+        else:
+            parts.append(_cross(at, words))
     parts += [
-        text((306, 470), "true share of homes", text_anchor="middle", **{"class": "axis"}),
-        text((14, 222), "estimate", text_anchor="middle", transform="rotate(-90 14 222)", **{"class": "axis"}),
+        text((306, 488), "true share of homes", text_anchor="middle", **{"class": "axis"}),
+        text((18, 222), "estimate", text_anchor="middle", transform="rotate(-90 18 222)", **{"class": "axis"}),
     ]
-    return picture((560, 478), label, *parts)
+    return picture((560, 496), label, *parts)
 
 
-def methods(errors: Mapping[str, Mapping[str, float]], levels: Mapping[str, str], label: str) -> Markup:
-    """Errors of methods as dots on one line a method, one panel a level; ours is the filled one.
+def holds(item: Estimate, true: float) -> bool:
+    """Whether an interval contains the truth."""
+    return item.lower is not None and item.upper is not None and item.lower <= true <= item.upper
+
+
+def methods(errors: Mapping[str, float], ours: str, label: str) -> Markup:
+    """Errors of methods as dots, smallest first; ours is the filled one.
 
     Parameters
     ----------
-    errors : mapping of method to mapping of level to root-mean-square error
-        Ours first.
-    levels : mapping of level to its name on the page
+    errors : mapping of method to root-mean-square error
+    ours : str
     label : str
     """
-    panel, left, row = 240, 270, 34
-    height = 46 + row * len(errors)
-    parts = []
-    for number, (level, level_name) in enumerate(levels.items()):
-        start = left + number * panel
-        worst = max(values.get(level, 0.0) for values in errors.values())
-        x = Axis(0, worst * 1.12 or 1, start, start + panel - 56)
-        parts.append(text((start, 16), level_name, **{"class": "heading"}))
-        for place, (method, values) in enumerate(errors.items()):
-            y = 42 + row * place
-            if number == 0:
-                parts.append(
-                    text((left - 14, y + 5), method, text_anchor="end", **{"class": "ours" if place == 0 else ""})
-                )
-            if level not in values:
-                continue
-            kind = "ours" if place == 0 else "other"
-            parts += [
-                line((start, y), (x(values[level]), y), f"stem {kind}"),
-                tag("circle", {"cx": x(values[level]), "cy": y, "r": 6, "class": kind}),
-                text((x(values[level]) + 11, y + 5), f"{100 * values[level]:.1f}", **{"class": kind}),
-            ]
-    return picture((left + panel * len(levels), height), label, *parts)
+    ordered = sorted(errors.items(), key=lambda pair: pair[1])
+    worst = _drawn_worst([error for _, error in ordered])
+    x = Axis(0, worst * 1.02 or 1, 8, 312)
+    parts = [line((x(0), 6), (x(0), 46 * len(ordered) + 4), "base")]
+    for place, (method, error) in enumerate(ordered):
+        y = 46.0 * place + 34
+        kind = "ours" if method == ours else "other"
+        beyond = error > worst
+        end = 318.0 if beyond else x(error)
+        parts += [
+            text((x(0) + 8, y - 12), method, **{"class": kind}),
+            line((x(0), y), (end, y), f"stem {kind}{' beyond' if beyond else ''}"),
+        ]
+        if beyond:
+            parts.append(tag("path", {"d": f"M{end:.1f},{y - 6:.1f}l10,6l-10,6", "class": "arrow"}))
+        else:
+            parts.append(tag("circle", {"cx": end, "cy": y, "r": 6, "class": kind}))
+        parts.append(text((end + 14, y + 5), points(error), **{"class": kind}))
+    return picture((370, 46 * len(ordered) + 8), label, *parts)
 
 
 def day(
     estimates: Sequence[Estimate],
     truth: Sequence[float] | None,
     public: Sequence[float] | None,
+    low: float,
     label: str,
     *,
     small: bool = False,
@@ -93,44 +95,61 @@ def day(
     ----------
     estimates : sequence of Estimate, length 48
     truth, public : sequence of float, length 48, optional
+    low : float
+        Lower end of the axis; nothing drawn lies below it.
     label : str
     small : bool
         Without axes, for a page of many.
     """
-    size = (180.0, 84.0) if small else (560.0, 320.0)
-    low = 0.4
-    x = Axis(0, 24, 4 if small else 48, size[0] - (4 if small else 26))
-    y = Axis(low, 1.0, size[1] - (4 if small else 34), 6 if small else 12)
+    size = (180.0, 84.0) if small else (560.0, 330.0)
+    x = Axis(0, 24, 4 if small else 70, size[0] - (4 if small else 36))
+    y = Axis(low, 1.0, size[1] - (4 if small else 36), 6 if small else 18)
     parts: list[Markup] = []
     if not small:
-        parts += [line((x(0), y(tick)), (x(24), y(tick)), "grid") for tick in y.ticks(0.1)]
-        parts += [text((x(0) - 8, y(tick) + 4), f"{100 * tick:.0f} %", text_anchor="end") for tick in y.ticks(0.1)]
-        parts += [text((x(hour), size[1] - 12), f"{hour:02.0f}:00", text_anchor="middle") for hour in x.ticks(4)]
-    hours = [(slot + 0.5) / 2 for slot in range(_SLOTS)]
-    if any(item.estimate is None for item in estimates) or len(estimates) != _SLOTS:
-        return picture(size, f"{label}: withheld", *parts, text((size[0] / 2, size[1] / 2), "withheld"))
-    upper = [(x(hour), y(max(low, float(item.upper or 0)))) for hour, item in zip(hours, estimates, strict=True)]
-    lower = [(x(hour), y(max(low, float(item.lower or 0)))) for hour, item in zip(hours, estimates, strict=True)]
+        for tick in y.ticks(0.1):
+            parts += [
+                line((x(0), y(tick)), (x(24), y(tick)), "grid"),
+                text((x(0) - 8, y(tick) + 5), percent(tick, 0), text_anchor="end"),
+            ]
+        parts += [text((x(hour), size[1] - 12), clock(2 * round(hour)), text_anchor="middle") for hour in x.ticks(4)]
+    known = [item for item in estimates if None not in (item.estimate, item.lower, item.upper)]
+    if len(known) != SLOTS:
+        middle = text((size[0] / 2, size[1] / 2), WITHHELD, text_anchor="middle", **{"class": "none"})
+        return picture(size, f"{label}: {WITHHELD}", *parts, middle, kind="chart small" if small else "chart")
+
+    def curve(values: Sequence[float]) -> list[Point]:
+        return [(x((slot + 0.5) / 2), y(value)) for slot, value in enumerate(values)]
+
+    upper, lower = (curve([float(getattr(item, end)) for item in known]) for end in ("upper", "lower"))
     parts.append(path([*upper, *reversed(lower)], "band", closed=True))
-    for values, kind in ((public, "public"), (truth, "truth")):
-        if values is not None:
-            parts.append(path([(x(hour), y(max(low, value))) for hour, value in zip(hours, values, strict=True)], kind))
-    middle = [(x(hour), y(max(low, float(item.estimate or 0)))) for hour, item in zip(hours, estimates, strict=True)]
-    return picture(size, label, *parts, path(middle, "estimate"), kind="chart small" if small else "chart")
+    parts += [path(curve(values), kind) for values, kind in ((public, "public"), (truth, "truth")) if values]
+    parts.append(path(curve([float(item.estimate or 0) for item in known]), "estimate"))
+    if small:
+        return picture(size, label, *parts, kind="chart small")
+    plot = {"left": x.start, "right": x.end, "bottom": y.start, "top": y.end, "low": low}
+    return picture(size, label, *parts, kind="chart day", **{**plot, "low": str(low)})
+
+
+def _drawn_worst(ordered: Sequence[float]) -> float:
+    """The largest error drawn to scale."""
+    worst = ordered[-1]
+    return ordered[-2] if len(ordered) > 2 and worst > _OFF_SCALE * ordered[-2] > 0 else worst
 
 
 def _grid(x: Axis, y: Axis, step: float) -> list[Markup]:
     parts = []
     for tick in x.ticks(step):
+        words = percent(tick, 0 if step >= 0.01 else 1)
         parts += [
             line((x(tick), y(y.low)), (x(tick), y(y.high)), "grid"),
             line((x(x.low), y(tick)), (x(x.high), y(tick)), "grid"),
-            text((x(tick), y(y.low) + 18), f"{100 * tick:.0f} %", text_anchor="middle"),
-            text((x(x.low) - 8, y(tick) + 4), f"{100 * tick:.0f} %", text_anchor="end"),
+            text((x(tick), y(y.low) + 23), words, text_anchor="middle"),
+            text((x(x.low) - 8, y(tick) + 5), words, text_anchor="end"),
         ]
     return parts
 
 
-def _cross(x: float, y: float, words: str) -> Markup:
+def _cross(at: Point, words: str) -> Markup:
+    x, y = at
     drawn = f"M{x - 4:.1f},{y - 4:.1f}L{x + 4:.1f},{y + 4:.1f}M{x - 4:.1f},{y + 4:.1f}L{x + 4:.1f},{y - 4:.1f}"
     return tag("path", {"d": drawn, "class": "misses"}, title(words))

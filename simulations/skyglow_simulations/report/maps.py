@@ -7,71 +7,111 @@ from typing import Any
 from markupsafe import Markup
 
 from skyglow_server.estimation import Estimate
-from skyglow_simulations.report.svg import picture, tag, title
+from skyglow_simulations.report.scales import Classes
+from skyglow_simulations.report.svg import Point, picture, tag, title
+from skyglow_simulations.report.wording import area_words
 
-#: One hue from light to dark; neighbouring steps differ in lightness enough for every kind of colour vision.
-RAMP = ("#f3eed9", "#d9d3a5", "#a8bd8f", "#6fa287", "#3f8282", "#245f74", "#153d5c")
 _WIDTH = 560.0
+_TALLEST = 640.0
+_UP, _DOWN = "M0,-6L5.6,4.4L-5.6,4.4Z", "M0,6L5.6,-4.4L-5.6,-4.4Z"
+_HATCH = "url(#hatch)"
+
+Ring = list[Point]
 
 
-def thresholds(values: Sequence[float]) -> list[float]:
-    """Upper ends of all but the last colour: equal steps over the values' range."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    return [low + (high - low) * step / len(RAMP) for step in range(1, len(RAMP))]
-
-
-def colour(value: float, ends: Sequence[float]) -> str:
-    """The colour of a value."""
-    return RAMP[sum(value > end for end in ends)]
-
-
-def draw(boundaries: Mapping[str, Any], estimates: Sequence[Estimate], label: str) -> Markup:
-    """Draw the map; areas without a published estimate are hatched.
+def draw(
+    boundaries: Mapping[str, Any],
+    estimates: Sequence[Estimate],
+    district: float | None,
+    classes: Classes,
+    label: str,
+) -> Markup:
+    """Draw the map; areas without a published estimate are hatched, areas apart from the district are marked.
 
     Parameters
     ----------
     boundaries : GeoJSON FeatureCollection
-        Features with property ``msoa21cd``, coordinates in metres, north up.
+        Features with properties ``msoa21cd`` and ``msoa21nm``, coordinates in metres, north up.
     estimates : sequence of Estimate
         One an MSOA.
+    district : float or None
+        The district's estimate.
+    classes : Classes
     label : str
         The drawing's accessible name.
     """
     known = {item.area_code: item for item in estimates}
-    ends = thresholds([item.estimate for item in estimates if item.estimate is not None])
-    shapes = [(feature["properties"], list(_rings(feature["geometry"]))) for feature in boundaries["features"]]
-    places = [point for _, rings in shapes for ring in rings for point in ring]
+    shapes = [(feature["properties"], list(_polygons(feature["geometry"]))) for feature in boundaries["features"]]
+    places = [point for _, polygons in shapes for rings in polygons for ring in rings for point in ring]
     left, right = min(x for x, _ in places), max(x for x, _ in places)
     bottom, top = min(y for _, y in places), max(y for _, y in places)
-    scale = _WIDTH / (right - left)
-    hatch = tag(
+    scale = min(_WIDTH / (right - left), _TALLEST / (top - bottom))
+
+    def place(point: Point) -> Point:
+        return (point[0] - left) * scale, (top - point[1]) * scale
+
+    areas, marks = [], []
+    for names, polygons in shapes:
+        code, name = names["msoa21cd"], names["msoa21nm"]
+        item = known.get(code)
+        rings = [[place(point) for point in ring] for rings in polygons for ring in rings]
+        areas.append(_area(code, name, item, rings, classes))
+        marks.append(_mark(code, side(item, district), _centre(max(rings, key=_doubled_area, default=[]))))
+    size = ((right - left) * scale + 4, (top - bottom) * scale + 4)
+    drawn = tag("g", {"transform": "translate(2 2)"}, *areas, tag("g", {"aria-hidden": "true"}, *marks))
+    return picture(size, label, tag("defs", {}, _hatch()), drawn, kind="map")
+
+
+def side(item: Estimate | None, district: float | None) -> int:
+    """1 where a whole interval lies above the district's estimate, -1 where below, else 0."""
+    if item is None or item.lower is None or item.upper is None or district is None:
+        return 0
+    return int(item.lower > district) - int(item.upper < district)
+
+
+def _area(code: str, name: str, item: Estimate | None, rings: Sequence[Ring], classes: Classes) -> Markup:
+    drawn = "".join("M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in ring) + "Z" for ring in rings)
+    fill = _HATCH if item is None or item.estimate is None else classes.colour(item.estimate)
+    attributes = {"d": drawn, "fill": fill, "data-code": code, "class": "area", "tabindex": 0, "role": "img"}
+    words = area_words(name, item)
+    return tag("path", {**attributes, "fill-rule": "evenodd", "aria-label": words}, title(words))
+
+
+def _mark(code: str, side: int, at: Point) -> Markup:
+    shape = {1: _UP, -1: _DOWN}.get(side, "")
+    where = f"translate({at[0]:.1f} {at[1]:.1f})"
+    return tag("path", {"d": shape, "class": "mark", "data-mark": code, "transform": where})
+
+
+def _hatch() -> Markup:
+    return tag(
         "pattern",
         {"id": "hatch", "width": 6, "height": 6, "patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"},
         tag("rect", {"width": 6, "height": 6, "fill": "#ffffff"}),
-        tag("rect", {"width": 2, "height": 6, "fill": "#8a8f98"}),
+        tag("rect", {"width": 2, "height": 6, "fill": "#6b7280"}),
     )
-    areas = []
-    for names, rings in shapes:
-        item = known.get(names["msoa21cd"])
-        drawn = "".join(
-            "M" + "L".join(f"{(x - left) * scale:.1f},{(top - y) * scale:.1f}" for x, y in ring) + "Z" for ring in rings
-        )
-        fill = "url(#hatch)" if item is None or item.estimate is None else colour(item.estimate, ends)
-        attributes = {"d": drawn, "fill": fill, "data-code": names["msoa21cd"], "class": "area", "tabindex": 0}
-        areas.append(tag("path", {**attributes, "role": "img"}, title(words(item, names["msoa21nm"]))))
-    size = (_WIDTH + 2, (top - bottom) * scale + 2)
-    return picture(size, label, tag("defs", {}, hatch), tag("g", {"transform": "translate(1 1)"}, *areas), kind="map")
 
 
-def words(item: Estimate | None, name: str) -> str:
-    """An area's estimate in words."""
-    if item is None or item.estimate is None or item.lower is None or item.upper is None:
-        return f"{name}: withheld"
-    return f"{name}: {100 * item.estimate:.1f} % (between {100 * item.lower:.1f} and {100 * item.upper:.1f} %)"
-
-
-def _rings(geometry: Mapping[str, Any]) -> Iterator[list[tuple[float, float]]]:
+def _polygons(geometry: Mapping[str, Any]) -> Iterator[list[Ring]]:
     polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
     for polygon in polygons:
-        for ring in polygon:
-            yield [(float(point[0]), float(point[1])) for point in ring]
+        yield [[(float(point[0]), float(point[1])) for point in ring] for ring in polygon]
+
+
+def _doubled_area(ring: Ring) -> float:
+    return abs(sum(x * v - u * y for (x, y), (u, v) in zip(ring, [*ring[1:], *ring[:1]], strict=True)))
+
+
+def _centre(ring: Ring) -> Point:
+    """A place well inside a ring: the middle of the widest stretch of land on the best of a few horizontal lines."""
+    if not ring:
+        return 0.0, 0.0
+    low, high = min(y for _, y in ring), max(y for _, y in ring)
+    best = (-1.0, ring[0])
+    for part in (0.3, 0.4, 0.5, 0.6, 0.7):
+        level = low + (high - low) * part
+        sides = zip(ring, [*ring[1:], *ring[:1]], strict=True)
+        cuts = sorted(x + (level - y) / (v - y) * (u - x) for (x, y), (u, v) in sides if (y <= level) != (v <= level))
+        for start, end in zip(cuts[::2], cuts[1::2], strict=False):
+            best = max(best, (end - start, ((start + end) / 2, level)))
+    return best[1]

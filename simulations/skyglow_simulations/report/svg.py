@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few shapes our charts are made of, as SVG text. Everything a reader may see is escaped."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
 Point = tuple[float, float]
+
+_CLOSE = 1e-9  # of a step; a tick at the very end of a scale must not fall to rounding
 
 
 def tag(name: str, attributes: Mapping[str, object], *children: Markup) -> Markup:
@@ -37,10 +40,19 @@ def path(points: Iterable[Point], kind: str, *, closed: bool = False) -> Markup:
     return tag("path", {"d": drawn, "class": kind})
 
 
-def picture(size: tuple[float, float], label: str, *children: Markup, kind: str = "chart") -> Markup:
-    """A whole drawing with an accessible name."""
-    attributes = {"viewBox": f"0 0 {size[0]:g} {size[1]:g}", "role": "img", "aria-label": label, "class": kind}
-    return tag("svg", attributes, *children)
+def group(kind: str, *children: Markup, **attributes: object) -> Markup:
+    """Shapes that belong together; attribute names may use _ for -."""
+    return tag("g", {"class": kind, **{key.replace("_", "-"): value for key, value in attributes.items()}}, *children)
+
+
+def picture(size: tuple[float, float], label: str, *children: Markup, kind: str = "chart", **data: object) -> Markup:
+    """A whole drawing with an accessible name; `data` become data- attributes.
+
+    A map's parts can be reached one by one, a chart is read as one.
+    """
+    role = "group" if kind == "map" else "img"
+    attributes = {"viewBox": f"0 0 {size[0]:.1f} {size[1]:.1f}", "role": role, "aria-label": label, "class": kind}
+    return tag("svg", {**attributes, **{f"data-{key}": value for key, value in data.items()}}, *children)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +70,8 @@ class Axis:
 
     def ticks(self, step: float) -> Sequence[float]:
         """Multiples of `step` within the scale."""
-        first = -(-self.low // step)
-        return [step * (first + n) for n in range(int((self.high - step * first) // step + 1e-9) + 1)]
+        first, last = math.ceil(self.low / step - _CLOSE), math.floor(self.high / step + _CLOSE)
+        return [step * number for number in range(first, last + 1)]
 
 
 def _plain(value: object) -> str:

@@ -1,63 +1,172 @@
 (function () {
   "use strict";
-  var form = document.getElementById("controls");
-  if (!form) return;
-  document.documentElement.classList.add("scripted");
+  var root = document.documentElement;
   var data = JSON.parse(document.getElementById("data").textContent);
-  var shapes = document.querySelectorAll(".area");
-  var legend = document.getElementById("legend");
+  var form = document.getElementById("controls");
   var reading = document.getElementById("reading");
-  function clock(slot) {
-    return (slot < 20 ? "0" : "") + Math.floor(slot / 2) + (slot % 2 ? ":30" : ":00");
+  root.classList.add("scripted");
+
+  function each(selector, act, within) { Array.prototype.forEach.call((within || document).querySelectorAll(selector), act); }
+  function percent(value, digits) { return (100 * value).toFixed(digits === undefined ? 1 : digits) + "%"; }
+  function clock(slot) { return ("0" + Math.floor(slot / 2)).slice(-2) + (slot % 2 ? ":30" : ":00"); }
+  function make(name, attributes, words) {
+    var made = document.createElementNS("http" + "://www.w3.org/2000/svg", name);
+    Object.keys(attributes).forEach(function (key) { made.setAttribute(key, attributes[key]); });
+    if (words) made.textContent = words;
+    return made;
   }
-  function percent(value) { return (100 * value).toFixed(1) + " %"; }
+
+  /* Map and ranking */
   function chosen() {
-    var fields = new FormData(form);
-    var group = fields.get("kind") + " " + clock(+document.getElementById("slot").value);
-    return { topic: fields.get("topic"), what: fields.get("what"), group: group };
+    var fields = new FormData(form), slot = document.getElementById("slot");
+    return { topic: fields.get("topic"), what: fields.get("what") || "estimate", kind: fields.get("kind"), slot: slot ? +slot.value : 0 };
   }
   function numbers(code, choice) {
-    var area = data.areas[code];
-    if (!area) return null;
-    return choice.topic === "share" ? area.share : area.day[choice.group] || null;
+    var area = data.topics[choice.topic].areas[code];
+    if (!area || choice.topic !== "occupancy") return area || null;
+    return area[choice.kind] ? area[choice.kind][choice.slot] : null;
   }
-  function value(found, choice) {
-    return choice.what === "width" ? found[2] - found[1] : found[0];
+  function words(code, choice) {
+    var found = numbers(code, choice), name = data.names[code] || code;
+    return found ? name + ": " + percent(found[0]) + ", 95% interval " + percent(found[1]) + " to " + percent(found[2]) : name + ": withheld";
   }
-  function words(code, found) {
-    var name = data.areas[code] ? data.areas[code].name : code;
-    if (!found) return name + ": withheld";
-    return name + ": " + percent(found[0]) + " (between " + percent(found[1]) + " and " + percent(found[2]) + ")";
+  function colour(value, scale) {
+    var place = 0;
+    while (place < scale.labels.length - 1 && value >= scale.edges[place + 1]) place++;
+    return scale.labels[place][0];
+  }
+  function drawMap(choice) {
+    var topic = data.topics[choice.topic], scale = topic.scales[choice.what];
+    var whole = topic.district ? numbers(topic.district, choice) : null;
+    each(".area", function (shape) {
+      var code = shape.dataset.code, found = numbers(code, choice), said = words(code, choice);
+      shape.setAttribute("fill", found ? colour(choice.what === "width" ? found[2] - found[1] : found[0], scale) : "url(#hatch)");
+      shape.setAttribute("aria-label", said);
+      shape.querySelector("title").textContent = said;
+    });
+    each("[data-mark]", function (mark) {
+      var found = numbers(mark.dataset.mark, choice), d = "";
+      if (found && whole && found[1] > whole[0]) d = "M0,-6L5.6,4.4L-5.6,4.4Z";
+      if (found && whole && found[2] < whole[0]) d = "M0,6L5.6,-4.4L-5.6,-4.4Z";
+      mark.setAttribute("d", d);
+    });
+    var legend = document.getElementById("legend");
+    each("li:not(.always)", function (item) { item.remove(); }, legend);
+    scale.labels.slice().reverse().forEach(function (label) {
+      var item = document.createElement("li"), swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.background = label[0];
+      item.append(swatch, choice.what === "width" ? label[1].replace(/%/g, "") + " points" : label[1]);
+      legend.prepend(item);
+    });
+  }
+  function drawRanking(choice) {
+    var chart = document.querySelector(".ranking"), place = chart.dataset, topic = data.topics[choice.topic];
+    var low = topic.axis[0], high = topic.axis[1], step = topic.axis[2];
+    function x(value) { return +place.left + (value - low) / (high - low) * (place.right - place.left); }
+    var ticks = chart.querySelector(".ticks");
+    ticks.textContent = "";
+    for (var tick = 0; low + tick * step < high + 1e-9; tick++) {
+      var at = x(low + tick * step);
+      ticks.append(make("line", { x1: at, x2: at, y1: place.top - 8, y2: place.bottom, "class": "grid" }));
+      ticks.append(make("text", { x: at, y: place.top - 14, "text-anchor": "middle" }, percent(low + tick * step, step < 0.01 ? 1 : 0)));
+    }
+    var whole = topic.district ? numbers(topic.district, choice) : null, district = chart.querySelector(".district");
+    if (district) district.style.visibility = whole ? "visible" : "hidden";
+    if (district && whole) {
+      district.querySelector("rect").setAttribute("x", x(whole[1]));
+      district.querySelector("rect").setAttribute("width", x(whole[2]) - x(whole[1]));
+      ["x1", "x2"].forEach(function (end) { district.querySelector("line").setAttribute(end, x(whole[0])); });
+    }
+    var rows = Array.prototype.slice.call(chart.querySelectorAll(".row"));
+    rows.sort(function (a, b) {
+      var one = numbers(a.dataset.code, choice), two = numbers(b.dataset.code, choice);
+      return (two ? two[0] : -1) - (one ? one[0] : -1);
+    });
+    rows.forEach(function (row, number) {
+      var found = numbers(row.dataset.code, choice), line = row.querySelector(".interval"), dot = row.querySelector(".dot");
+      row.setAttribute("transform", "translate(0 " + (+place.top + place.row * (number + 0.5)) + ")");
+      row.querySelector(".none").textContent = found ? "" : "withheld";
+      row.querySelector("title").textContent = words(row.dataset.code, choice);
+      [line, dot].forEach(function (shape) { shape.setAttribute("visibility", found ? "visible" : "hidden"); });
+      if (!found) return;
+      dot.setAttribute("cx", x(found[0]));
+      line.setAttribute("x1", x(found[1]));
+      line.setAttribute("x2", x(found[2]));
+    });
+    var when = choice.topic === "occupancy" ? ", " + choice.kind + " at " + clock(choice.slot) : "";
+    var said = "MSOAs in order of the estimated share of " + topic.words + when;
+    chart.setAttribute("aria-label", said);
+    each(".map", function (map) { map.setAttribute("aria-label", "Map of MSOAs by the estimated share of " + topic.words + when); });
   }
   function draw() {
-    var choice = chosen();
-    document.getElementById("when").hidden = choice.topic !== "day";
-    document.getElementById("time").textContent = choice.group.split(" ")[1];
-    var all = [];
-    shapes.forEach(function (shape) {
-      var found = numbers(shape.dataset.code, choice);
-      if (found) all.push(value(found, choice));
-    });
-    var low = Math.min.apply(null, all), high = Math.max.apply(null, all), steps = data.ramp.length;
-    shapes.forEach(function (shape) {
-      var found = numbers(shape.dataset.code, choice);
-      var place = found && high > low ? Math.floor((value(found, choice) - low) / (high - low) * steps) : 0;
-      shape.setAttribute("fill", found ? data.ramp[Math.min(place, steps - 1)] : "url(#hatch)");
-      shape.querySelector("title").textContent = words(shape.dataset.code, found);
-    });
-    legend.querySelectorAll("li").forEach(function (item, number) {
-      if (number >= steps || !all.length) return;
-      var from = low + (high - low) * number / steps, to = low + (high - low) * (number + 1) / steps;
-      item.lastChild.textContent = percent(from) + " to " + percent(to);
-    });
+    var choice = chosen(), hours = document.getElementById("hours"), slot = document.getElementById("slot");
+    if (hours) hours.hidden = document.getElementById("onescale").hidden = choice.topic !== "occupancy";
+    if (slot) {
+      document.getElementById("time").textContent = clock(choice.slot);
+      slot.setAttribute("aria-valuetext", clock(choice.slot));
+    }
+    if (document.querySelector(".map")) drawMap(choice);
+    drawRanking(choice);
   }
-  shapes.forEach(function (shape) {
-    ["mouseenter", "focus"].forEach(function (event) {
-      shape.addEventListener(event, function () {
-        reading.textContent = words(shape.dataset.code, numbers(shape.dataset.code, chosen()));
+  function light(code) {
+    each(".area,.row", function (shape) { shape.classList.toggle("on", shape.dataset.code === code); });
+    if (reading && code) reading.textContent = words(code, chosen());
+  }
+  function watch() {
+    var areas = Array.prototype.slice.call(document.querySelectorAll(".area"));
+    areas.forEach(function (area, number) {
+      area.setAttribute("tabindex", number ? -1 : 0);
+      area.addEventListener("focus", function () { light(area.dataset.code); });
+      area.addEventListener("keydown", function (event) {
+        var moves = { ArrowRight: number + 1, ArrowDown: number + 1, ArrowLeft: number - 1, ArrowUp: number - 1, Home: 0, End: areas.length - 1 };
+        if (!(event.key in moves)) return;
+        event.preventDefault();
+        var next = areas[(moves[event.key] + areas.length) % areas.length];
+        area.setAttribute("tabindex", -1);
+        next.setAttribute("tabindex", 0);
+        next.focus();
       });
     });
+    each(".area,.row", function (shape) {
+      shape.addEventListener("mouseenter", function () { light(shape.dataset.code); });
+      shape.addEventListener("mouseleave", function () { light(""); });
+    });
+    form.addEventListener("input", draw);
+    form.addEventListener("submit", function (event) { event.preventDefault(); });
+    form.reset();
+  }
+  if (form && document.querySelector(".ranking")) watch();
+
+  /* Curves of the day */
+  function drawDay(figure, code) {
+    var svg = figure.querySelector("svg"), p = svg.dataset, day = data.topics.occupancy, kind = figure.dataset.kind;
+    var curves = day.areas[code][kind], truth = day.truth[code], shown = curves && curves.every(Boolean);
+    function point(value, slot) {
+      var x = +p.left + (slot + 0.5) / 48 * (p.right - p.left);
+      return x.toFixed(1) + "," + (+p.bottom + (value - p.low) / (1 - p.low) * (p.top - p.bottom)).toFixed(1);
+    }
+    function line(values) { return "M" + values.map(point).join("L"); }
+    function set(name, d) { each("path." + name, function (path) { path.setAttribute("d", d); }, svg); }
+    set("estimate", shown ? line(curves.map(function (n) { return n[0]; })) : "");
+    var lower = shown ? curves.map(function (n, slot) { return point(n[1], slot); }).reverse() : [];
+    set("band", shown ? line(curves.map(function (n) { return n[2]; })) + "L" + lower.join("L") + "Z" : "");
+    set("truth", shown && truth ? line(truth[kind]) : "");
+    var name = data.names[code];
+    figure.querySelector(".areaname").textContent = name + (shown ? "" : " (withheld)");
+    svg.setAttribute("aria-label", "Share of homes with somebody in, by half-hour, " + name + ", " + kind);
+  }
+  var select = document.getElementById("area");
+  if (select) {
+    select.selectedIndex = 0;
+    select.addEventListener("input", function () { each("#days figure", function (figure) { drawDay(figure, select.value); }); });
+  }
+
+  /* A printed page cannot be unfolded */
+  window.addEventListener("beforeprint", function () {
+    each("details:not([open])", function (part) { part.open = true; part.dataset.folded = ""; });
   });
-  form.addEventListener("input", draw);
-  form.addEventListener("submit", function (event) { event.preventDefault(); });
+  window.addEventListener("afterprint", function () {
+    each("details[data-folded]", function (part) { part.open = false; delete part.dataset.folded; });
+  });
 })();

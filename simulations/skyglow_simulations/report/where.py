@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The section on where: map, ranking, table, and what the page's switches need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from skyglow_server.estimation import Estimate
+from skyglow_simulations.report import maps, ranking, wording
+from skyglow_simulations.report.data import ReportData
+from skyglow_simulations.report.scales import WIDTHS, Classes, axis, classes
+from skyglow_simulations.report.when import areas_of, kinds_of
+
+Numbers = list[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the section shows for the study's first topic.
+
+    Attributes
+    ----------
+    topic, words : str
+        The topic, and the homes it counts.
+    district : Estimate or None
+    answer, map, ranking : Markup or None
+    legend : list of (str, str)
+        Colour and words of each class.
+    tables : list of (str, list of Estimate)
+        By level.
+    """
+
+    topic: str
+    words: str
+    district: Estimate | None
+    answer: Markup | None
+    map: Markup | None
+    ranking: Markup | None
+    legend: list[tuple[str, str]]
+    tables: list[tuple[str, list[Estimate]]]
+
+
+def section(data: ReportData, topic: str) -> Where:
+    """Put the section together for a topic that has one estimate an area."""
+    words = wording.topic(topic)
+    msoas, districts = data.pick(topic, "MSOA"), data.pick(topic, "LAD")
+    district = districts[0] if len(districts) == 1 else None
+    centre = None if district is None else district.estimate
+    steps = _share_classes(msoas)
+    drawn = None
+    if data.boundaries is not None and msoas:
+        drawn = maps.draw(data.boundaries, msoas, centre, steps, f"Map of MSOAs by the estimated share of {words}")
+    return Where(
+        topic=topic,
+        words=words,
+        district=district,
+        answer=_answer(data, district),
+        map=drawn,
+        ranking=ranking.draw(msoas, district, _share_axis(msoas), f"MSOAs in order of the estimated share of {words}")
+        if msoas
+        else None,
+        legend=steps.labels(),
+        tables=[(level, data.pick(topic, level)) for level in ("MSOA", "LSOA") if data.pick(topic, level)],
+    )
+
+
+def payload(data: ReportData, topics: Sequence[str]) -> dict[str, Any]:
+    """Return the values that the page's switches show, as plain JSON data."""
+    found = {topic: _share_payload(data, topic) for topic in topics if data.pick(topic, "MSOA")}
+    if data.pick("occupancy", "MSOA"):
+        found["occupancy"] = _day_payload(data)
+    names = {item.area_code: item.area_name for item in data.estimates if item.level != "LSOA"}
+    return {"names": names, "topics": found}
+
+
+def _answer(data: ReportData, district: Estimate | None) -> Markup | None:
+    if district is None or district.upper is None:
+        return None
+    truth = data.true(district)
+    _, high, _ = axis([1.5 * district.upper], zero=True)
+    label = f"Estimate {wording.percent(district.estimate)}, 95% interval {wording.interval(district)}"
+    label += "" if truth is None else f", simulated truth {wording.percent(truth)}"
+    return ranking.answer(district, truth, min(high, 1.0), label)
+
+
+def _shown(estimates: Sequence[Estimate]) -> list[list[float]]:
+    return [numbers for item in estimates if (numbers := _numbers(item)) is not None]
+
+
+def _share_classes(estimates: Sequence[Estimate]) -> Classes:
+    return classes([numbers[0] for numbers in _shown(estimates)])
+
+
+def _share_axis(estimates: Sequence[Estimate]) -> tuple[float, float, float]:
+    return axis([numbers[2] for numbers in _shown(estimates)], zero=True)
+
+
+def _share_payload(data: ReportData, topic: str) -> dict[str, Any]:
+    msoas = data.pick(topic, "MSOA")
+    return {
+        "words": wording.topic(topic),
+        "scales": _scales(_shown(msoas)),
+        "axis": _share_axis(msoas),
+        "areas": {item.area_code: _numbers(item) for item in [*data.pick(topic, "LAD"), *msoas]},
+        "district": next((item.area_code for item in data.pick(topic, "LAD")), None),
+    }
+
+
+def _day_payload(data: ReportData) -> dict[str, Any]:
+    """Return every curve; colours and axis are one for all hours, so that the day can be seen to pass."""
+    msoas, districts = data.pick("occupancy", "MSOA"), data.pick("occupancy", "LAD")
+    shown = _shown(msoas)
+    areas, truths = {}, {}
+    for items in areas_of([*districts, *msoas]).values():
+        code = items[0].area_code
+        areas[code] = {kind: [_numbers(item) for item in slots] for kind, slots in kinds_of(items).items()}
+        true = {kind: [data.true(item) for item in slots] for kind, slots in kinds_of(items).items()}
+        if all(value is not None for values in true.values() for value in values):
+            truths[code] = {kind: [round(value or 0, 4) for value in values] for kind, values in true.items()}
+    return {
+        "words": wording.topic("occupancy"),
+        "scales": _scales(shown, most=10),
+        "axis": axis([number for numbers in shown for number in numbers]),
+        "areas": areas,
+        "truth": truths,
+        "district": districts[0].area_code if districts else None,
+    }
+
+
+def _scales(shown: Sequence[Sequence[float]], most: int = 7) -> dict[str, Any]:
+    scales = {
+        "estimate": classes([numbers[0] for numbers in shown], most=most),
+        "width": classes([numbers[2] - numbers[1] for numbers in shown], WIDTHS, most=most),
+    }
+    return {name: {"edges": scale.edges, "labels": scale.labels()} for name, scale in scales.items()}
+
+
+def _numbers(item: Estimate) -> Numbers:
+    if item.estimate is None or item.lower is None or item.upper is None:
+        return None
+    return [round(item.estimate, 4), round(item.lower, 4), round(item.upper, 4)]

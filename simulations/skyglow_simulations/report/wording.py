@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the report says things: numbers, names of topics, levels, rules and sources of error, in plain English."""
+
+from collections.abc import Mapping
+
+from skyglow_server.estimation import Estimate
+
+LEVELS: Mapping[str, str] = {
+    "LSOA": "LSOAs (about 650 homes each)",
+    "MSOA": "MSOAs (about 3,000 homes each)",
+    "LAD": "The whole district",
+}
+SHORT_LEVELS: Mapping[str, str] = {"LSOA": "LSOAs", "MSOA": "MSOAs", "LAD": "district"}
+DAYS: Mapping[str, str] = {"weekday": "weekday", "weekend": "weekend day"}
+WITHHELD = "withheld"
+
+_TOPICS = {
+    "all_aged_66_plus": "homes where everyone is aged 66 or over",
+    "occupancy": "homes with somebody in",
+}
+_PHASES = {"training": "Training", "calibration": "Calibration", "release": "Area sums"}
+_REASONS = {
+    "least_homes": "too few homes, by the noised count",
+    "least_suppliers": "too few suppliers took part",
+}
+_TRUST = {
+    "local": "local: every supplier's sums carry enough noise to be private by themselves",
+    "aggregate": "aggregate: suppliers' sums are masked, and private once added up",
+}
+#: What an estimate's variance is made of, as a reader thinks of it; the first prefix that fits decides.
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "Noise that protects homes": ("privacy noise",),
+    "The panel is a sample": ("panel", "calibration sampling", "diary sampling"),
+    "Homes without a smart meter": ("homes without",),
+    "The models’ mistakes about homes": ("scores", "area deviation", "slope", "rule means", "beyond"),
+    "Areas differ and change since the census": ("area model", "public mean"),
+}
+OTHER_SOURCES = "Everything else"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a missing one is withheld."""
+    return WITHHELD if value is None else f"{100 * value:.{digits}f}%"
+
+
+def points(value: float, digits: int = 1) -> str:
+    """A difference of shares in percentage points, without the words."""
+    return f"{100 * value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """A difference in percentage points with its sign."""
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def interval(item: Estimate) -> str:
+    """The 95 % interval of an estimate in words."""
+    if item.lower is None or item.upper is None:
+        return "no interval"
+    return f"{percent(item.lower)} to {percent(item.upper)}"
+
+
+def area_words(name: str, item: Estimate | None) -> str:
+    """An area's estimate with its interval, in words; says why there is none."""
+    if item is None or item.estimate is None:
+        why = reason(item.reason) if item is not None else "not estimated"
+        return f"{name}: {WITHHELD}, {why}"
+    return f"{name}: {percent(item.estimate)}, 95% interval {interval(item)}"
+
+
+def topic(name: str) -> str:
+    """The homes that a topic counts."""
+    return _TOPICS.get(name, f"homes counted as “{name.replace('_', ' ')}”")
+
+
+def phase(name: str) -> str:
+    """A phase as a heading."""
+    return _PHASES.get(name, name.replace("_", " ").capitalize())
+
+
+def reason(rule: str) -> str:
+    """Why an estimate is withheld."""
+    return _REASONS.get(rule, rule.replace("_", " ") or "by a release rule")
+
+
+def trust(mode: str) -> str:
+    """A trust mode in words."""
+    return _TRUST.get(mode, mode)
+
+
+def source(name: str) -> str:
+    """The reader's name for a source of error."""
+    for label, prefixes in SOURCES.items():
+        if name.startswith(prefixes):
+            return label
+    return OTHER_SOURCES
+
+
+def clock(slot: int) -> str:
+    """The local time at which a half-hour begins; slot 0 is midnight."""
+    return f"{slot // 2:02d}:{slot % 2 * 30:02d}"
