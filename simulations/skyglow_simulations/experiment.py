@@ -17,11 +17,11 @@ from pathlib import Path
 
 from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
-from skyglow_server.coordinator import Coordinator, Outcome
+from skyglow_server.coordinator import Coordinator, Outcome, refusal_error
 from skyglow_server.draft import draft
 from skyglow_server.estimation import AreaTable, Estimate, estimate, load_areas
 from skyglow_server.federation import Federation, InProcess
-from skyglow_shared.errors import RefusalError, RunError
+from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, StudyRequest, open_reply, seal_request
@@ -121,7 +121,7 @@ class Experiment:
                 if isinstance(reply, Refusal) and reply.rule == "approval":
                     supplier.approve(digest(self.study))
                 elif isinstance(reply, Refusal):
-                    raise RefusalError(f"{entry.name} refused: {reply.message}", rule=reply.rule)
+                    raise refusal_error(entry.name, reply)
         self.progress("approval", len(self.study.suppliers), len(self.study.suppliers))
 
     def run_study(self) -> Outcome:
