@@ -21,7 +21,6 @@ from skyglow_shared import signing
 from skyglow_shared.errors import FormatError, ProtocolError
 from skyglow_shared.messages import MAX_MESSAGE_BYTES
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import Key
 
 VERSION = 1
 METHOD = "/skyglow.v1.Link/Session"
@@ -42,8 +41,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-_Address = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$")]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+_Address = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}\Z")]
+_Key = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
@@ -92,7 +92,7 @@ class Kit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     name: _Name
     address: _Address
-    office_key: Key
+    office_key: _Key
 
 
 KIT_FILE, AUTHORITY_FILE, CERTIFICATE_FILE, PRIVATE_FILE = "link.toml", "ca.pem", "certificate.pem", "certificate.key"
@@ -133,7 +133,7 @@ def check_name(name: str) -> None:
 def check_key(key: str) -> None:
     """FormatError unless `key` looks like an Ed25519 public key in hex."""
     try:
-        msgspec.convert(key, type=Key)
+        msgspec.convert(key, type=_Key)
     except msgspec.ValidationError:
         raise FormatError("a public key is 64 hex digits; `skyglow supplier key` shows the supplier's") from None
 

@@ -18,9 +18,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from skyglow_server import serve as office_side  # before the client: it says what TLS gRPC may speak
+
+# isort: split
 from skyglow_client import serve as supplier_side
 from skyglow_server import keys
-from skyglow_server import serve as office_side
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
 from skyglow_server.publication.tables import write_estimates_csv

@@ -21,13 +21,14 @@ from types import TracebackType
 from typing import Any
 
 # With certificates of elliptic curves this leaves no TLS 1.2 handshake, and TLS 1.3 has suites of its own: gRPC for
-# Python has no other way to ask for 1.3 alone. Read when a process makes its first credentials.
+# Python has no other way to ask for 1.3 alone. gRPC reads it once, while it is loaded; `start` tries whether it did.
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
 
 import grpc  # type: ignore[import-untyped]
 
 from skyglow_server import keys
 from skyglow_server.keys import Enrolled
+from skyglow_server.links import tls
 from skyglow_shared import link
 from skyglow_shared.errors import ProtocolError, RunError, SignatureError, SkyglowError
 from skyglow_shared.link import Assembly, Challenge, Hello, Part, Welcome
@@ -118,7 +119,7 @@ class GrpcFederation:
         FormatError
             The office's certificate is not one that holds the link to TLS 1.3.
         RunError
-            The address cannot be had.
+            The address cannot be had, or the link would speak older TLS: gRPC was loaded before this module.
         """
         keys.check_curve(self.credentials.certificate)
         handler = grpc.stream_stream_rpc_method_handler(self._stream)
@@ -130,12 +131,16 @@ class GrpcFederation:
             maximum_concurrent_rpcs=_MOST_STREAMS,
         )
         pair = (self.credentials.private, self.credentials.certificate)
-        tls = grpc.ssl_server_credentials([pair], self.credentials.authority, require_client_auth=True)
+        proof = grpc.ssl_server_credentials([pair], self.credentials.authority, require_client_auth=True)
         try:
-            self.port = server.add_secure_port(self.address, tls)
+            self.port = server.add_secure_port(self.address, proof)
         except RuntimeError:
             raise RunError("the office cannot listen at its address; is another process there?") from None
         server.start()
+        host = self.address.rpartition(":")[0].strip("[]")
+        if tls.takes_tls_1_2({"": "::1", "::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host), self.port):  # noqa: S104
+            server.stop(grace=None).wait()
+            raise RunError("gRPC was loaded too early to hold it to TLS 1.3; run the office in a process of its own")
         self._server = server
 
     def close(self) -> None:
