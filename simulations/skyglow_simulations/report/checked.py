@@ -14,12 +14,11 @@ _TIE = 0.0005  # errors this near are called level
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """One level's estimates against the truth: `held` of `shown` intervals contain it, `withheld` are left out."""
+    """One level's estimates against the truth: `words` say how many intervals contain it."""
 
     level: str
     chart: Markup
-    held: int
-    shown: int
+    words: str
     withheld: int
 
 
@@ -28,6 +27,7 @@ class Method:
     """One method's figures at one level."""
 
     name: str
+    words: str
     ours: bool
     figures: dict[str, float]
 
@@ -52,7 +52,7 @@ def scatters(data: ReportData, topic: str) -> list[Scatter]:
         if shown:
             chart = charts.against_truth(shown, f"Estimate against truth, {wording.LEVELS[level]}")
             held = sum(charts.holds(item, true) for item, true in shown)
-            found.append(Scatter(level, chart, held, len(shown), len(items) - len(shown)))
+            found.append(Scatter(level, chart, wording.coverage(held, len(shown)), len(items) - len(shown)))
     return found
 
 
@@ -80,7 +80,7 @@ def panels(data: ReportData, topic: str) -> list[Panel]:
 def _methods(data: ReportData, topic: str, level: str) -> list[Method]:
     by_method = {"skyglow": data.summary.get("topics", {}), **data.summary.get("methods", {})}
     return [
-        Method(data.methods[name], name == "skyglow", figures)
+        Method(data.methods[name], wording.METHODS.get(name, ""), name == "skyglow", figures)
         for name, topics in by_method.items()
         if name in data.methods and "rmse" in (figures := topics.get(topic, {}).get(level, {}))
     ]

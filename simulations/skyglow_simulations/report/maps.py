@@ -58,7 +58,9 @@ def draw(
         areas.append(_area(code, name, item, rings, classes))
         marks.append(_mark(code, side(item, district), _centre(max(rings, key=_doubled_area, default=[]))))
     size = ((right - left) * scale + 4, (top - bottom) * scale + 4)
-    drawn = tag("g", {"transform": "translate(2 2)"}, *areas, tag("g", {"aria-hidden": "true"}, *marks))
+    # the outline of the area that is read is drawn over its neighbours
+    over = tag("g", {"aria-hidden": "true"}, tag("path", {"d": "", "class": "outline"}), *marks)
+    drawn = tag("g", {"transform": "translate(2 2)"}, *areas, over)
     return picture(size, label, tag("defs", {}, _hatch()), drawn, kind="map")
 
 

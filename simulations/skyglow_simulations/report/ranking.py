@@ -9,8 +9,8 @@ from skyglow_server.estimation import Estimate
 from skyglow_simulations.report.svg import Axis, group, line, picture, tag, text, title
 from skyglow_simulations.report.wording import WITHHELD, area_words, percent
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 560.0, 178.0, 540.0, 34.0, 16.0
-_LONGEST = 26
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 560.0, 190.0, 540.0, 34.0, 17.0
+_LONGEST = 22
 
 
 def draw(
@@ -77,14 +77,13 @@ def answer(district: Estimate, truth: float | None, high: float, label: str) -> 
 
 
 def _row(item: Estimate, y: float, x: Axis) -> Markup:
-    name = item.area_name if len(item.area_name) <= _LONGEST else item.area_name[: _LONGEST - 1] + "…"
     known = item.estimate is not None and item.lower is not None and item.upper is not None
     start, middle, end = (x(float(value or x.low)) for value in (item.lower, item.estimate, item.upper))
     hidden = {"visibility": "visible" if known else "hidden"}
     return group(
         "row",
         tag("rect", {"x": 0, "y": -_ROW / 2, "width": _WIDTH, "height": _ROW, "class": "back"}),
-        text((_LEFT - 10, 4.5), name, text_anchor="end"),
+        text((_LEFT - 10, 4.5), _short(item.area_name), text_anchor="end"),
         tag("line", {"x1": start, "x2": end, "y1": 0, "y2": 0, "class": "interval", **hidden}),
         tag("circle", {"cx": middle, "cy": 0, "r": 3.8, "class": "dot", **hidden}),
         text((_LEFT + 6, 4.5), "" if known else WITHHELD, **{"class": "none"}),
@@ -92,6 +91,11 @@ def _row(item: Estimate, y: float, x: Axis) -> Markup:
         data_code=item.area_code,
         transform=f"translate(0 {y:.1f})",
     )
+
+
+def _short(name: str) -> str:
+    """A name that fits its column; its end, which tells areas of one town apart, is kept."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 5].rstrip()}…{name[-4:]}"
 
 
 def _band(district: Estimate | None, x: Axis, bottom: float) -> Markup:

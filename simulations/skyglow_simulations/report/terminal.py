@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-_TOPICS = {"all_aged_66_plus": "homes all aged 66+", "occupancy": "homes occupied"}
-_LEVELS = {"LSOA": "LSOA", "MSOA": "MSOA", "LAD": "district"}
+_TOPICS = {"all_aged_66_plus": "homes all aged 66 or over", "occupancy": "homes with somebody in"}
+_LEVELS = {"LSOA": "small areas (LSOA)", "MSOA": "neighbourhoods (MSOA)", "LAD": "district"}
 
 
 def print_summary(summary: Mapping[str, Any], out: Path, console: Console) -> None:
-    """Print the summary of a run.
+    """Print the summary of a run; made for 80 columns.
 
     Parameters
     ----------
@@ -23,31 +25,52 @@ def print_summary(summary: Mapping[str, Any], out: Path, console: Console) -> No
         The run's folder.
     console : rich Console
     """
-    table = Table(
-        title=f"{summary['study']}: estimates against the simulated truth, percentage points", title_justify="left"
-    )
-    for heading in ("topic", "level"):
-        table.add_column(heading)
-    for heading in ("error (rmse)", "bias", "95 % interval width", "intervals that hold the truth"):
-        table.add_column(heading, justify="right")
-    for topic, levels in summary["topics"].items():
-        for level, figures in levels.items():
-            if "rmse" in figures:
-                table.add_row(
-                    _TOPICS.get(topic, topic),
-                    _LEVELS.get(level, level),
-                    f"{100 * figures['rmse']:.2f}",
-                    f"{100 * figures['bias']:+.2f}",
-                    f"{100 * figures['interval_width']:.1f}",
-                    f"{100 * figures['coverage']:.0f} %",
-                )
-    console.print(table)
-    for name, figures in summary["models"].items():
-        quality = ", ".join(f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in ("auc", "mcc") if key in figures)
-        console.print(f"{name.replace('_', ' ')} on homes not seen: {quality}")
-    costs = [supplier["epsilon_upper"] for supplier in summary["suppliers"].values()]
-    delta = next(iter(summary["suppliers"].values()))["delta"]
+    console.print()
     console.print(
-        f"privacy: each supplier was charged epsilon {max(costs):.2f} at delta {delta:g}, everything included"
+        f"[bold]{escape(summary['study'])}[/bold]: estimates beside the simulated truth, in percentage points"
     )
-    console.print(f"took {sum(summary['seconds'].values()):.0f} s; everything is in {out}")
+    console.print(_accuracy(summary["topics"]))
+    for name, figures in summary["models"].items():
+        console.print(f"  {escape(name.replace('_', ' '))}, on homes not seen: {_quality(figures)}")
+    for line in _privacy(summary["suppliers"]):
+        console.print(f"  {line}")
+    console.print(f"  took {sum(summary['seconds'].values()):.0f} seconds; open the report:")
+    console.print(f"  {out / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _accuracy(topics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("typical\nerror", "bias", "width of\ninterval", "holds\ntruth", "withheld"):
+        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+    for topic, levels in topics.items():
+        table.add_row(f"[bold]{escape(_TOPICS.get(topic, topic.replace('_', ' ')))}[/bold]")
+        for level, figures in levels.items():
+            table.add_row(
+                f"  {_LEVELS.get(level, level)}",
+                _number(figures, "rmse", ".1f"),
+                _number(figures, "bias", "+.1f"),
+                _number(figures, "interval_width", ".1f"),
+                _number(figures, "coverage", ".0f", " %"),
+                f"{figures['suppressed']:.0f}",
+            )
+    return table
+
+
+def _number(figures: Mapping[str, float], key: str, form: str, unit: str = "") -> str:
+    return f"{100 * figures[key]:{form}}{unit}" if key in figures else "–"
+
+
+def _quality(figures: Mapping[str, float]) -> str:
+    named = {"auc": "AUC", "mcc": "Matthews correlation"}
+    return ", ".join(f"{words} {figures[key]:.2f}" for key, words in named.items() if key in figures)
+
+
+def _privacy(suppliers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not suppliers:
+        return []
+    worst = max(suppliers.values(), key=lambda cost: float(cost["epsilon_upper"]))
+    return [
+        f"privacy: epsilon {worst['epsilon_upper']:.2f} of the {worst['policy_epsilon']:g} that each supplier allows",
+        f"         (delta {worst['delta']:g}; everything that left is counted)",
+    ]

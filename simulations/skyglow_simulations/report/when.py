@@ -29,6 +29,8 @@ class When:
     choices : list of (str, str)
         Code and name of every area that can be chosen.
     sentences : list of str
+    least : str
+        When the fewest of the district's homes have somebody in on a weekday; empty if that is withheld.
     """
 
     district: str
@@ -36,6 +38,7 @@ class When:
     small: list[tuple[str, list[tuple[str, Markup]]]]
     choices: list[tuple[str, str]]
     sentences: list[str]
+    least: str
 
 
 def section(data: ReportData) -> When | None:
@@ -61,6 +64,7 @@ def section(data: ReportData) -> When | None:
         ],
         choices=[(code, area[0].area_name) for code, area in [*districts.items(), *msoas.items()]],
         sentences=[sentence for kind, slots in kinds_of(items).items() for sentence in _sentences(data, kind, slots)],
+        least=_least(kinds_of(items).get("weekday", [])),
     )
 
 
@@ -107,12 +111,7 @@ def _sentences(data: ReportData, kind: str, slots: Sequence[Estimate]) -> list[s
     shown = [item for item in slots if item.estimate is not None]
     if len(shown) != charts.SLOTS:
         return []
-    least = min(shown, key=lambda item: item.estimate or 0)
-    day = wording.DAYS.get(kind, kind)
-    said = [
-        f"On a {day} fewest homes have somebody in at {least.group.split(' ')[1]}: "
-        f"{wording.percent(least.estimate)} (95% interval {wording.interval(least)})."
-    ]
+    said = [f"On a {wording.DAYS.get(kind, kind)} fewest homes have somebody in {_least(shown)}."]
     truth, public = _true(data, shown), _public(data).get(kind)
     if truth and public:
         ours = _error([float(item.estimate or 0) for item in shown], truth)
@@ -122,6 +121,14 @@ def _sentences(data: ReportData, kind: str, slots: Sequence[Estimate]) -> list[s
             f"the public curve alone would have been {wording.points(before)}."
         )
     return said
+
+
+def _least(slots: Sequence[Estimate]) -> str:
+    shown = [item for item in slots if item.estimate is not None]
+    if not shown:
+        return ""
+    least = min(shown, key=lambda item: item.estimate or 0)
+    return f"at {least.group.split(' ')[1]}: {wording.percent(least.estimate)} (95% interval {wording.interval(least)})"
 
 
 def _error(values: Sequence[float], truth: Sequence[float]) -> float:

@@ -30,6 +30,8 @@ class Where:
         Colour and words of each class.
     tables : list of (str, list of Estimate)
         By level.
+    withheld : str
+        How many areas are withheld; empty if none.
     """
 
     topic: str
@@ -40,6 +42,7 @@ class Where:
     ranking: Markup | None
     legend: list[tuple[str, str]]
     tables: list[tuple[str, list[Estimate]]]
+    withheld: str
 
 
 def section(data: ReportData, topic: str) -> Where:
@@ -63,6 +66,7 @@ def section(data: ReportData, topic: str) -> Where:
         else None,
         legend=steps.labels(),
         tables=[(level, data.pick(topic, level)) for level in ("MSOA", "LSOA") if data.pick(topic, level)],
+        withheld=_withheld(data, topic),
     )
 
 
@@ -83,6 +87,16 @@ def _answer(data: ReportData, district: Estimate | None) -> Markup | None:
     label = f"Estimate {wording.percent(district.estimate)}, 95% interval {wording.interval(district)}"
     label += "" if truth is None else f", simulated truth {wording.percent(truth)}"
     return ranking.answer(district, truth, min(high, 1.0), label)
+
+
+def _withheld(data: ReportData, topic: str) -> str:
+    counts = []
+    for level in ("MSOA", "LSOA"):
+        found = data.pick(topic, level)
+        missing = sum(item.estimate is None for item in found)
+        if missing:
+            counts.append(f"{missing} of {len(found)} {wording.SHORT_LEVELS[level]}")
+    return f"Withheld here: {' and '.join(counts)}; hatched on the map." if counts else ""
 
 
 def _shown(estimates: Sequence[Estimate]) -> list[list[float]]:
@@ -140,4 +154,4 @@ def _scales(shown: Sequence[Sequence[float]], most: int = 7) -> dict[str, Any]:
 def _numbers(item: Estimate) -> Numbers:
     if item.estimate is None or item.lower is None or item.upper is None:
         return None
-    return [round(item.estimate, 4), round(item.lower, 4), round(item.upper, 4)]
+    return [round(item.estimate, 6), round(item.lower, 6), round(item.upper, 6)]

@@ -14,10 +14,20 @@ SHORT_LEVELS: Mapping[str, str] = {"LSOA": "LSOAs", "MSOA": "MSOAs", "LAD": "dis
 DAYS: Mapping[str, str] = {"weekday": "weekday", "weekend": "weekend day"}
 WITHHELD = "withheld"
 
+#: What each method of the comparison does, by the names of the study's summary.
+METHODS: Mapping[str, str] = {
+    "skyglow": "what the meters show, calibrated on the surveyed panel, with the old census; private",
+    "naive": "each home put into the likelier class and counted; not private",
+    "panel_alone": "the surveyed homes and the old census, without meters; private",
+    "meters_alone": "the meters and the old census, without the panel’s answers by area; private",
+    "census_alone": "the shares of the last census, taken as they are; public",
+}
+
 _TOPICS = {
     "all_aged_66_plus": "homes where everyone is aged 66 or over",
     "occupancy": "homes with somebody in",
 }
+_CLAIMS = {"all_aged_66_plus": "everyone is aged 66 or over", "occupancy": "somebody is in"}
 _PHASES = {"training": "Training", "calibration": "Calibration", "release": "Area sums"}
 _REASONS = {
     "least_homes": "too few homes, by the noised count",
@@ -73,6 +83,11 @@ def topic(name: str) -> str:
     return _TOPICS.get(name, f"homes counted as “{name.replace('_', ' ')}”")
 
 
+def claim(name: str) -> str:
+    """What is true of the homes that a topic counts: follows "in an estimated 18% of homes"."""
+    return _CLAIMS.get(name, f"“{name.replace('_', ' ')}” holds")
+
+
 def phase(name: str) -> str:
     """A phase as a heading."""
     return _PHASES.get(name, name.replace("_", " ").capitalize())
@@ -94,6 +109,18 @@ def source(name: str) -> str:
         if name.startswith(prefixes):
             return label
     return OTHER_SOURCES
+
+
+def coverage(held: int, shown: int) -> str:
+    """How many intervals contain the truth, beside how many should, chance allowed for."""
+    spread = (0.95 * 0.05 / shown) ** 0.5
+    said = f"{held} of {shown} intervals ({percent(held / shown, 0)}) contain the truth; about 95% should"
+    return f"{said}, so in this run they are too narrow" if held / shown < 0.95 - 2 * spread else said
+
+
+def one_in(delta: float) -> str:
+    """A small probability in words."""
+    return "one in a million" if abs(delta * 1e6 - 1) < 1e-9 else f"one in {round(1 / delta):,}"
 
 
 def clock(slot: int) -> str:

@@ -110,19 +110,63 @@
     drawRanking(choice);
   }
   function light(code) {
-    each(".area,.row", function (shape) { shape.classList.toggle("on", shape.dataset.code === code); });
+    each(".row", function (row) { row.classList.toggle("on", row.dataset.code === code); });
+    each(".outline", function (outline) {
+      var area = Array.prototype.find.call(document.querySelectorAll(".area"), function (one) { return one.dataset.code === code; });
+      outline.setAttribute("d", area ? area.getAttribute("d") : "");
+    });
     if (reading && code) reading.textContent = words(code, chosen());
+  }
+  function restore() {
+    var wanted = /^#map=([^,]+),(estimate|width),(weekday|weekend),(\d{1,2})$/.exec(location.hash);
+    if (wanted && wanted[1] in data.topics) {
+      ["topic", "what", "kind"].forEach(function (field, number) { if (form.elements[field]) form.elements[field].value = wanted[number + 1]; });
+      if (form.elements.slot) form.elements.slot.value = wanted[4];
+    }
+    draw();
+  }
+  function play() {
+    var button = document.getElementById("play"), slot = document.getElementById("slot"), timer = null;
+    function stop() {
+      clearInterval(timer);
+      timer = null;
+      button.textContent = "Play the day";
+    }
+    if (!button) return;
+    button.addEventListener("click", function () {
+      if (timer) { stop(); return; }
+      button.textContent = "Stop";
+      timer = setInterval(function () {
+        slot.value = (+slot.value + 1) % 48;
+        draw();
+      }, 400);
+    });
+    form.addEventListener("input", function () { if (timer) stop(); });
+  }
+  function nearest(areas, from, across, down) {
+    function middle(shape) {
+      var box = shape.getBBox();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    }
+    var here = middle(from), best = from, least = Infinity;
+    areas.forEach(function (shape) {
+      var there = middle(shape), dx = there[0] - here[0], dy = there[1] - here[1];
+      var ahead = dx * across + dy * down, aside = Math.abs(dx * down) + Math.abs(dy * across);
+      if (shape !== from && ahead > 0 && ahead + 2 * aside < least) { least = ahead + 2 * aside; best = shape; }
+    });
+    return best;
   }
   function watch() {
     var areas = Array.prototype.slice.call(document.querySelectorAll(".area"));
+    var moves = { ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowUp: [0, -1] };
     areas.forEach(function (area, number) {
       area.setAttribute("tabindex", number ? -1 : 0);
       area.addEventListener("focus", function () { light(area.dataset.code); });
+      area.addEventListener("blur", function () { light(""); });
       area.addEventListener("keydown", function (event) {
-        var moves = { ArrowRight: number + 1, ArrowDown: number + 1, ArrowLeft: number - 1, ArrowUp: number - 1, Home: 0, End: areas.length - 1 };
         if (!(event.key in moves)) return;
         event.preventDefault();
-        var next = areas[(moves[event.key] + areas.length) % areas.length];
+        var next = nearest(areas, area, moves[event.key][0], moves[event.key][1]);
         area.setAttribute("tabindex", -1);
         next.setAttribute("tabindex", 0);
         next.focus();
@@ -134,7 +178,10 @@
     });
     form.addEventListener("input", draw);
     form.addEventListener("submit", function (event) { event.preventDefault(); });
+    window.addEventListener("hashchange", restore);
     form.reset();
+    play();
+    restore();
   }
   if (form && document.querySelector(".ranking")) watch();
 
@@ -161,12 +208,4 @@
     select.selectedIndex = 0;
     select.addEventListener("input", function () { each("#days figure", function (figure) { drawDay(figure, select.value); }); });
   }
-
-  /* A printed page cannot be unfolded */
-  window.addEventListener("beforeprint", function () {
-    each("details:not([open])", function (part) { part.open = true; part.dataset.folded = ""; });
-  });
-  window.addEventListener("afterprint", function () {
-    each("details[data-folded]", function (part) { part.open = false; delete part.dataset.folded; });
-  });
 })();
