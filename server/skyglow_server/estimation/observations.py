@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The noised sums as observations that are linear in the areas' shares, with every source of error as a loading.
 
-Meters. Area a has n̂ metered homes and score sum Ŝ. With the class mix within positives and within negatives of the
-old census, m1 = Σ r1_c m_c and m0 = Σ r0_c m_c, and::
+Meters. Area a has n̂ metered homes, shrunk to n* (below), and score sum Ŝ. With the class mix within positives and
+within negatives of the old census, m1 = Σ r1_c m_c and m0 = Σ r0_c m_c, and::
 
-    Ŝ - n̂ m0 = n̂ (m1 - m0) θ + e
+    Ŝ - n* m0 = n* (m1 - m0) θ + e
 
-with s = m1 - m0 and Var e the sum of: privacy noise τ_S² + τ_n² μ²; scores within classes and the class mix, n v;
-which homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); mean scores that differ by LSOA and by MSOA, n² σ_δ²; and the class
-means' own error n Σ_c q_c δm_c, shared by all areas.
+with s = m1 - m0, μ the mean score at the old share, and Var e the sum of: privacy noise τ_S² + μ² Var(n - n*); scores
+within classes and the class mix, n v; which homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); mean scores that differ by
+LSOA and by MSOA, n² σ_δ²; and the class means' own error n Σ_c q_c δm_c, shared by all areas.
+
+The class means enter as a regression's unknowns: their level is common to all areas and to the class sums, and what the
+areas' sums say of it is more than what the class sums do. Their errors δm = L e hold one direction u = Lᵀa/|Lᵀa|, with
+a the district's contrast r1 - r0, that moves s: the grid of `mixed` gives t = uᵀe its values, and s turns with it by
+D = -n* (r1 - r0)ᵀ L u, so that a slope that may be zero is never divided by.
+
+Counts. A noised count as a factor of what is unknown pulls it towards zero, and by much where homes are few: with
+ρ = Σ n̂ / Σ N and n ~ N(ρ N, ρ (1 - ρ) N + (κ ρ N)²), n* is the mean of n given n̂; then n - n* does not depend on n*.
 
 Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has class counts n̂_c of the same homes::
 
@@ -25,12 +33,13 @@ from numpy.typing import NDArray
 
 from skyglow_server.estimation.calibration import ClassMeans, class_means
 from skyglow_server.estimation.inputs import AreaTable, BlockSum
-from skyglow_server.estimation.mixed import Drift, System
+from skyglow_server.estimation.mixed import Drift, System, Turn
 from skyglow_server.estimation.planning import Planning
 
 Array = NDArray[np.float64]
 
 DEVIATION = "area deviation of class means"
+CALIBRATION = ("calibration sampling", "privacy noise of class scores", "privacy noise of class counts")
 _LEAST_NOISES = 3.0  # an area whose noised count is below so many noise sds tells nothing by its meters
 
 
@@ -71,22 +80,33 @@ def drift_of(evidence: Evidence) -> Drift:
 
 def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool = True, panel: bool = True) -> System:
     """Linearise the chosen data around shares [A] (used in variances and loadings only)."""
-    means = class_means(evidence.classes, evidence.positive, planning)
+    mix = evidence.areas.weights("LAD").mean(axis=0) @ old_mix(evidence)
+    means = class_means(evidence.classes, evidence.positive, mix, planning)
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
     rows = np.concatenate([meter.known & meters, np.full(people.rows, panel)])
-    residual = np.concatenate([meter.residual, people.residual])
     loadings = {
-        name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])
+        name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])[rows]
         for name, width in {**_widths(meter.loadings), **_widths(people.loadings)}.items()
         for zero_meters, zero_panel in [(np.zeros((rows.size - people.rows, width)), np.zeros((people.rows, width)))]
     }
-    return System(
-        residual[rows],
-        np.concatenate([meter.design, people.design])[rows],
-        {name: loading[rows] for name, loading in loadings.items()},
-        DEVIATION if meters else "",
-    )
+    design = np.concatenate([meter.design, people.design])[rows]
+    turn = None
+    if meters:
+        direction = _slope_direction(means, mix, evidence.positive)
+        turned = np.concatenate([meter.turned(means, direction), np.zeros_like(people.design)])[rows]
+        loading = sum((loadings[name] @ part for name, part in direction.items()), np.zeros(len(design)))
+        turn = Turn(loading, turned, CALIBRATION)
+    residual = np.concatenate([meter.residual, people.residual])[rows]
+    return System(residual, design, loadings, DEVIATION if meters else "", turn)
+
+
+def _slope_direction(means: ClassMeans, mix: Array, positive: NDArray[np.bool_]) -> dict[str, Array]:
+    """U by source: the direction of the class means' errors that moves the district's mean slope."""
+    contrast = mix * positive / (mix @ positive) - mix * ~positive / (mix @ ~positive)
+    along = {name: loading.T @ contrast for name, loading in zip(CALIBRATION, means.loadings, strict=True)}
+    size = np.sqrt(sum(float(part @ part) for part in along.values()))
+    return {name: part / size for name, part in along.items()}
 
 
 def _widths(loadings: dict[str, Array]) -> dict[str, int]:
@@ -98,28 +118,35 @@ class _Meters:
     known: NDArray[np.bool_]
     residual: Array
     design: Array
+    contrast: Array
     loadings: dict[str, Array]
+
+    def turned(self, means: ClassMeans, direction: dict[str, Array]) -> Array:
+        """D [A, A]: the change of the design by one sd of the slope."""
+        moved = sum((part @ direction[name] for name, part in zip(CALIBRATION, means.loadings, strict=True)), 0.0)
+        return np.diag(-self.contrast @ moved)
 
     @classmethod
     def of(cls, evidence: Evidence, share: Array, means: ClassMeans, planning: Planning) -> "_Meters":
-        """Rows Ŝ - n̂ m0 = n̂ s θ + e, one an area."""
+        """Rows Ŝ - n* m0 = n* s θ + e, one an area."""
         block, mix, positive = evidence.scores, old_mix(evidence), evidence.positive
         count, total = block.values[:, 0], block.values[:, 1]
-        metered = metered_homes(evidence)
+        metered, uncertainty = metered_homes(evidence, planning)
         within1 = mix * positive / (mix @ positive)[:, None]
         within0 = mix * ~positive / (mix @ ~positive)[:, None]
         m1, m0 = within1 @ means.mean, within0 @ means.mean
         jacobian = share[:, None] * within1 + (1 - share)[:, None] * within0
         mean = jacobian @ means.mean
         mixing = share * (within1 @ means.mean**2 - m1**2) + (1 - share) * (within0 @ means.mean**2 - m0**2)
-        frame = metered * (m1 - m0) * _frame_deviation(evidence, share)
+        frame = metered * (m1 - m0) * _frame_deviation(evidence, metered, share)
         by_count = -metered[:, None] * jacobian
         return cls(
             count > _LEAST_NOISES * block.deviation[0],
-            total - count * m0,
-            np.diag(count * (m1 - m0)),
+            total - metered * m0,
+            np.diag(metered * (m1 - m0)),
+            metered[:, None] * (within1 - within0),
             {
-                "privacy noise of areas": np.diag(np.hypot(block.deviation[1], block.deviation[0] * mean)),
+                "privacy noise of areas": np.diag(np.hypot(block.deviation[1], uncertainty * mean)),
                 "scores within classes": np.diag(np.sqrt(metered * (jacobian @ means.variance + mixing))),
                 "homes without a meter": np.diag(frame),
                 DEVIATION: np.column_stack(
@@ -128,9 +155,7 @@ class _Meters:
                         metered[:, None] * planning.score_msoa_deviation * evidence.areas.membership("MSOA").T,
                     ]
                 ),
-                "calibration sampling": by_count @ means.sampling,
-                "privacy noise of class scores": by_count @ means.sum_noise,
-                "privacy noise of class counts": by_count @ means.count_noise,
+                **{name: by_count @ part for name, part in zip(CALIBRATION, means.loadings, strict=True)},
             },
         )
 
@@ -153,8 +178,9 @@ class _Panel:
         counts, sign = evidence.classes.values[:, 0], np.where(evidence.positive, 1 - centre, -centre)
         design = np.concatenate([size[:, None] * weights, [size @ weights]])
         known = size.sum() * centre
-        fraction = np.minimum(size / (areas.membership("MSOA") @ metered_homes(evidence)), 1.0)
-        frame = weights * _frame_deviation(evidence, share)
+        metered, _ = metered_homes(evidence, planning)
+        fraction = np.minimum(size / (areas.membership("MSOA") @ metered), 1.0)
+        frame = weights * _frame_deviation(evidence, metered, share)
         sampling = np.sqrt(size * local * (1 - local) * (1 - fraction))
         return cls(
             size.size + 1,
@@ -174,16 +200,22 @@ class _Panel:
         )
 
 
-def metered_homes(evidence: Evidence) -> Array:
-    """Noised counts of metered homes [A], where they say anything; else half of the households."""
-    count, households = evidence.scores.values[:, 0], evidence.areas.households
-    known = count > _LEAST_NOISES * evidence.scores.deviation[0]
-    return np.where(known, np.minimum(count, households), households / 2)
+def metered_homes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
+    """Metered homes n* [A], given noised counts and how many there are elsewhere, and the sd of n around n*."""
+    households, noise = evidence.areas.households, float(evidence.scores.deviation[0]) ** 2
+    counted = evidence.scores.values[:, 0]
+    rate = min(max(float(counted.sum() / households.sum()), 0.01), 1.0)
+    expected, chance = rate * households, rate * (1 - rate) * households
+    excess = float(np.mean((counted - expected) ** 2 - chance - noise) / np.mean(expected**2))
+    prior = chance + max(excess, planning.metered_share_deviation**2) * expected**2
+    trust = prior / (prior + noise)
+    homes = np.clip(expected + trust * (counted - expected), 0.1 * expected, households)
+    return homes, np.sqrt(trust * noise)
 
 
-def _frame_deviation(evidence: Evidence, share: Array) -> Array:
+def _frame_deviation(evidence: Evidence, metered: Array, share: Array) -> Array:
     """Sd of the share among an area's metered homes around the share among all its homes."""
-    gap = 1 / metered_homes(evidence) - 1 / evidence.areas.households
+    gap = 1 / metered - 1 / evidence.areas.households
     return np.sqrt(share * (1 - share) * np.maximum(gap, 0.0))
 
 

@@ -18,10 +18,16 @@ class Planning:
 
     Attributes
     ----------
-    class_mean : float
-        Prior mean of a class's mean score: + for positive classes, - for the others; in score units.
-    class_mean_deviation : float
-        Its standard deviation.
+    class_level_deviation : float
+        Prior sd, around 0, of the level that the mean scores of all classes share; in score units. Wide: a score's zero
+        means nothing, and the areas' own sums settle the level.
+    class_slope, class_slope_deviation : float
+        Prior mean and sd of how much more positive classes score than the others. The interval holds zero, a score that
+        says nothing.
+    class_own_deviation : float
+        Prior sd of a class's own mean around these.
+    class_size_deviation : float
+        Relative sd of a class's share of the panel around its share in the old census.
     score_variance : float
         Prior guess of the variance of scores within a class; `score_variance_homes` homes' worth of belief.
     score_lsoa_deviation, score_msoa_deviation : float
@@ -35,6 +41,8 @@ class Planning:
         Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits.
     drift_grid : tuple of float
         Values of σ_LSOA and σ_MSOA that are integrated over.
+    metered_share_deviation : float
+        Least relative sd of an area's share of metered homes around that of all areas; the counts may show more.
     panel_size_deviation : float
         Relative sd of a MSOA's panel size around its share of the households.
     presence_level_deviation : float
@@ -55,8 +63,11 @@ class Planning:
         Sd of what the components cannot express, by slot: share of homes.
     """
 
-    class_mean: float = 0.3
-    class_mean_deviation: float = 0.3
+    class_level_deviation: float = 0.5
+    class_slope: float = 0.2
+    class_slope_deviation: float = 0.3
+    class_own_deviation: float = 0.2
+    class_size_deviation: float = 0.25
     score_variance: float = 0.15
     score_variance_homes: float = 50.0
     score_lsoa_deviation: float = 0.016
@@ -66,6 +77,7 @@ class Planning:
     drift_level_deviation: float = 0.5
     drift_scale: float = 0.4
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
+    metered_share_deviation: float = 0.1
     panel_size_deviation: float = 0.2
     presence_level_deviation: float = 0.06
     slope: float = 0.9
@@ -74,7 +86,7 @@ class Planning:
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
     presence_area_deviation: float = 0.01
-    presence_slot_deviation: float = 0.01
+    presence_slot_deviation: float = 0.009
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
@@ -82,9 +94,13 @@ class Planning:
         return np.asarray(bernoulli[:, None] * self._shares(components), dtype=np.float64)
 
     def by_component(self, first: float, components: int) -> NDArray[np.float64]:
-        """Standard deviations [K] that fall with the components as those of diaries do, from that of the first."""
+        """Standard deviations [K] from that of the first: they fall as diaries do, but faster.
+
+        Whole areas differ by how much people are out more than by when, so further components fall faster between areas
+        than between homes.
+        """
         shares = self._shares(components)
-        return np.asarray(first * np.sqrt(shares / shares[0]), dtype=np.float64)
+        return np.asarray(first * (shares / shares[0]) ** 0.65, dtype=np.float64)
 
     def _shares(self, components: int) -> NDArray[np.float64]:
         last = len(self.diary_variance_share) - 1

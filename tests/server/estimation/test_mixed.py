@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from skyglow_server.estimation.mixed import Drift, System, noise_covariance, solve, solve_at
+from skyglow_server.estimation.mixed import (
+    SLOPE,
+    Drift,
+    System,
+    Turn,
+    log_likelihoods,
+    noise_covariance,
+    solve,
+    solve_at,
+)
 from skyglow_server.estimation.planning import PLANNING
 
 ROWS = np.array([[1.0, 0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2], [0, 0, 0, 0.5, 0.5]])
@@ -29,49 +38,76 @@ def case():
     return System(rng.normal(0, 20, 7) + design @ share, design, loadings, "sized"), drift
 
 
-def brute_force(system, drift, lsoa, msoa, scale):
+@pytest.fixture
+def turning(case):
+    """The same with a direction that turns the design, taken from two sources' loadings."""
+    system, drift = case
+    rng = np.random.default_rng(1)
+    direction = rng.normal(size=10)
+    direction /= np.linalg.norm(direction)
+    loading = np.concatenate([system.loadings["own"], system.loadings["shared"]], axis=1) @ direction
+    design = np.concatenate([np.diag(rng.uniform(40, 80, 5)), np.zeros((2, 5))])
+    return replace(system, turn=Turn(loading, design, ("own", "shared"))), drift
+
+
+def brute_force(system, drift, lsoa, msoa, scale, t=0.0):
     """θ | y by precision matrices, one effect at a time, instead of by marginal covariances."""
     h = drift.share * (1 - drift.share)
     effects = np.column_stack([np.ones(5), drift.logit, drift.membership.T, np.eye(5)])
     sizes = [PLANNING.drift_level_deviation, PLANNING.drift_slope_deviation, msoa, msoa, *[lsoa] * 5]
     states = np.column_stack([h[:, None] * effects * sizes, np.diag(np.sqrt(h / drift.households))])
     noise = sum(part @ part.T * (scale**2 if name == "sized" else 1) for name, part in system.loadings.items())
+    design, residual = system.design, system.residual - system.design @ drift.share
+    if system.turn is not None:
+        noise = noise - np.outer(system.turn.loading, system.turn.loading)
+        design, residual = design + t * system.turn.design, residual - t * system.turn.loading
     precision = np.linalg.inv(noise)
-    design = system.design @ states
+    design = design @ states
     covariance = np.linalg.inv(np.eye(states.shape[1]) + design.T @ precision @ design)
-    residual = system.residual - system.design @ drift.share
     mean = drift.share + states @ covariance @ design.T @ precision @ residual
     evidence = multivariate_normal(np.zeros(7), design @ design.T + noise).logpdf(residual)
     return mean, states @ covariance @ states.T, evidence
 
 
-def test_one_point_of_the_grid_agrees_with_a_dense_solve(case):
-    system, drift = case
-    evidences = []
-    for lsoa, msoa, scale in ((0.2, 0.1, 1.0), (0.05, 0.4, 2.0)):
-        noise = noise_covariance(system, scale)
-        mean, covariance, _, likelihood = solve_at(system, drift, drift.covariance(lsoa, msoa, PLANNING), noise)
-        wanted_mean, wanted_covariance, evidence = brute_force(system, drift, lsoa, msoa, scale)
+@pytest.mark.parametrize("kind", ["case", "turning"])
+def test_one_point_of_the_grid_agrees_with_a_dense_solve(request, kind):
+    system, drift = request.getfixturevalue(kind)
+    likelihoods, differences = log_likelihoods(system, drift, PLANNING), []
+    for lsoa, msoa, scale, t in ((0.2, 0.14, 1.0, 0.0), (0.08, 0.4, 2.0, 0.0 if kind == "case" else -2.0)):
+        prior, noise = drift.covariance(lsoa, msoa, PLANNING), noise_covariance(system, scale)
+        mean, covariance, _ = solve_at(system, drift, prior, noise, t)
+        wanted_mean, wanted_covariance, evidence = brute_force(system, drift, lsoa, msoa, scale, t)
         np.testing.assert_allclose(mean, wanted_mean, atol=1e-8)
         np.testing.assert_allclose(covariance, wanted_covariance, atol=1e-8)
-        evidences.append(likelihood - evidence)
-    assert evidences[0] == pytest.approx(evidences[1], abs=1e-8)
+        differences.append(likelihoods[lsoa, msoa, scale, t] - evidence)
+    assert differences[0] == pytest.approx(differences[1], abs=1e-8)
 
 
-def test_the_grid_is_the_mixture_of_its_points(case):
-    system, drift = case
+@pytest.mark.parametrize("kind", ["case", "turning"])
+def test_the_grid_is_the_mixture_of_its_points(request, kind):
+    system, drift = request.getfixturevalue(kind)
     posterior = solve(system, drift, PLANNING)
     assert sum(posterior.weights.values()) == pytest.approx(1)
-    points = [(weight, *brute_force(system, drift, *point)[:2]) for point, weight in posterior.weights.items()]
+    found = {point: brute_force(system, drift, *point) for point in posterior.weights}
+    points = [(weight, *found[point][:2]) for point, weight in posterior.weights.items()]
     mean = sum(weight * m for weight, m, _ in points)
     covariance = sum(weight * (c + np.outer(m - mean, m - mean)) for weight, m, c in points)
     np.testing.assert_allclose(posterior.mean, mean, atol=1e-8)
     np.testing.assert_allclose(posterior.covariance, covariance, atol=1e-8)
-    evidence = {point: brute_force(system, drift, *point)[2] for point in posterior.weights}
-    for lsoa, msoa in ((0.02, 0.6), (0.2, 0.14)):  # the same prior on σ, so weights differ by evidence and scale only
-        odds = np.log(posterior.weights[lsoa, msoa, 2.0] / posterior.weights[lsoa, msoa, 1.0])
-        by_data = evidence[lsoa, msoa, 2.0] - evidence[lsoa, msoa, 1.0]
-        assert odds == pytest.approx(by_data - 0.5 * (np.log(2) / 0.7) ** 2, abs=1e-8)
+    for lsoa, msoa in ((0.08, 0.4), (0.2, 0.14)):  # the same prior on σ, so weights differ by evidence, scale and t
+        one, other = (lsoa, msoa, 1.0, 0.0), (lsoa, msoa, 2.0, 0.0 if kind == "case" else 1.0)
+        odds = np.log(posterior.weights[other] / posterior.weights[one])
+        prior = -0.5 * (np.log(2) / 0.7) ** 2 - 0.5 * other[3] ** 2
+        assert odds == pytest.approx(found[other][2] - found[one][2] + prior, abs=1e-8)
+
+
+def test_parts_of_a_turning_system_add_up_too(turning):
+    system, drift = turning
+    posterior = solve(system, drift, PLANNING)
+    parts = posterior.parts(system, ROWS)
+    assert set(parts) == {*system.loadings, SLOPE, "area model"}
+    np.testing.assert_allclose(sum(parts.values()), np.diag(ROWS @ posterior.covariance @ ROWS.T))
+    assert all((part > 0).all() for part in parts.values())
 
 
 def test_parts_add_up_to_the_variance(case):
