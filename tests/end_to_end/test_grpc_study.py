@@ -104,7 +104,7 @@ def test_an_office_is_made_and_enrols_by_command(tmp_path, capsys):
         assert (tmp_path / "office" / secret).stat().st_mode & 0o077 == 0, secret
 
 
-def test_a_study_is_drafted_once_and_not_run_without_suppliers(tmp_path, capsys):
+def test_a_table_of_areas_that_is_none_drafts_nothing(tmp_path):
     office, port = tmp_path / "office", free_port()
     keys.init(office, f"127.0.0.1:{port}")
     for name in suppliers.NAMES:
@@ -112,7 +112,7 @@ def test_a_study_is_drafted_once_and_not_run_without_suppliers(tmp_path, capsys)
     parameters = Parameters(scale=0.01)
     done = experiment.begin(run.start(tmp_path / "run", parameters), parameters, lambda *_: None)
     areas = tmp_path / "areas.csv"
-    codes = [(area.lsoa21cd, area.msoa21cd, area.lad22cd) for area in done.study.areas]
+    codes = [(area.lsoa, area.msoa, area.lad) for area in done.study.areas]
     areas.write_text("\n".join(["lsoa21cd,msoa21cd,lad22cd", *(",".join(row) for row in codes)]))
     template = str(experiment._template("southampton"))
     words = ["office", "draft", str(office), template, "--areas", str(areas)]
@@ -140,6 +140,10 @@ def test_suppliers_and_office_meet_by_command_alone(tmp_path):
         text=True,
     ).stdout
     assert drafted.split()[0] == "southampton"
+    again = subprocess.run(
+        [*skyglow, "office", "draft", str(place), template, "--areas", areas], check=False, capture_output=True
+    )
+    assert again.returncode == RunError.exit_code, "a study that may have been approved is not replaced"
     office = [*skyglow, "office", "run", str(place), "southampton", "--patience", "120"]
 
     def serving():
