@@ -27,6 +27,7 @@ from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, StudyRequest, open_reply, seal_request
 from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.signing import STUDY, Identity
+from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as RosterEntry
 from skyglow_simulations import suppliers
@@ -89,7 +90,9 @@ class Experiment:
         }
 
     def prepare(self) -> None:
-        """Make the population and let every supplier load its readings."""
+        """Keep the study, make the population and let every supplier load its readings."""
+        if not self.folder.study.exists():
+            write_atomically(self.folder.study, canonical_bytes(self.study))
         with self.clock.phase("population"):
             generate.generate(
                 self.census,
@@ -147,6 +150,9 @@ class Experiment:
 def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experiment:
     """Read the census, draft the study and be ready to run.
 
+    The study is kept in the run's folder: a run that is resumed asks what it asked before, whatever has become of the
+    template since.
+
     Raises
     ------
     SkyglowError
@@ -158,8 +164,10 @@ def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experim
         for name in suppliers.NAMES
     ]
     key = office(parameters).public_key
-    template = _template(parameters.study)
-    study = draft(template, areas=census.areas, office_key=key, suppliers=roster, scale=parameters.scale)
+    study = decode_study(folder.study.read_bytes()) if folder.study.exists() else None
+    if study is None or study.office_key != key:  # a replicate in the same folder has an office of its own
+        template = _template(parameters.study)
+        study = draft(template, areas=census.areas, office_key=key, suppliers=roster, scale=parameters.scale)
     return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"))
 
 

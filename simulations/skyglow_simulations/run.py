@@ -58,6 +58,11 @@ class Folder:
         return self.path / "suppliers" / name
 
     @property
+    def study(self) -> Path:
+        """The study as it is signed."""
+        return self.path / "study.json"
+
+    @property
     def reference(self) -> Path:
         """Public tables that everybody has."""
         return self.path / "reference"
