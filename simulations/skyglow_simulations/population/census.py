@@ -136,16 +136,24 @@ def load(district: str, folder: Path | None = None) -> Census:
     return Census(areas, names, classes, sizes, working / np.maximum(working + others, 1), _boundaries(folder))
 
 
-def write_areas(census: Census, path: Path) -> None:
-    """Write the public areas table: codes, names, households and composition at the census."""
+def write_areas(census: Census, households: Sequence[int], path: Path) -> None:
+    """Write the public areas table: codes, names, households today, and composition at the census.
+
+    Parameters
+    ----------
+    census : Census
+    households : sequence of int
+        How many households each LSOA has at the study's date, as an address register would say.
+    path : Path
+    """
     levels = ("lsoa", "msoa", "lad")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm", "households", *COMPOSITION_CLASSES]
     writer.writerow(header)
-    for area, counts in zip(census.areas, census.classes.tolist(), strict=True):
+    for area, today, counts in zip(census.areas, households, census.classes.tolist(), strict=True):
         codes = [getattr(area, level) for level in levels]
-        writer.writerow([*(part for code in codes for part in (code, census.names[code])), sum(counts), *counts])
+        writer.writerow([*(part for code in codes for part in (code, census.names[code])), today, *counts])
     write_atomically(path, text.getvalue().encode())
 
 

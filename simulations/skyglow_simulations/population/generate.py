@@ -235,7 +235,8 @@ def _collect(census: Census, out: Path, chunks: int) -> None:
         last = (homes_by_code[code] - 1) // p.HOMES_PER_POSTCODE
         lines += [f"{frames.postcode_text(area, number)},{code}" for number in range(last + 1)]
     write_atomically(out / "reference" / "postcodes.csv", ("\n".join(lines) + "\n").encode())
-    census_tables.write_areas(census, out / "reference" / "areas.csv")
+    today = [homes_by_code[code] for code in census_codes(census)]
+    census_tables.write_areas(census, today, out / "reference" / "areas.csv")
     if census.boundaries is not None:
         write_atomically(out / "reference" / "msoa.geojson", json.dumps(census.boundaries).encode())
     shutil.rmtree(parts)
