@@ -310,6 +310,21 @@ def test_classes_are_round_and_hold_every_value():
     assert axis([0.302], zero=True) == (0.0, 0.35, 0.05)
 
 
+def test_a_study_of_shares_alone_has_no_curves():
+    plain = data()
+    html = render(data(estimates=[item for item in plain.estimates if item.topic == TOPIC]))
+    assert "When homes are occupied" not in html
+    assert set(Page(html).payload()["topics"]) == {TOPIC}
+
+
+def test_a_study_that_withholds_everything_still_has_a_report():
+    hidden = [
+        dataclasses.replace(e, estimate=None, lower=None, upper=None, status="suppressed") for e in data().estimates
+    ]
+    html = render(data(estimates=hidden, boundaries={"type": "FeatureCollection", "features": []}))
+    assert "5 of 5 MSOAs" in html and "made so that it contains" in html
+
+
 @needs_chromium
 @pytest.mark.parametrize(
     ("mode", "legend", "reading"),
@@ -328,7 +343,7 @@ def test_the_switch_works_in_a_browser(html, tmp_path, mode, legend, reading):
         [CHROMIUM, *options, f"{file.as_uri()}{mode}"], capture_output=True, text=True, timeout=60, check=False
     )
     page = Page(done.stdout)
-    assert page.all("html")[0].get("class") == "scripted", "the page's script ran"
+    assert page.all("html")[0].get("class") == "scripted", "the page's script ran to its end"
     assert reading in page.texts["title"]
     assert any(text.endswith(legend) for text in page.texts["li"])
     hours = next(attributes for attributes in page.all("fieldset") if attributes.get("id") == "hours")

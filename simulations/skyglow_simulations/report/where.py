@@ -53,7 +53,7 @@ def section(data: ReportData, topic: str) -> Where:
     centre = None if district is None else district.estimate
     steps = _share_classes(msoas)
     drawn = None
-    if data.boundaries is not None and msoas:
+    if data.boundaries is not None and data.boundaries["features"] and msoas:
         drawn = maps.draw(data.boundaries, msoas, centre, steps, f"Map of MSOAs by the estimated share of {words}")
     return Where(
         topic=topic,

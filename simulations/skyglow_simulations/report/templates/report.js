@@ -4,7 +4,6 @@
   var data = JSON.parse(document.getElementById("data").textContent);
   var form = document.getElementById("controls");
   var reading = document.getElementById("reading");
-  root.classList.add("scripted");
 
   function each(selector, act, within) { Array.prototype.forEach.call((within || document).querySelectorAll(selector), act); }
   function percent(value, digits) { return (100 * value).toFixed(digits === undefined ? 1 : digits) + "%"; }
@@ -97,6 +96,7 @@
     var when = choice.topic === "occupancy" ? ", " + choice.kind + " at " + clock(choice.slot) : "";
     var said = "MSOAs in order of the estimated share of " + topic.words + when;
     chart.setAttribute("aria-label", said);
+    document.getElementById("shown").textContent = topic.words.charAt(0).toUpperCase() + topic.words.slice(1) + when;
     each(".map", function (map) { map.setAttribute("aria-label", "Map of MSOAs by the estimated share of " + topic.words + when); });
   }
   function draw() {
@@ -208,4 +208,7 @@
     select.selectedIndex = 0;
     select.addEventListener("input", function () { each("#days figure", function (figure) { drawDay(figure, select.value); }); });
   }
+
+  /* Only now, when all works: a page whose script failed shows no switches */
+  root.classList.add("scripted");
 })();
