@@ -29,30 +29,40 @@ MOMENTS = {
     "calibration": "calibration: 0 of 1",
     "release": "release of area sums: 0 of 1",
     "evaluation": "estimates and truth: 0 of 1",
-    "report": "report: 0 of 1",
 }
 
-#: Runs the command, but ends its own process at one call of one method: before it has done anything, or after all.
+#: Runs the command in a child for each line of its input, for to import takes longer than all that a child then does.
+#: The child ends itself at one call of one method, before it has done anything or after all; its status is printed.
 DRIVER = """
 import os, signal, sys
 
-import skyglow_server.checkpoints, skyglow_client.gate.ledger
+import skyglow_client.gate.ledger, skyglow_server.checkpoints, skyglow_simulations.command
 from skyglow_shared.command import main
 
-owner, method, moment, number, *words = sys.argv[1:]
-owner = {"Ledger": skyglow_client.gate.ledger.Ledger, "Checkpoints": skyglow_server.checkpoints.Checkpoints}[owner]
-original, calls = getattr(owner, method), []
+owners = {"Ledger": skyglow_client.gate.ledger.Ledger, "Checkpoints": skyglow_server.checkpoints.Checkpoints}
+words = sys.argv[1:]
 
-def counted(*arguments):
-    calls.append(method)
-    if moment == "before" and len(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-    original(*arguments)
-    if moment == "after" and len(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
+def end_at(owner, method, moment, number):
+    original, calls = getattr(owner, method), []
 
-setattr(owner, method, counted)
-sys.exit(main(words))
+    def counted(*arguments):
+        calls.append(method)
+        if moment == "before" and len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(*arguments)
+        if moment == "after" and len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, method, counted)
+
+for line in sys.stdin:
+    owner, method, moment, number = line.split()
+    child = os.fork()
+    if not child:
+        signal.alarm(200)  # a child that hangs is a failure, not a wait for ever
+        end_at(owners[owner], method, moment, int(number))
+        os._exit(main(words))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 #: Name: (class, method, before or after, at which call since this process began), then what is in the books of all
@@ -120,33 +130,29 @@ def test_killed_once_in_every_phase(skyglow, hamlet, same_as_unbroken, so_far, t
 
 
 def test_killed_at_random(skyglow, hamlet, same_as_unbroken, tmp_path):
-    out, delays = tmp_path / "run", []
-    words = hamlet(out)
-    for longest in (6.0, 8.0):
-        delays.append(random.uniform(1.0, longest))  # noqa: S311 - any moment will do
-        with skyglow.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                assert process.wait(timeout=delays[-1]) == 0, delays
-                break
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        words = ["simulate", "--resume", str(out)] if (out / "run.json").exists() else words
-    done = skyglow.run(*words)
-    assert done.returncode == 0, (delays, done.stderr)
-    same_as_unbroken(out, delays)
+    out, delay = tmp_path / "run", random.uniform(1.0, 8.0)  # noqa: S311 - any moment will do
+    with skyglow.start(*hamlet(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.wait(timeout=delay) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+    begun = (out / "run.json").exists()
+    assert main(["simulate", "--quiet", "--resume", str(out)] if begun else hamlet(out)) == 0, delay
+    same_as_unbroken(out, delay)
 
 
-def test_killed_between_any_two_durable_steps(skyglow, waiting, same_as_unbroken, so_far, tmp_path):
-    driver = tmp_path / "driver.py"
-    driver.write_text(DRIVER)
-    resume = ["simulate", "--resume", str(waiting)]
-    for moment, (owner, method, when, number, books) in HOOKS.items():
-        killed = skyglow.run(owner, method, when, number, *resume, program=(sys.executable, driver))
-        assert killed.returncode == -signal.SIGKILL, moment + killed.stderr
-        counts = so_far(waiting)
-        assert (counts["charge"], counts["seal"], len(replies(waiting)) - 1) == books, moment
-    done = skyglow.run(*resume)
-    assert done.returncode == 0, done.stderr
+def test_killed_between_any_two_durable_steps(skyglow, waiting, same_as_unbroken, so_far):
+    resume = ["simulate", "--quiet", "--resume", str(waiting)]
+    program = (sys.executable, "-c", DRIVER)
+    with skyglow.start(*resume, program=program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
+        for moment, (*place, books) in HOOKS.items():
+            driver.stdin.write(" ".join(map(str, place)) + "\n")
+            driver.stdin.flush()
+            assert driver.stdout.readline() == f"{-signal.SIGKILL}\n", moment
+            counts = so_far(waiting)
+            assert (counts["charge"], counts["seal"], len(replies(waiting)) - 1) == books, moment
+        driver.stdin.close()
+    assert main(resume) == 0
     same_as_unbroken(waiting)
 
 
