@@ -7,7 +7,6 @@ distribution that is not installed is simply absent: a supplier's `skyglow` has 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
@@ -34,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it is done, 2 for a command line that cannot be understood, 130 when interrupted, otherwise the
         `exit_code` of the error; see docs/reference/errors.md.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # our matrices are small: threads cost more than they give
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         parser = build_parser(_needed(entry_points(group=GROUP), words))
