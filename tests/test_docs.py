@@ -57,11 +57,11 @@ def kind(shape):
         case shapes.StrType(pattern=pattern):
             return {
                 None: "text",
-                r"^[a-z0-9][a-z0-9_-]{0,63}$": "name",
-                r"^[0-9a-f]{64}$": "64 hex digits",
-                r"^[EW]01[0-9]{6}$": "text",
-                r"^[EW]02[0-9]{6}$": "text",
-                r"^[EW]0[6-9][0-9]{6}$": "text",
+                r"^[a-z0-9][a-z0-9_-]{0,63}\Z": "name",
+                r"^[0-9a-f]{64}\Z": "64 hex digits",
+                r"^[EW]01[0-9]{6}\Z": "text",
+                r"^[EW]02[0-9]{6}\Z": "text",
+                r"^[EW]0[6-9][0-9]{6}\Z": "text",
             }[pattern]
         case shapes.IntType() | shapes.FloatType():
             word = "whole number" if isinstance(shape, shapes.IntType) else "number"

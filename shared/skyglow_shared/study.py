@@ -42,8 +42,8 @@ TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Key = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+Key = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,9 +65,9 @@ class Period(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Area(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """One lowest-level area and the areas it nests in, as GSS codes."""
 
-    lsoa: Annotated[str, msgspec.Meta(pattern=r"^[EW]01[0-9]{6}$")]
-    msoa: Annotated[str, msgspec.Meta(pattern=r"^[EW]02[0-9]{6}$")]
-    lad: Annotated[str, msgspec.Meta(pattern=r"^[EW]0[6-9][0-9]{6}$")]
+    lsoa: Annotated[str, msgspec.Meta(pattern=r"^[EW]01[0-9]{6}\Z")]
+    msoa: Annotated[str, msgspec.Meta(pattern=r"^[EW]02[0-9]{6}\Z")]
+    lad: Annotated[str, msgspec.Meta(pattern=r"^[EW]0[6-9][0-9]{6}\Z")]
 
 
 class Supplier(Record, frozen=True, kw_only=True):
