@@ -34,6 +34,7 @@ from skyglow_shared.messages import (
     seal_request,
 )
 from skyglow_shared.signing import Identity
+from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import canonical_bytes, digest
 from skyglow_simulations import experiment as experiments
 from skyglow_simulations import run as runs
@@ -302,15 +303,35 @@ def test_a_ledger_put_back_to_an_earlier_state_is_noticed(command, unbroken, wai
     assert "older than it was" in told
 
 
-def test_a_changed_study_does_not_continue_a_run(command, short_study, waiting, accounts, tmp_path):
-    """The file was edited between kill and resume: it is another study, and the first one's approval holds its cost."""
+def test_a_template_changed_since_changes_nothing(command, short_study, waiting, unbroken, accounts, tables, tmp_path):
+    """The file was edited between kill and resume: the run still asks what was approved."""
     other = tmp_path / "other.toml"
     other.write_text(short_study.read_text(encoding="utf-8").replace("rounds = 4", "rounds = 5"), encoding="utf-8")
     text = (waiting / "run.json").read_text(encoding="utf-8")
+    assert str(short_study) in text
     (waiting / "run.json").write_text(text.replace(str(short_study), str(other)), encoding="utf-8")
+    assert command("simulate", "--resume", waiting)[0] == 0
+    assert accounts(waiting) == accounts(unbroken)
+    assert tables(waiting) == tables(unbroken)
+
+
+def test_a_changed_study_does_not_continue_a_run(command, waiting, accounts):
+    """The study in the run's folder was changed: it is another one, and the first one's approval holds its cost."""
+    place = runs.Folder(waiting).study
+    study = decode_study(place.read_bytes())
+    place.write_bytes(canonical_bytes(with_phase(study, 0, rounds=5)))
     code, told = command("simulate", "--resume", waiting)
     assert code == BudgetError.exit_code, told
     assert "requests epsilon" in told and "remaining" in told
+    assert nothing_charged(accounts, waiting)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"not a study"])
+def test_a_spoilt_study_does_not_continue_a_run(content, command, waiting, accounts):
+    runs.Folder(waiting).study.write_bytes(content)
+    code, told = command("simulate", "--resume", waiting)
+    assert code == 20, told
+    assert "study" in told
     assert nothing_charged(accounts, waiting)
 
 

@@ -97,8 +97,7 @@ def test_the_district_is_the_weighted_mean_of_its_truths(rows, areas, city):
     true = {(row["area_code"], row["group"]): float(row["truth"]) for row in rows if row["level"] != "LAD"}
     homes = {}
     for area in areas:
-        scaled = max(20, round(int(area["households"]) * 0.02))
-        homes[area["msoa21cd"]] = homes.get(area["msoa21cd"], 0) + scaled
+        homes[area["msoa21cd"]] = homes.get(area["msoa21cd"], 0) + int(area["households"])
     for row in rows:
         if row["level"] == "LAD":
             mean = sum(true[code, row["group"]] * count for code, count in homes.items()) / sum(homes.values())
