@@ -6,8 +6,8 @@ after a crash is reading them again; and the office's record of what left each s
 """
 
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,29 +30,46 @@ class Checkpoints:
     path: Path
 
     def load(self, study: str, phase: str, round_: int) -> dict[str, bytes] | None:
-        """Return the replies of a completed round by supplier, or None if it is not complete."""
-        with closing(self._connect()) as connection:
-            query = "SELECT replies FROM replies WHERE study = ? AND phase = ? AND round = ?"
+        """Return the replies of a completed round by supplier, or None if it is not complete.
+
+        Raises
+        ------
+        FormatError
+            The file, or what it holds for this round, cannot be read.
+        """
+        query = "SELECT replies FROM replies WHERE study = ? AND phase = ? AND round = ?"
+        with self._opened() as connection:
             row = connection.execute(query, (study, phase, round_)).fetchone()
-        return None if row is None else msgspec.msgpack.decode(row[0], type=dict[str, bytes])
+            return None if row is None else msgspec.msgpack.decode(row[0], type=dict[str, bytes])
 
     def save(self, study: str, phase: str, round_: int, replies: Mapping[str, bytes]) -> None:
-        """Store a completed round durably; RunError if it is stored already with other replies."""
-        with closing(self._connect()) as connection, connection:
-            row = (study, phase, round_, msgspec.msgpack.encode(dict(replies)))
+        """Store a completed round durably.
+
+        Raises
+        ------
+        RunError
+            It is stored already.
+        FormatError
+            The file cannot be written.
+        """
+        row = (study, phase, round_, msgspec.msgpack.encode(dict(replies)))
+        with self._opened() as connection, connection:
             try:
                 connection.execute("INSERT INTO replies VALUES (?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
                 raise RunError("this round is already stored; is the study running twice on this folder?") from None
 
-    def _connect(self) -> sqlite3.Connection:
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection; whatever SQLite or the decoder has against the file becomes a FormatError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            connection = sqlite3.connect(self.path, timeout=10)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            message = f"{self.path.name} is not a readable checkpoint file ({error}); restore it or start a new run"
+            with closing(sqlite3.connect(self.path, timeout=10)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(_SCHEMA)
+                yield connection
+        except (sqlite3.Error, msgspec.MsgspecError, TypeError) as error:
+            kind = type(error).__name__
+            message = f"{self.path.name} cannot be used as a checkpoint file ({kind}); restore it or start a new run"
             raise FormatError(message) from None
-        return connection

@@ -8,6 +8,7 @@ random.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ from skyglow_shared.study import Model, Phase, Study, canonical_bytes, digest
 
 #: Told what is being done: phase, steps done, steps in all.
 Progress = Callable[[str, int, int], None]
+
+Replies = dict[str, Reply]
+Result = TypeVar("Result")
 
 APPROVALS = "approvals"
 _AVERAGED_SHARE = 0.5  # parameters are averaged over this last part of the rounds: it costs nothing and calms the noise
@@ -114,21 +118,14 @@ class Coordinator:
     def _collect_approvals(self) -> None:
         body = canonical_bytes(self.study)
         request = StudyRequest(study=body, signature=self.office.sign(signing.STUDY, body))
-        for name, reply in self._exchange(APPROVALS, 0, request).items():
-            key = self._key(name)
-            if not isinstance(reply, Approval) or reply.study != digest(self.study):
-                raise ProtocolError(f"{name} answered a study with something other than an approval of it")
-            what = f"the approval of {name}"
-            signing.verify(key, signing.APPROVAL, reply.study.encode(), reply.signature, what=what)
+        self._exchange(APPROVALS, 0, request, self._check_approvals)
 
     def _step(self, outcome: Outcome, phase: Phase, round_: int) -> Outcome:
         weights = {name: encode_weights(training.final) for name, training in outcome.models.items()}
         if _trains(phase):
             weights = {name: encode_weights(training.weights) for name, training in outcome.models.items()}
         request = RoundRequest(study=digest(self.study), phase=phase.name, round=round_, weights=weights)
-        replies = self._exchange(phase.name, round_, request)
-        shares = [self._share(name, reply, request) for name, reply in replies.items()]
-        sums = add_shares(self.study, phase, shares)
+        sums = self._exchange(phase.name, round_, request, lambda replies: self._add(phase, request, replies))
         if not _trains(phase):
             return replace(outcome, sums={**outcome.sums, **sums})
         models = dict(outcome.models)
@@ -139,15 +136,15 @@ class Coordinator:
             models[block.model] = models[block.model].step(self.study.model(block.model), gradient, late=late)
         return replace(outcome, models=models)
 
-    def _exchange(self, phase: str, round_: int, request: Request) -> dict[str, Reply]:
-        """Ask every supplier, or read what they answered before; only complete rounds are stored."""
+    def _exchange(self, phase: str, round_: int, request: Request, read: Callable[[Replies], Result]) -> Result:
+        """Ask every supplier, or read what they answered before; only complete rounds that could be read are stored."""
         identity = digest(self.study)
         stored = self.checkpoints.load(identity, phase, round_)
         messages = stored
         if messages is None:
             sealed = seal_request(request, self.office)
             messages = dict(self.federation.ask({supplier.name: sealed for supplier in self.study.suppliers}))
-        replies: dict[str, Reply] = {}
+        replies: Replies = {}
         for supplier in self.study.suppliers:
             if supplier.name not in messages:
                 raise RunError(f"{supplier.name} did not answer; see that it is running, then resume the study")
@@ -155,9 +152,21 @@ class Coordinator:
             if isinstance(reply, Refusal):
                 raise refusal_error(supplier.name, reply)
             replies[supplier.name] = reply
+        result = read(replies)
         if stored is None:
             self.checkpoints.save(identity, phase, round_, messages)
-        return replies
+        return result
+
+    def _check_approvals(self, replies: Replies) -> None:
+        for supplier in self.study.suppliers:
+            reply = replies[supplier.name]
+            if not isinstance(reply, Approval) or reply.study != digest(self.study):
+                raise ProtocolError(f"{supplier.name} answered a study with something other than an approval of it")
+            what = f"the approval of {supplier.name}"
+            signing.verify(supplier.public_key, signing.APPROVAL, reply.study.encode(), reply.signature, what=what)
+
+    def _add(self, phase: Phase, request: RoundRequest, replies: Replies) -> dict[str, BlockSum]:
+        return add_shares(self.study, phase, [self._share(name, reply, request) for name, reply in replies.items()])
 
     def _share(self, name: str, reply: Reply, request: RoundRequest) -> Share:
         """The reply as a share of exactly the round that was asked for."""
@@ -167,9 +176,6 @@ class Coordinator:
         if (reply.study, reply.phase, reply.round, reply.attempt, reply.step, reply.supplier) != wanted:
             raise ProtocolError(f"{name} answered for another round than it was asked for")
         return reply
-
-    def _key(self, name: str) -> str:
-        return next(supplier.public_key for supplier in self.study.suppliers if supplier.name == name)
 
 
 def refusal_error(supplier: str, refusal: Refusal) -> SkyglowError:

@@ -77,8 +77,9 @@ def _pinned(plain: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(plain.get("models"), list):
         pinned["models"] = [
             {**model, "features_digest": features.contract(str(model.get("features"))).digest}
-            for model in plain["models"]
             if isinstance(model, dict)
+            else model
+            for model in plain["models"]
         ]
     if isinstance(plain.get("occupancy"), dict):
         basis = str(plain["occupancy"].get("basis"))

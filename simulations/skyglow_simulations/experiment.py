@@ -196,6 +196,6 @@ def _template(name: str) -> Path:
     if name.endswith(".toml"):
         return Path(name)
     path = Path(str(resources.files("skyglow_simulations") / "studies" / f"{name}.toml"))
-    if not path.is_file():
+    if Path(name).name != name or not path.is_file():
         raise RunError("there is no built-in study of that name; give a TOML file, or the name southampton")
     return path

@@ -233,10 +233,6 @@ def test_two_suppliers_on_one_ledger(command, waiting, accounts):
     assert nothing_charged(accounts, waiting)
 
 
-#: Known: only what keeps the file from being opened is typed.
-UNTYPED = pytest.mark.xfail(strict=True, reason="rows that cannot be read raise SQLite's and msgspec's own errors")
-
-
 def garbage(path):
     path.write_bytes(b"not a database at all " * 500)
 
@@ -270,8 +266,8 @@ def other_content(path):
         garbage,
         truncated,
         damaged_inside,
-        pytest.param(of_another_shape, marks=UNTYPED),
-        pytest.param(other_content, marks=UNTYPED),
+        of_another_shape,
+        other_content,
     ],
 )
 def test_a_corrupt_checkpoint_file(spoil, command, unbroken, accounts, tmp_path):

@@ -45,13 +45,9 @@ def test_no_half_of_a_round_is_left_by_a_write_that_fails(checkpoints):
 
 def test_every_write_is_durable(checkpoints):
     checkpoints.save("study", "training", 3, REPLIES)
-    with closing(checkpoints._connect()) as connection:
+    with checkpoints._opened() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-#: Known: only what keeps the file from being opened is typed.
-UNTYPED = pytest.mark.xfail(strict=True, reason="rows that cannot be read raise SQLite's and msgspec's own errors")
 
 
 def garbage(path):
@@ -87,8 +83,8 @@ def other_content(path):
         garbage,
         truncated,
         damaged_inside,
-        pytest.param(of_another_shape, marks=UNTYPED),
-        pytest.param(other_content, marks=UNTYPED),
+        of_another_shape,
+        other_content,
     ],
 )
 def test_a_damaged_file_is_said_to_be_damaged(spoil, checkpoints):
