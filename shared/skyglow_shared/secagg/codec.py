@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signed integers as words modulo 2^bits, and words as bytes: the narrowest whole bytes that hold the sum."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.errors import ProtocolError, StudyError
+
+#: Unsigned words, each below 2^bits, in lanes of the least machine width that holds them.
+Words: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+
+def word_bits(largest: int, suppliers: int) -> int:
+    """Bits a word needs for a sum of `suppliers` integers, none beyond ±`largest`; a multiple of eight.
+
+    Raises
+    ------
+    StudyError
+        More than 64.
+    """
+    bits = -(-((largest * suppliers).bit_length() + 1) // 8) * 8
+    if bits > 64:
+        raise StudyError("a block's sums need more than 64 bits; use fewer homes a study or more noise")
+    return bits
+
+
+def lane(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """The machine type that words of so many bits are computed in."""
+    return np.dtype(f"<u{1 << ((bits - 1) // 8).bit_length()}")
+
+
+def encode(vector: NDArray[np.int64], bits: int, suppliers: int) -> Words:
+    """Signed integers as words modulo 2^bits.
+
+    Raises
+    ------
+    StudyError
+        One is too large for a sum of `suppliers` such vectors to be told from its remainder.
+    """
+    largest = ((1 << (bits - 1)) - 1) // suppliers
+    if vector.size and (int(vector.max()) > largest or int(vector.min()) < -largest):
+        raise StudyError("a number is beyond the study's public bounds; raise the households it says it covers")
+    return reduce(vector.astype(lane(bits)), bits)
+
+
+def decode(words: Words, bits: int) -> NDArray[np.int64]:
+    """The signed integers, from −2^(bits − 1) on, that words stand for."""
+    shift = np.int64(64 - bits)
+    return (words.astype(np.uint64).view(np.int64) << shift) >> shift
+
+
+def reduce(words: Words, bits: int) -> Words:
+    """Words modulo 2^bits, in place."""
+    kind = lane(bits)
+    if bits < 8 * kind.itemsize:
+        words &= kind.type((1 << bits) - 1)
+    return words
+
+
+def pack(words: Words, bits: int) -> bytes:
+    """Words as bytes, little-endian, bits / 8 of them a word."""
+    octets = np.ascontiguousarray(words, dtype=lane(bits)).view(np.uint8)
+    return octets.reshape(words.size, -1)[:, : bits // 8].tobytes()
+
+
+def unpack(content: bytes, count: int, bits: int) -> Words:
+    """The words that bytes hold; ProtocolError unless there are exactly `count` of them."""
+    width, kind = bits // 8, lane(bits)
+    if len(content) != count * width:
+        raise ProtocolError("a masked vector is longer or shorter than the study's; drop it")
+    octets = np.zeros((count, kind.itemsize), dtype=np.uint8)
+    octets[:, :width] = np.frombuffer(content, dtype=np.uint8).reshape(count, width)
+    return octets.view(kind).reshape(count)

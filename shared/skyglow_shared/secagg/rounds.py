@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A supplier's side of one round over all its attempts: what is done when, and that one attempt at most is unmasked.
+
+::
+
+    begin → Advertised → Shared → Masked → Signed → Unmasked: the round is closed
+      ↑         │           │        │        │
+      └─────────┴───────────┴────────┴────────┘  a later attempt, with fresh keys and the same vector
+
+Every step happens once. The caller stores the new `Round` together with the reply, in one transaction, before it sends
+the reply; asked the same again, it sends the stored bytes.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.errors import LedgerError, OrderError
+from skyglow_shared.privacy.randomness import Randomness
+from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.messages import (
+    Advertisement,
+    Advertisements,
+    Delivery,
+    FromOffice,
+    FromSupplier,
+    SurvivorSet,
+    SurvivorSignatures,
+)
+from skyglow_shared.secagg.session import Session
+from skyglow_shared.secagg.state import Secret
+from skyglow_shared.secagg.supplier import Advertised, Masked, Shared, Signed, Unmasked, advertise
+from skyglow_shared.signing import Identity
+
+#: Gives the noised share, shape (words,), when it is needed; the same numbers for every attempt.
+Vector = Callable[[], NDArray[np.int64]]
+
+
+class Round(Secret, frozen=True):
+    """Where a supplier stands in one round.
+
+    Attributes
+    ----------
+    state : Advertised, Shared, Masked, Signed or Unmasked
+        Of the latest attempt; the keys of the ones before are gone.
+    """
+
+    state: Advertised | Shared | Masked | Signed | Unmasked
+
+    @classmethod
+    def begin(
+        cls, session: Session, name: str, identity: Identity, head: Head, randomness: Randomness
+    ) -> tuple["Round", Advertisement]:
+        """Advertise keys for a round's first attempt to reach this supplier."""
+        state, advertisement = advertise(session, name, identity, head, randomness)
+        return cls(state), advertisement
+
+    def again(
+        self, session: Session, identity: Identity, head: Head, randomness: Randomness
+    ) -> tuple["Round", Advertisement]:
+        """Give the attempt up for a later one, with fresh keys.
+
+        Raises
+        ------
+        OrderError
+            The session is not a later attempt at this round, or this supplier has unmasked an earlier one.
+
+        Privacy
+        -------
+        Two attempts unmasked with different survivors differ by one supplier's vector.
+        """
+        ours = self.state.session
+        if isinstance(self.state, Unmasked):
+            raise OrderError("an attempt at this round was unmasked; there can be no other", rule="order")
+        if msgspec.structs.replace(session, attempt=ours.attempt) != ours or session.attempt <= ours.attempt:
+            raise OrderError("a new attempt must be of the same round, and later than those before", rule="order")
+        return Round.begin(session, self.state.name, identity, head, randomness)
+
+    def answer(self, message: FromOffice, identity: Identity, vector: Vector) -> tuple["Round", FromSupplier]:
+        """Take the step that a message of the office asks for.
+
+        Raises
+        ------
+        ProtocolError
+            Of another study, round or attempt, or not as the step demands; nothing has changed.
+        SignatureError
+            Not signed by those who it says signed it.
+        OrderError
+            Not this step's turn, or taken before.
+        """
+        self.state.session.check(message.session)
+        match self.state, message:
+            case Advertised() as state, Advertisements():
+                return _after(state.share(message))
+            case Shared() as state, Delivery():
+                return _after(state.mask_input(message, vector()))
+            case Masked() as state, SurvivorSet():
+                return _after(state.sign(message, identity))
+            case Signed() as state, SurvivorSignatures():
+                return _after(state.unmask(message))
+        raise OrderError(
+            "this step of the attempt was taken before, or is not next; ask for the next one", rule="order"
+        )
+
+    def heads(self) -> dict[str, Head]:
+        """Where the others say their ledgers stand: known once keys are advertised and until the vector is masked."""
+        return self.state.heads if isinstance(self.state, Shared) else {}
+
+    def encode(self) -> bytes:
+        """The bytes to be stored in the supplier's ledger. They hold secrets until the attempt is over."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, content: bytes) -> "Round":
+        """Read what `encode` wrote; LedgerError if it is damaged."""
+        try:
+            return msgspec.msgpack.decode(content, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise LedgerError(f"a stored round cannot be read ({type(error).__name__}); restore the ledger") from None
+
+
+def _after(step: tuple[Shared | Masked | Signed | Unmasked, FromSupplier]) -> tuple[Round, FromSupplier]:
+    state, reply = step
+    return Round(state), reply

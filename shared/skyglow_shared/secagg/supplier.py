@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A supplier's side of one attempt: each state is what it remembers, each step gives the next state and the message.
+
+States are frozen, and hold no more than later steps need. A step that raises leaves everything as it was. A state must
+be stored, together with the message that came with it, before that message is sent, and be used once: `rounds.Round`
+does the first half of this, the gate's ledger the second.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.errors import InternalError, ProtocolError
+from skyglow_shared.privacy.randomness import ByteStream, Randomness
+from skyglow_shared.secagg import agreement, codec, keys, masks, messages, shamir
+from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.messages import (
+    Advertisement,
+    Advertisements,
+    Delivery,
+    EncryptedShares,
+    MaskedInput,
+    SurvivorSet,
+    SurvivorSignature,
+    SurvivorSignatures,
+    Unmasking,
+)
+from skyglow_shared.secagg.session import Session
+from skyglow_shared.secagg.state import Secret, State
+from skyglow_shared.signing import Identity
+
+
+class Pair(Secret, frozen=True):
+    """A share, or a ciphertext's worth, of both secrets of one supplier."""
+
+    seed: bytes
+    mask_key: bytes
+
+
+class Advertised(State, frozen=True, kw_only=True, tag=True):
+    """Has drawn its secrets and sent its keys."""
+
+    exchange: bytes
+    mask: bytes
+    seed: bytes
+    polynomials: bytes
+    advertisement: Advertisement
+
+    def share(self, message: Advertisements) -> tuple["Shared", EncryptedShares]:
+        """Check everybody's keys and share the own two secrets out among them.
+
+        Raises
+        ------
+        ProtocolError, SignatureError
+            See `agreement.check_advertisements`; or the own advertisement is not among them as it was sent.
+        """
+        self.session.check(message.session)
+        given = {one.sender: one for one in message.advertisements}
+        if len(given) != len(message.advertisements) or given.get(self.name) != self.advertisement:
+            raise ProtocolError("the list of advertisements repeats a supplier or lacks this one's own; refuse it")
+        heard = agreement.check_advertisements(self.session, given)
+        held = self._split(list(heard))
+        digest = messages.keys_digest(message.session, heard.values())
+        inbound, shares = {}, {}
+        for other, advertisement in heard.items():
+            if other != self.name:
+                secret = keys.agree(self.exchange, advertisement.exchange_key)
+                inbound[other] = keys.derive(secret, message.session, keys.DELIVERY, other, self.name)
+                outbound = keys.derive(secret, message.session, keys.DELIVERY, self.name, other)
+                bound_to = messages.delivery_binding(digest, self.name, other)
+                shares[other] = keys.encrypt(outbound, held[other].seed + held[other].mask_key, bound_to)
+        state = Shared(
+            session=self.session,
+            name=self.name,
+            mask=self.mask,
+            seed=self.seed,
+            own=held[self.name],
+            inbound=inbound,
+            mask_keys={name: advertisement.mask_key for name, advertisement in heard.items()},
+            heads={name: Head(one.ledger_entries, one.ledger_head) for name, one in heard.items()},
+            keys_digest=digest,
+        )
+        return state, EncryptedShares(session=message.session, sender=self.name, shares=shares)
+
+    def _split(self, names: list[str]) -> dict[str, Pair]:
+        places, threshold, stream = (
+            self.session.places(),
+            self.session.parameters.threshold,
+            ByteStream(self.polynomials),
+        )
+        points = [places[name] for name in names]
+        seeds = shamir.split(self.seed, threshold, points, stream)
+        mask_keys = shamir.split(self.mask, threshold, points, stream)
+        return {name: Pair(seeds[places[name]], mask_keys[places[name]]) for name in names}
+
+
+class Shared(State, frozen=True, kw_only=True, tag=True):
+    """Has shared its secrets out; `heads` says where everybody's ledger stands."""
+
+    mask: bytes
+    seed: bytes
+    own: Pair
+    inbound: dict[str, bytes]
+    mask_keys: dict[str, bytes]
+    heads: dict[str, Head]
+    keys_digest: bytes
+
+    def mask_input(self, message: Delivery, vector: NDArray[np.int64]) -> tuple["Masked", MaskedInput]:
+        """Open what the others shared, and mask the own vector against each of them.
+
+        Parameters
+        ----------
+        message : Delivery
+        vector : ndarray of int64, shape (words,)
+            The noised share. The same in every attempt: noise is never drawn again.
+
+        Raises
+        ------
+        ProtocolError
+            Too few shares, of a stranger, or changed on the way.
+        StudyError
+            A number of the vector is out of the study's public bounds.
+        """
+        self.session.check(message.session)
+        if message.recipient != self.name or not message.shares.keys() <= self.inbound.keys():
+            raise ProtocolError("a delivery is for another supplier or names one that advertised no keys; refuse it")
+        sharers = self.session.in_order([*message.shares, self.name])
+        agreement.check_floor(self.session, sharers, what="shared their secrets")
+        held = {name: self._open(message, name) for name in sharers}
+        transcript = messages.transcript(self.keys_digest, sharers)
+        words = self._masked(message.session, sharers, vector)
+        state = Masked(session=self.session, name=self.name, held=held, transcript=transcript)
+        packed = codec.pack(words, self.session.word_bits)
+        return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=packed)
+
+    def _open(self, message: Delivery, sender: str) -> Pair:
+        if sender == self.name:
+            return self.own
+        bound_to = messages.delivery_binding(self.keys_digest, sender, self.name)
+        content = keys.decrypt(self.inbound[sender], message.shares[sender], bound_to, sender=sender)
+        return Pair(content[: shamir.SHARE_BYTES], content[shamir.SHARE_BYTES :])
+
+    def _masked(self, session: bytes, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> codec.Words:
+        if vector.shape != (self.session.words,) or vector.dtype != np.int64:
+            raise InternalError("the vector to be masked has not the session's length or type; please report this")
+        bits, place = self.session.word_bits, sharers.index(self.name)
+        words = codec.encode(vector, bits, self.session.parameters.suppliers)
+        later = (
+            keys.pair_mask_key(self.mask, self.mask_keys[other], session, self.name, other)
+            for other in sharers[place + 1 :]
+        )
+        earlier = (
+            keys.pair_mask_key(self.mask, self.mask_keys[other], session, other, self.name) for other in sharers[:place]
+        )
+        own = keys.self_mask_key(self.seed, session, self.name)
+        return masks.apply(words, bits, plus=[own, *later], minus=earlier)
+
+
+class Masked(State, frozen=True, kw_only=True, tag=True):
+    """Has sent its masked vector; holds the others' shares and no secret of its own but shares of them."""
+
+    held: dict[str, Pair]
+    transcript: bytes
+
+    def sign(self, message: SurvivorSet, identity: Identity) -> tuple["Signed", SurvivorSignature]:
+        """Sign the one survivor set that this supplier will ever help to unmask in this attempt.
+
+        Raises
+        ------
+        ProtocolError
+            See `agreement.check_survivors`; or this supplier is said to have dropped.
+        """
+        self.session.check(message.session)
+        survivors = agreement.check_survivors(self.session, self.held, message.survivors, message.dropped)
+        if self.name not in survivors:
+            raise ProtocolError("this supplier sent its vector and is said to have dropped; start a new attempt")
+        body = messages.survivors_body(message.session, self.transcript, survivors)
+        signature = identity.sign(messages.SURVIVORS, body)
+        state = Signed(
+            session=self.session, name=self.name, held=self.held, transcript=self.transcript, survivors=survivors
+        )
+        return state, SurvivorSignature(session=message.session, sender=self.name, signature=signature)
+
+
+class Signed(State, frozen=True, kw_only=True, tag=True):
+    """Has signed a survivor set."""
+
+    held: dict[str, Pair]
+    transcript: bytes
+    survivors: tuple[str, ...]
+
+    def unmask(self, message: SurvivorSignatures) -> tuple["Unmasked", Unmasking]:
+        """Give the shares that this survivor set needs, once enough survivors have signed the very same set.
+
+        Raises
+        ------
+        ProtocolError
+            Fewer signatures than the threshold, or one of somebody who is not a survivor.
+        SignatureError
+            One is not over this set and transcript by its supplier's pinned key.
+
+        Privacy
+        -------
+        Of each supplier one secret at most: the seed of a survivor, the mask key of a dropped one. The threshold makes
+        certain that no second set finds as many signatures.
+        """
+        self.session.check(message.session)
+        if not message.signatures.keys() <= set(self.survivors):
+            raise ProtocolError("somebody signed the survivor set who is not in it; refuse this office")
+        if len(message.signatures) < self.session.parameters.threshold:
+            raise ProtocolError(
+                f"fewer than {self.session.parameters.threshold} survivors signed the survivor set; "
+                "start a new attempt when they are back"
+            )
+        body = messages.survivors_body(message.session, self.transcript, self.survivors)
+        messages.verify_survivors(body, message.signatures, self.session.public_keys())
+        seeds = {name: pair.seed for name, pair in self.held.items() if name in self.survivors}
+        mask_keys = {name: pair.mask_key for name, pair in self.held.items() if name not in self.survivors}
+        reply = Unmasking(session=message.session, sender=self.name, seeds=seeds, mask_keys=mask_keys)
+        return Unmasked(session=self.session, name=self.name), reply
+
+
+class Unmasked(State, frozen=True, kw_only=True, tag=True):
+    """Has given its shares and forgotten them."""
+
+
+def advertise(
+    session: Session, name: str, identity: Identity, head: Head, randomness: Randomness
+) -> tuple[Advertised, Advertisement]:
+    """Draw the secrets of one attempt and advertise their public halves.
+
+    Raises
+    ------
+    ProtocolError
+        This supplier is not on the session's roster under this identity.
+    """
+    if session.public_keys().get(name) != identity.public_key:
+        raise ProtocolError("this supplier is not on the session's roster under its own key; check the study")
+    identifier = session.identifier()
+    label = session.study, session.phase, session.round, session.attempt
+    stream = randomness.stream("secure aggregation", *label, name)
+    exchange, mask, seed, polynomials = (stream.read(keys.KEY_BYTES) for _ in range(4))
+    advertisement = Advertisement(
+        session=identifier,
+        sender=name,
+        exchange_key=keys.public_key(exchange),
+        mask_key=keys.public_key(mask),
+        seed_commitment=keys.commitment(seed, identifier, name),
+        ledger_entries=head.entries,
+        ledger_head=head.digest,
+        signature=bytes(64),
+    ).signed(identity)
+    state = Advertised(
+        session=session,
+        name=name,
+        exchange=exchange,
+        mask=mask,
+        seed=seed,
+        polynomials=polynomials,
+        advertisement=advertisement,
+    )
+    return state, advertisement
