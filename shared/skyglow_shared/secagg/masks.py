@@ -36,12 +36,13 @@ def apply(words: Words, bits: int, *, plus: Iterable[bytes] = (), minus: Iterabl
 
 def _mask(words: Words, key: bytes, operation: np.ufunc) -> None:
     keystream = Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
-    buffer = np.empty(_CHUNK_BYTES + _BLOCK_BYTES, dtype=np.uint8)
+    buffer = bytearray(_CHUNK_BYTES + _BLOCK_BYTES)
+    mask = np.frombuffer(buffer, dtype=words.dtype, count=_CHUNK_BYTES // words.itemsize)
     step = _CHUNK_BYTES // words.itemsize
     for start in range(0, words.size, step):
         part = words[start : start + step]
         keystream.update_into(_ZEROS[: part.nbytes], buffer)
-        operation(part, buffer[: part.nbytes].view(words.dtype), out=part)
+        operation(part, mask[: part.size], out=part)
 
 
 _ZEROS = memoryview(bytes(_CHUNK_BYTES))

@@ -17,7 +17,7 @@ the keys on the roster, and shares are encrypted between advertised keys.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -26,6 +26,8 @@ from skyglow_shared.errors import ProtocolError
 from skyglow_shared.secagg.shamir import SHARE_BYTES
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Key, Name
+
+T = TypeVar("T")
 
 ADVERTISEMENT = b"skyglow-secagg-advertisement-v1\0"
 SURVIVORS = b"skyglow-secagg-survivors-v1\0"
@@ -157,12 +159,12 @@ def encode(message: FromSupplier | FromOffice) -> bytes:
 
 def decode_reply(content: bytes) -> FromSupplier:
     """Decode what a supplier sent; ProtocolError if it is anything else."""
-    return _decode(content, FromSupplier)
+    return _decode(content, FromSupplier)  # type: ignore[arg-type]
 
 
 def decode_request(content: bytes) -> FromOffice:
     """Decode what the office sent; ProtocolError if it is anything else."""
-    return _decode(content, FromOffice)
+    return _decode(content, FromOffice)  # type: ignore[arg-type]
 
 
 def keys_digest(session: bytes, advertisements: Iterable[Advertisement]) -> bytes:
@@ -194,11 +196,11 @@ def verify_survivors(body: bytes, signatures: Mapping[str, bytes], keys: Mapping
         )
 
 
-def _decode(content: bytes, kind: object) -> FromSupplier | FromOffice:
+def _decode(content: bytes, kind: type[T]) -> T:
     if len(content) > MAX_BYTES:
         raise ProtocolError(f"a message may have at most {MAX_BYTES} bytes; split the study's blocks")
     try:
-        return msgspec.msgpack.decode(content, type=kind)  # type: ignore[call-overload]
+        return msgspec.msgpack.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ProtocolError(
             f"a message cannot be decoded ({type(error).__name__}); check both sides' versions"

@@ -158,7 +158,7 @@ class Recovering:
         Raises
         ------
         ProtocolError
-            Too few shares, for other suppliers than asked, or wrong ones: what is recovered must be what was advertised.
+            Too few shares, for other suppliers than asked, or wrong ones: they must give what was advertised.
         """
         ordered = _replies(self.session, replies, self.survivors)
         _check_threshold(self.session, len(ordered), "sent shares for unmasking")
@@ -168,7 +168,8 @@ class Recovering:
         seeds = {name: self._seed(name, ordered) for name in self.survivors}
         mask_keys = {name: self._mask_key(name, ordered) for name in self.dropped}
         identifier, places = self.session.identifier(), self.session.places()
-        plus, minus = [], [keys.self_mask_key(seed, identifier, name) for name, seed in seeds.items()]
+        plus: list[bytes] = []
+        minus = [keys.self_mask_key(seed, identifier, name) for name, seed in seeds.items()]
         for gone, secret in mask_keys.items():
             for alive in self.survivors:
                 first, second = sorted((gone, alive), key=places.__getitem__)
