@@ -8,11 +8,26 @@ import pytest
 
 from skyglow_client.gate.policy import LEVELS, Policy, check, load_policy
 from skyglow_shared.errors import FormatError, PolicyError
-from skyglow_shared.study import Source
+from skyglow_shared.study import Aggregation, Source, Supplier
 
 
 def replaced(study, **changes):
     return msgspec.structs.replace(study, **changes)
+
+
+def together(study, dropouts=0, colluders=1, suppliers=4):
+    """The study in trust mode `aggregate`, with so many suppliers on its roster: south, and others invented."""
+    others = [Supplier(name=f"s{n}", public_key=f"{n:02x}" * 32) for n in range(1, suppliers - 1)]
+    return replaced(
+        study,
+        trust_mode="aggregate",
+        aggregation=Aggregation(dropouts=dropouts, colluders=colluders),
+        suppliers=(*study.suppliers, *others),
+    )
+
+
+RIVALS = ["0b" * 32, *(f"{n:02x}" * 32 for n in range(1, 9))]
+AGGREGATE = {"trust_modes": ["local", "aggregate"], "rivals": RIVALS}
 
 
 def with_noise(study, multiplier):
@@ -26,8 +41,9 @@ RULES = {
     "delta": ({"delta": 1e-7}, None),
     "purposes": ({"purposes": ["other"]}, None),
     "legal_gateways": ({"legal_gateways": []}, None),
+    "topics": ({"topics": ["employment"]}, None),
     "features": ({"features": ["class22-v2"]}, None),
-    "trust_modes": ({}, lambda study: replaced(study, trust_mode="aggregate")),
+    "trust_modes": ({}, together),
     "sources": ({"sources": [source for source in Source.__args__ if source != "diary_profile"]}, None),
     "levels": ({"levels": ["all", "class", "msoa"]}, None),
     "least_homes": ({"least_homes": 31}, None),
@@ -35,17 +51,20 @@ RULES = {
     "most_rounds": ({"most_rounds": 4}, None),
     "least_noise_multiplier": ({"least_noise_multiplier": 1.0}, lambda study: with_noise(study, 0.9)),
     "largest_sampling_rate": ({"largest_sampling_rate": 0.4}, None),
+    "rivals": ({"rivals": ["0c" * 32]}, None),
+    "least_honest_suppliers": (AGGREGATE | {"least_honest_suppliers": 3}, lambda study: together(study, 1, 1)),
+    "least_colluders": (AGGREGATE | {"least_colluders": 2}, together),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_refuses_by_its_name(town, rule):
     changes, spoil = RULES[rule]
-    town.write_policy(**changes)
+    town.write_policy(**{"rivals": RIVALS} | changes)
     policy = load_policy(town.folder / "policy.toml")
     study = town.study()
     with pytest.raises(PolicyError) as refusal:
-        check(policy, spoil(study) if spoil else study)
+        check(policy, spoil(study) if spoil else study, town.identity.public_key)
     assert refusal.value.rule == rule
     assert refusal.value.exit_code == 31
 
@@ -58,10 +77,58 @@ def test_a_study_within_all_limits_is_allowed(town):
     check(load_policy(town.folder / "policy.toml"), town.study())
 
 
-def test_aggregate_mode_is_refused_even_if_the_policy_lists_it(town):
-    town.write_policy(trust_modes=["local", "aggregate"])
-    with pytest.raises(PolicyError, match="this version"):
-        check(load_policy(town.folder / "policy.toml"), town.study(trust_mode="aggregate"))
+@pytest.mark.parametrize(("dropouts", "colluders"), [(0, 1), (1, 1), (0, 2)])
+def test_aggregate_mode_is_allowed_where_the_policy_lists_it_and_the_rivals(town, dropouts, colluders):
+    town.write_policy(**AGGREGATE)
+    policy = load_policy(town.folder / "policy.toml")
+    check(policy, together(town.study(), dropouts, colluders), town.identity.public_key)
+
+
+BROKEN_ROSTERS = {
+    "no rivals named": ({"rivals": None}, (0, 1, 4), "rivals"),
+    "a supplier that nobody knows": ({"rivals": RIVALS[:2]}, (0, 1, 4), "rivals"),
+    "everyone else may drop out": ({}, (3, 1, 4), "least_suppliers, least_honest_suppliers"),
+    "everyone else may collude": ({}, (0, 3, 4), "least_honest_suppliers"),
+    "nobody may collude": ({}, (1, 0, 4), "least_colluders"),
+    "sums of few": ({"least_suppliers": 4}, (1, 1, 4), "least_suppliers"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_ROSTERS)
+def test_what_aggregation_must_withstand(town, case):
+    changes, numbers, rules = BROKEN_ROSTERS[case]
+    town.write_policy(**AGGREGATE | changes)
+    with pytest.raises(PolicyError) as refusal:
+        check(load_policy(town.folder / "policy.toml"), together(town.study(), *numbers), town.identity.public_key)
+    assert refusal.value.rule == rules
+
+
+def test_a_roster_is_never_longer_than_the_list_by_more_than_oneself(town):
+    """A stranger is refused even if the supplier lists itself; and without its own key nothing is assumed."""
+    town.write_policy(rivals=[town.identity.public_key])
+    policy = load_policy(town.folder / "policy.toml")
+    for own_key in (town.identity.public_key, ""):
+        with pytest.raises(PolicyError, match="roster"):
+            check(policy, town.study(), own_key)
+    town.write_policy(rivals=["0b" * 32])
+    policy = load_policy(town.folder / "policy.toml")
+    check(policy, town.study(), town.identity.public_key)
+    with pytest.raises(PolicyError, match="roster"):
+        check(policy, town.study())
+
+
+def test_a_policy_of_before_allows_what_it_allowed_and_nothing_new(town):
+    """Without topics: the first topic alone. Without rivals: anyone in `local`, nobody in `aggregate`."""
+    policy = load_policy(town.folder / "policy.toml")
+    study = town.study()
+    check(policy, study)
+    other = replaced(study, models=(replaced(study.models[0], name="employment"),))
+    with pytest.raises(PolicyError) as refusal:
+        check(policy, other)
+    assert refusal.value.rule == "topics"
+    with pytest.raises(PolicyError) as refusal:
+        check(policy, together(study))
+    assert refusal.value.rule == "trust_modes, rivals"
 
 
 def test_all_broken_rules_are_named_at_once(town):
@@ -106,6 +173,9 @@ def test_a_file_that_is_no_policy_is_refused(town, content):
         {"levels": ["household"]},
         {"sources": ["raw"]},
         {"largest_sampling_rate": 1.5},
+        {"rivals": ["north"]},
+        {"least_honest_suppliers": 0},
+        {"least_colluders": -1},
     ],
 )
 def test_unknown_missing_and_absurd_keys_are_refused(town, changes):
@@ -128,7 +198,9 @@ def test_every_key_is_described_as_it_is():
     described = {row[0].strip("`"): row[2] for row in rows if len(row) == 4}
     defaults = dict(zip(Policy.__struct_fields__[::-1], Policy.__struct_defaults__[::-1], strict=False))
     for name in Policy.__struct_fields__:
-        wanted = {"levels": "all four"}.get(name, f"`{defaults[name]}`" if name in defaults else "required")
+        wanted = {"levels": "all four", "topics": "the first one", "rivals": "none named"}.get(
+            name, f"`{defaults[name]}`" if name in defaults else "required"
+        )
         assert described.pop(name) == wanted, name
     assert not described
 

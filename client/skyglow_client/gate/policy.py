@@ -18,6 +18,9 @@ from skyglow_shared.study import Block, Key, Positive, Rate, Source, Study, Trus
 
 Level = Literal["all", "class", "msoa", "lsoa"]
 
+#: What a policy without `topics` allows: the one topic there was when policies did not name any.
+FIRST_TOPICS = ("all_aged_66_plus",)
+
 #: By which groups each source's sums are made: what `levels` of a policy is about.
 LEVELS: Mapping[Source, Level] = MappingProxyType(
     {
@@ -54,6 +57,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         No block may ask for less noise than this, whatever the budget.
     largest_sampling_rate : float
         Of any training phase.
+    topics : tuple of str
+        Names of models: what may be learned about homes.
+    rivals : tuple of str, optional
+        Public keys (hex) of the other suppliers that may stand on a roster. In trust mode ``aggregate`` nobody may
+        unless listed: an office could invent suppliers, and what it knows of them it can take out of a sum. Without the
+        list a roster in trust mode ``local`` may hold anyone, for no share relies on another.
+    least_honest_suppliers : int
+        In trust mode ``aggregate``, so many honest suppliers must be left in every sum, this one counted, when as many
+        drop out and collude as the study withstands.
+    least_colluders : int
+        In trust mode ``aggregate``, the study must withstand at least so many suppliers that tell the office all.
     """
 
     office_key: Key
@@ -71,6 +85,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     levels: tuple[Level, ...] = ("all", "class", "msoa", "lsoa")
     least_noise_multiplier: Positive = 0.5
     largest_sampling_rate: Rate = 1.0
+    topics: tuple[str, ...] = FIRST_TOPICS
+    rivals: tuple[Key, ...] | None = None
+    least_honest_suppliers: Annotated[int, msgspec.Meta(ge=1)] = 2
+    least_colluders: Annotated[int, msgspec.Meta(ge=0)] = 1
 
 
 def load_policy(path: Path) -> Policy:
@@ -86,12 +104,19 @@ def load_policy(path: Path) -> Policy:
         raise FormatError(f"{path.name} is not a policy: {error}; see docs/reference/supplier-policy.md") from None
 
 
-def check(policy: Policy, study: Study) -> None:
+def check(policy: Policy, study: Study, own_key: str = "") -> None:
     """Raise one PolicyError that names every rule the study breaks; return if it breaks none.
 
     The privacy budget is not checked here but by the gate, against the ledger.
+
+    Parameters
+    ----------
+    policy : Policy
+    study : Study
+    own_key : str
+        This supplier's own public key, which may stand on the roster beside the policy's `rivals`.
     """
-    broken = list(_broken(policy, study))
+    broken = [*_broken(policy, study), *_broken_by_roster(policy, study, own_key)]
     if broken:
         rules = ", ".join(dict.fromkeys(rule for rule, _ in broken))
         raise PolicyError(f"the policy does not allow this study: {'; '.join(text for _, text in broken)}", rule=rules)
@@ -103,6 +128,7 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
     wanted: tuple[tuple[str, Iterable[str], tuple[str, ...]], ...] = (
         ("purposes", {study.purpose}, policy.purposes),
         ("legal_gateways", {study.legal_gateway}, policy.legal_gateways),
+        ("topics", {model.name for model in study.models}, policy.topics),
         ("features", {model.features for model in study.models}, policy.features),
         ("trust_modes", {study.trust_mode}, policy.trust_modes),
         ("sources", {block.source for block in blocks}, policy.sources),
@@ -115,8 +141,6 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
     for rule, asked, allowed in wanted:
         for item in sorted(set(asked) - set(allowed)):
             yield rule, f"{rule} does not list {item!r}"
-    if study.trust_mode != "local":
-        yield "trust_modes", "this version of skyglow carries out studies of trust mode 'local' only"
     if study.thresholds.least_homes < policy.least_homes:
         yield "least_homes", f"the study must suppress areas below {policy.least_homes} homes"
     if study.thresholds.least_suppliers < policy.least_suppliers:
@@ -128,3 +152,26 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
     training = [phase for phase in study.phases if any(block.source == "gradient" for block in phase.blocks)]
     if any(phase.sampling_rate > policy.largest_sampling_rate for phase in training):
         yield "largest_sampling_rate", f"sampling rates may be at most {policy.largest_sampling_rate}"
+
+
+def _broken_by_roster(policy: Policy, study: Study, own_key: str) -> Iterable[tuple[str, str]]:
+    """Yield likewise what the study's roster, and what it withstands, break."""
+    strangers = {supplier.public_key for supplier in study.suppliers} - {own_key} - set(policy.rivals or ())
+    if policy.rivals is not None and strangers:
+        yield "rivals", "the roster may hold only the keys that rivals lists, and your own"
+    if study.trust_mode == "local":
+        return
+    if policy.rivals is None:
+        yield "rivals", "in this trust mode suppliers rely on one another; rivals must list the keys of those you know"
+    withstood = study.aggregation
+    if withstood is None:
+        yield "trust_modes", "a study of trust mode 'aggregate' must say what it withstands"
+        return
+    summed = len(study.suppliers) - withstood.dropouts
+    if summed < policy.least_suppliers:
+        yield "least_suppliers", f"every sum must hold the shares of at least {policy.least_suppliers} suppliers"
+    if summed - withstood.colluders < policy.least_honest_suppliers:
+        least = policy.least_honest_suppliers
+        yield "least_honest_suppliers", f"every sum must hold the shares of at least {least} honest suppliers"
+    if withstood.colluders < policy.least_colluders:
+        yield "least_colluders", f"the study must withstand at least {policy.least_colluders} colluding suppliers"
