@@ -31,6 +31,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("study", help="the study's name")
     run.add_argument("--listen", default="", metavar="HOST:PORT", help="default: the address's port, everywhere")
     run.add_argument("--patience", type=float, default=600.0, help="seconds to wait for suppliers in each round")
+    books = verbs.add_parser("audit", help="hand out the book of what was received")
+    export = _verb(
+        books.add_subparsers(required=True, metavar="verb"),
+        "export",
+        _audit_export,
+        "write every reply received, by digest, as a chain of JSON lines; see `skyglow audit compare`",
+    )
+    export.add_argument("file", type=Path)
 
 
 def _verb(
@@ -85,6 +93,13 @@ def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
     _print(str(serve.run(options.folder, options.study, link, _progress)))
+    return 0
+
+
+def _audit_export(options: argparse.Namespace) -> int:
+    from skyglow_server import audit  # noqa: PLC0415
+
+    _print(f"{audit.export(options.folder, options.file)} replies in {options.file.name}")
     return 0
 
 

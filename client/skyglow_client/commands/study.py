@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``skyglow supplier study``: look at what was proposed, see what it would send, decide."""
+
+import argparse
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_client.commands.terminal import Verbs, chosen, open_supplier, proposed, show, verb
+from skyglow_client.gate import budget
+from skyglow_client.gate.preview import BlockPreview, preview
+from skyglow_client.supplier import Supplier
+from skyglow_shared.layout import block_shape, share_block
+from skyglow_shared.study import Block, Study
+
+_SOURCES = {
+    "gradient": "training half of the panel: the gradient of each home's loss, all together",
+    "area_score": "every metered home: a count and its score, by LSOA",
+    "class_score": "calibration half of the panel: a count, its score and the score's square, by composition class",
+    "area_label": "calibration half of the panel: a count and its label, by MSOA",
+    "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
+    "diary_profile": "calibration homes with a diary: presence by rule beside presence by diary, all together",
+}
+_STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}
+_ROWS, _COLUMNS, _BYTES = 3, 6, 32
+_FOR_YOUR_EYES = (
+    "PREVIEW, for your eyes only. Made on your homes with noise that no round will use; nothing was charged, stored or",
+    "sent. It is itself a noised view of your homes that nobody has accounted for: do not forward it.",
+)
+
+
+def register(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    """Add the verbs of ``skyglow supplier study``."""
+    verb(verbs, "list", _list, "list proposed studies")
+    for name, function, text in (
+        ("show", _show, "what a study asks, in plain words, and what it would cost"),
+        ("preview", _preview, "what one round of each phase would send, made on your own homes; nothing is sent"),
+        ("approve", _approve, "approve a study: sign it, and let its rounds be answered"),
+        ("refuse", _refuse, "refuse a study"),
+    ):
+        verb(verbs, name, function, text).add_argument("study", help="the study's digest, or its first characters")
+
+
+def _list(options: argparse.Namespace) -> int:
+    with open_supplier(options) as supplier:
+        for identity, study in proposed(supplier).items():
+            show(f"{identity[:12]}  {study.name}  {_STATES[supplier.gate.ledger.decision(identity)]}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    with open_supplier(options) as supplier:
+        identity, study = chosen(supplier, options.study)
+        show(
+            study.title,
+            f"digest     {identity}",
+            f"state      {_STATES[supplier.gate.ledger.decision(identity)]}",
+            f"purpose    {study.purpose} ({study.legal_gateway})",
+            f"why        {study.public_good}",
+            f"homes      of {len(study.areas)} areas, readings of {study.period.start} to {study.period.end}",
+            f"until      {study.expires}",
+            f"trust      {_trust(study)}",
+        )
+        for phase in study.phases:
+            sample = "" if phase.sampling_rate == 1 else f", each home in with chance {phase.sampling_rate:g}"
+            show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{sample}")
+            for block in phase.blocks:
+                show(*_describe(study, block))
+        show("", *_cost(supplier, study))
+        supplier.gate.check(study)
+        show("", "Nothing else would leave. The policy allows this study; it is for you to approve or refuse.")
+    return 0
+
+
+def _trust(study: Study) -> str:
+    if study.aggregation is None:
+        return "local: your share is private by itself"
+    dropouts, colluders = study.aggregation.dropouts, study.aggregation.colluders
+    return (
+        f"aggregate: your share leaves under masks; of {len(study.suppliers)} suppliers {dropouts} may drop out and "
+        f"{colluders} may tell the office all"
+    )
+
+
+def _cost(supplier: Supplier, study: Study) -> tuple[str, ...]:
+    gate = supplier.gate
+    found = budget.of_study(gate.policy, gate.ledger, study, gate.clock())
+    cost = found.requested
+    after = max(found.limit - found.after, 0.0)
+    return (
+        f"cost       epsilon {cost.epsilon_upper:.3f} at delta {cost.delta:g}, add or remove one household",
+        f"remaining  epsilon {found.remaining:.3f} of the policy's {found.limit:g} without it, {after:.3f} with it",
+    )
+
+
+def _describe(study: Study, block: Block) -> tuple[str, ...]:
+    groups, width = block_shape(study, block)
+    part = share_block(study, block)
+    noise = f"{part.noise_multiplier * part.l2_bound:.4g}"
+    whole = "" if part == block else f", in the sum of all at least {block.noise_multiplier * block.l2_bound:g}"
+    return (
+        f"  {block.name}: {_SOURCES[block.source]}",
+        f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
+        f"noise {noise} on each number{whole}",
+    )
+
+
+def _preview(options: argparse.Namespace) -> int:
+    with open_supplier(options) as supplier:
+        _, study = chosen(supplier, options.study)
+        show(*_FOR_YOUR_EYES)
+        for one in preview(study, supplier.homes(study), supplier.gate.name):
+            rounds = f"one of {one.phase.rounds} rounds" if one.phase.rounds > 1 else "its one round"
+            show("", f"{one.phase.name}: {rounds} sends {one.sent:,} bytes")
+            if study.aggregation is None:
+                show(f"  begins   {one.message[:_BYTES].hex(' ')} …")
+            else:
+                show("  the numbers below leave under masks alone, added to the other suppliers'")
+            for block in one.blocks:
+                show(*_numbers(block))
+        show("", _FOR_YOUR_EYES[0].partition(".")[0] + ": do not forward it.")
+    return 0
+
+
+def _numbers(one: BlockPreview) -> tuple[str, ...]:
+    groups, width = one.integers.shape
+    lines = [f"  {one.block.name}: {groups} × {width} numbers"]
+    for row in range(min(groups, _ROWS)):
+        more = " …" * (width > _COLUMNS)
+        lines.append(f"    row {row + 1}    {_row(one.values[row], '{:.4g}')}{more}")
+        lines.append(f"      sent as {_row(one.integers[row], '{}')}{more}")
+    if groups > _ROWS:
+        lines.append(f"    … and {groups - _ROWS} more rows")
+    return tuple(lines)
+
+
+def _row(numbers: NDArray[np.float64] | NDArray[np.int64], form: str) -> str:
+    return "  ".join(form.format(number) for number in numbers[:_COLUMNS].tolist())
+
+
+def _approve(options: argparse.Namespace) -> int:
+    with open_supplier(options) as supplier:
+        identity, study = chosen(supplier, options.study)
+        cost = supplier.approve(identity).requested
+        show(f"approved {study.name}: at most epsilon {cost.epsilon_upper:.3f} at delta {cost.delta:g}")
+    return 0
+
+
+def _refuse(options: argparse.Namespace) -> int:
+    with open_supplier(options) as supplier:
+        identity, study = chosen(supplier, options.study)
+        supplier.refuse(identity)
+        show(f"refused {study.name}")
+    return 0
