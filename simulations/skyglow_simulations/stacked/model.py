@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many small models at once: one set of weights a client, each local step a handful of batched products.
+
+A model is logistic, or has one hidden rectified layer. Its gradient is written out, so that a step of gradient descent
+adds products to the weights in place and makes no other tensor of their size. The features carry a column of ones: the
+first layer's last row of weights is its bias.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Weights = tuple[Tensor, ...]
+"""`[models, features + 1, heads]` for a logistic model; else `[models, features + 1, hidden]`,
+`[models, hidden, heads]` and the heads' bias `[models, 1, heads]`."""
+
+
+def weight_shapes(features: int, hidden: int, heads: int) -> tuple[tuple[int, int], ...]:
+    """Shapes of one model's weights."""
+    if hidden == 0:
+        return ((features + 1, heads),)
+    return (features + 1, hidden), (hidden, heads), (1, heads)
+
+
+def initial_weights(shapes: Sequence[tuple[int, int]], generator: torch.Generator) -> Weights:
+    """One model's first weights, `[1, …]`, uniform within one over the root of the layer's inputs; biases too."""
+    widths = (shapes[0][0] - 1, *(shapes[1][0] for _ in shapes[1:]))
+    return tuple(
+        (torch.rand(1, *shape, generator=generator) * 2 - 1) / math.sqrt(width)
+        for shape, width in zip(shapes, widths, strict=True)
+    )
+
+
+def with_ones(features: Tensor) -> Tensor:
+    """Features `[…, features]` with the column of ones that carries the bias, float32 `[…, features + 1]`."""
+    ones = torch.ones(*features.shape[:-1], 1, dtype=torch.float32, device=features.device)
+    return torch.cat([features.to(torch.float32), ones], dim=-1)
+
+
+def logits(weights: Weights, inputs: Tensor) -> Tensor:
+    """Log-odds `[models, rows, heads]` on inputs `[models or 1, rows, features + 1]`."""
+    first, *rest = weights
+    hidden = inputs @ first
+    if not rest:
+        return hidden
+    second, bias = rest
+    return hidden.clamp_min_(0.0) @ second + bias
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Where the steps of one batch size put what they compute, so that a step allocates nothing of size.
+
+    Attributes
+    ----------
+    hidden, slope : Tensor
+        `[models, batch, hidden]`: the hidden layer, and the gradient by its inputs.
+    error : Tensor
+        `[models, batch, heads]`: the gradient by the log-odds, times the learning rate.
+    total : Tensor
+        `[models, 1, heads]`: its sum over the batch.
+    """
+
+    hidden: Tensor
+    slope: Tensor
+    error: Tensor
+    total: Tensor
+
+
+def buffers(models: int, batch: int, hidden: int, heads: int, device: torch.device) -> Buffers:
+    """Make the buffers of a batch size."""
+
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(models, *shape, device=device)
+
+    return Buffers(empty(batch, hidden), empty(batch, hidden), empty(batch, heads), empty(1, heads))
+
+
+def descend(weights: Weights, inputs: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
+    """One step of gradient descent of every model on its own batch, in place.
+
+    Parameters
+    ----------
+    weights : tuple of Tensor
+        One set a model; changed.
+    inputs : Tensor
+        `[models, batch, features + 1]`.
+    labels : Tensor
+        `[models, batch, heads]`.
+    rates : Tensor
+        Learning rate over batch size of each model, `[models, 1, 1]`: models of different settings differ in it.
+    room : Buffers
+        Of this batch size; overwritten.
+    """
+    first, *rest = weights
+    error = room.error
+    if not rest:
+        torch.bmm(inputs, first, out=error)
+        error.sigmoid_().sub_(labels).mul_(rates)
+        first.baddbmm_(inputs.mT, error, alpha=-1.0)
+        return
+    second, bias = rest
+    hidden, slope = room.hidden, room.slope
+    torch.bmm(inputs, first, out=hidden)
+    hidden.clamp_min_(0.0)
+    torch.baddbmm(bias, hidden, second, out=error)
+    error.sigmoid_().sub_(labels).mul_(rates)
+    torch.bmm(error, second.mT, out=slope)
+    torch.ops.aten.threshold_backward.grad_input(slope, hidden, 0.0, grad_input=slope)
+    second.baddbmm_(hidden.mT, error, alpha=-1.0)
+    bias.sub_(torch.sum(error, dim=1, keepdim=True, out=room.total))
+    first.baddbmm_(inputs.mT, slope, alpha=-1.0)
