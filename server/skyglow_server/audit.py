@@ -7,17 +7,18 @@ It is made from the checkpoints, which are the replies themselves; each is read,
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_server.coordinator import APPROVALS
 from skyglow_shared import audit
+from skyglow_shared.aggregation import MOST_ATTEMPTS
 from skyglow_shared.audit import APPROVAL, Asked, Entry, Received, reply_digest
 from skyglow_shared.errors import FormatError
-from skyglow_shared.messages import Approval, Share, StepReply, open_reply
-from skyglow_shared.secagg.messages import decode_reply
+from skyglow_shared.messages import Approval, Refusal, Share, StepReply, open_reply
 from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Study, canonical_bytes, digest
+
+#: The steps of an attempt at secure aggregation, as they are stored.
+_STEPS = ("advertise", "share_keys", "mask", "sign", "unmask")
 
 
 def export(folder: Path, path: Path) -> int:
@@ -51,30 +52,38 @@ def book(studies: Iterable[Study], checkpoints: Checkpoints | None) -> list[Entr
 
 
 def _received(study: Study, checkpoints: Checkpoints) -> Iterator[Received]:
-    rounds = [(APPROVALS, 0), *((phase.name, round_) for phase in study.phases for round_ in range(phase.rounds))]
     keys = {supplier.name: supplier.public_key for supplier in study.suppliers}
-    for phase, round_ in rounds:
-        for name, message in sorted((checkpoints.load(digest(study), phase, round_) or {}).items()):
+    for place, messages in _stored(study, checkpoints):
+        for name, message in sorted(messages.items()):
             if name not in keys:
                 raise FormatError("a stored reply is of nobody on the study's roster; restore the checkpoints")
-            yield _entry(study, name, message, keys[name])
+            reply = open_reply(message, name, keys[name])
+            if not isinstance(reply, Refusal):  # which says nothing of homes, and no ledger records
+                yield _entry(place, reply, name, message)
 
 
-def _entry(study: Study, name: str, message: bytes, key: str) -> Received:
-    reply = open_reply(message, name, key)
-    shared = {"study": digest(study), "supplier": name, "reply": reply_digest(message), "size": len(message)}
-    if isinstance(reply, Share):
-        place = {"phase": reply.phase, "round": reply.round, "attempt": reply.attempt, "step": reply.step}
-    elif isinstance(reply, StepReply):
-        step = type(decode_reply(reply.content)).__name__
-        place = {"phase": reply.phase, "round": reply.round, "attempt": reply.attempt, "step": step}
-    elif isinstance(reply, Approval):
-        place = {"phase": "", "round": 0, "attempt": 0, "step": APPROVAL}
-    else:
-        raise FormatError("a stored reply is neither an approval nor of a round; restore the checkpoints")
-    if reply.study != digest(study):
+def _stored(study: Study, checkpoints: Checkpoints) -> Iterator[tuple[Place, dict[str, bytes]]]:
+    """Everything stored for a study, in its order."""
+    identity = digest(study)
+    steps = ("share",) if study.aggregation is None else _STEPS
+    places = [Place(identity, APPROVALS, 0)]
+    for phase in study.phases:
+        for round_ in range(phase.rounds):
+            attempts = range(1 if study.aggregation is None else MOST_ATTEMPTS)
+            places += [Place(identity, phase.name, round_, attempt, step) for attempt in attempts for step in steps]
+    for place in places:
+        if messages := checkpoints.load(place):
+            yield place, messages
+
+
+def _entry(place: Place, reply: Approval | Share | StepReply, name: str, message: bytes) -> Received:
+    if isinstance(reply, Approval):
+        place = place._replace(phase="", step=APPROVAL)
+    elif (reply.phase, reply.round, reply.attempt) != (place.phase, place.round, place.attempt):
+        raise FormatError("a stored reply is of another round than it is stored for; restore the checkpoints")
+    if reply.study != place.study:
         raise FormatError("a stored reply is of another study than it is stored for; restore the checkpoints")
-    return msgspec.convert(shared | place, type=Received)
+    return Received(**place._asdict(), supplier=name, reply=reply_digest(message), size=len(message))
 
 
 def _follow(entries: list[Entry], kind: str, body: object) -> None:
