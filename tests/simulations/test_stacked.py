@@ -72,9 +72,11 @@ def local(setting, data, state, client, orders):
 @pytest.mark.parametrize("hidden", [0, 5])
 @pytest.mark.parametrize("privacy", [{}, {"clip": 0.2}, {"clip": 1e6}, {"clip": 0.5, "noise": 0.7}])
 @pytest.mark.parametrize("batch", [10, 23, 40])
-def test_equals_a_plain_loop(rows, hidden, privacy, batch):
+@pytest.mark.parametrize("heads", [1, 2])
+def test_equals_a_plain_loop(rows, hidden, privacy, batch, heads):
     setting = replace(BASE, hidden=hidden, batch=batch, **privacy)
-    assert close(train([setting], rows), plain(setting, rows))
+    data = Rows(rows.features, rows.labels[..., :heads])
+    assert close(train([setting], data), plain(setting, data))
 
 
 @pytest.mark.parametrize("hidden", [0, 5])

@@ -62,12 +62,15 @@ class Buffers:
         `[models, batch, heads]`: the gradient by the log-odds, times the learning rate.
     total : Tensor
         `[models, 1, heads]`: its sum over the batch.
+    step : Tensor
+        `[models, 1, hidden]`: the change of the second layer, where there is one head.
     """
 
     hidden: Tensor
     slope: Tensor
     error: Tensor
     total: Tensor
+    step: Tensor
 
 
 def buffers(models: int, batch: int, hidden: int, heads: int, device: torch.device) -> Buffers:
@@ -76,7 +79,13 @@ def buffers(models: int, batch: int, hidden: int, heads: int, device: torch.devi
     def empty(*shape: int) -> Tensor:
         return torch.empty(models, *shape, device=device)
 
-    return Buffers(empty(batch, hidden), empty(batch, hidden), empty(batch, heads), empty(1, heads))
+    return Buffers(
+        hidden=empty(batch, hidden),
+        slope=empty(batch, hidden),
+        error=empty(batch, heads),
+        total=empty(1, heads),
+        step=empty(1, hidden),
+    )
 
 
 def descend(weights: Weights, inputs: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
@@ -103,13 +112,27 @@ def descend(weights: Weights, inputs: Tensor, labels: Tensor, rates: Tensor, roo
         first.baddbmm_(inputs.mT, error, alpha=-1.0)
         return
     second, bias = rest
-    hidden, slope = room.hidden, room.slope
-    torch.bmm(inputs, first, out=hidden)
-    hidden.clamp_min_(0.0)
-    torch.baddbmm(bias, hidden, second, out=error)
-    error.sigmoid_().sub_(labels).mul_(rates)
-    torch.bmm(error, second.mT, out=slope)
-    torch.ops.aten.threshold_backward.grad_input(slope, hidden, 0.0, grad_input=slope)
-    second.baddbmm_(hidden.mT, error, alpha=-1.0)
+    torch.bmm(inputs, first, out=room.hidden)
+    room.hidden.clamp_min_(0.0)
+    back = _one_head if error.shape[-1] == 1 else _heads
+    back(second, bias, labels, rates, room)
     bias.sub_(torch.sum(error, dim=1, keepdim=True, out=room.total))
-    first.baddbmm_(inputs.mT, slope, alpha=-1.0)
+    torch.ops.aten.threshold_backward.grad_input(room.slope, room.hidden, 0.0, grad_input=room.slope)
+    first.baddbmm_(inputs.mT, room.slope, alpha=-1.0)
+
+
+def _heads(second: Tensor, bias: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
+    torch.baddbmm(bias, room.hidden, second, out=room.error)
+    room.error.sigmoid_().sub_(labels).mul_(rates)
+    torch.bmm(room.error, second.mT, out=room.slope)
+    second.baddbmm_(room.hidden.mT, room.error, alpha=-1.0)
+
+
+def _one_head(second: Tensor, bias: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
+    """The same for a single head, where a batched product with one column is slower than multiplying and adding up."""
+    row = second.mT
+    torch.sum(torch.mul(room.hidden, row, out=room.slope), dim=2, keepdim=True, out=room.error)
+    room.error.add_(bias).sigmoid_().sub_(labels).mul_(rates)
+    torch.sum(torch.mul(room.hidden, room.error, out=room.slope), dim=1, keepdim=True, out=room.step)
+    torch.mul(room.error, row, out=room.slope)
+    row.sub_(room.step)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -137,7 +138,8 @@ def _spread(weights: Weights, models: Weights, cohort: int) -> None:
 
 def _order(setting: Setting, cohort: Tensor, generator: Generator) -> Tensor:
     """Row numbers of each client of the cohort in a fresh order, `[cohort, rows]`."""
-    shuffled = torch.rand(setting.cohort, setting.rows, generator=generator).argsort(dim=1)
+    keys = torch.rand(setting.cohort, setting.rows, generator=generator)
+    shuffled = torch.from_numpy(np.argsort(keys.numpy(), axis=1))  # several times faster than torch's own
     return shuffled.add_(cohort[:, None] * setting.rows)
 
 
