@@ -16,6 +16,7 @@ from skyglow_shared import command, errors, study
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RECORDS = (
+    study.Aggregation,
     study.Study,
     study.Period,
     study.Area,
@@ -76,6 +77,8 @@ def kind(shape):
             return " or ".join(f"`{value}`" for value in sorted(values, key=str))
         case shapes.VarTupleType(item_type=item):
             return f"list of {kind(item)}"
+        case shapes.UnionType(types=(shapes.StructType(cls=record), shapes.NoneType())):
+            return f"[{record.__name__}](#{record.__name__.lower()}), or none"
         case shapes.StructType(cls=record):
             return f"[{record.__name__}](#{record.__name__.lower()})"
     raise AssertionError(f"no words for {shape}")

@@ -24,7 +24,7 @@ from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
 from skyglow_client.readings import Store, load_panel
 from skyglow_shared.errors import DataError, InternalError, RefusalError, SkyglowError
-from skyglow_shared.messages import Refusal, Reply, StudyRequest, open_request, seal_reply
+from skyglow_shared.messages import Refusal, Reply, StepRequest, StudyRequest, open_request, seal_reply
 from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
 from skyglow_shared.signing import Identity, secret_bytes
 from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest
@@ -142,6 +142,8 @@ class Supplier:
         message = open_request(request, self.gate.policy.office_key)
         if isinstance(message, StudyRequest):
             return self._seal(self.gate.propose(message))
+        if isinstance(message, StepRequest):
+            return self.gate.step(message)
         return self.gate.answer(message, self.homes)
 
     def _seal(self, reply: Reply) -> bytes:

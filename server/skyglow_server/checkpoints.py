@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,33 +18,43 @@ from skyglow_shared.errors import FormatError, RunError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
-    study TEXT NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, replies BLOB NOT NULL,
-    PRIMARY KEY (study, phase, round)
-) STRICT, WITHOUT ROWID
+    study TEXT NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, step TEXT NOT NULL,
+    replies BLOB NOT NULL, PRIMARY KEY (study, phase, round, attempt, step)
+) STRICT
 """
+
+
+class Place(NamedTuple):
+    """Which step of which attempt at which round."""
+
+    study: str
+    phase: str
+    round: int
+    attempt: int = 0
+    step: str = "share"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The replies of every completed round of every study, in one SQLite file."""
+    """The replies of every completed step of every round of every study, in one SQLite file."""
 
     path: Path
 
-    def load(self, study: str, phase: str, round_: int) -> dict[str, bytes] | None:
-        """Return the replies of a completed round by supplier, or None if it is not complete.
+    def load(self, place: Place) -> dict[str, bytes] | None:
+        """Return the replies of a completed step by supplier, or None if it is not complete.
 
         Raises
         ------
         FormatError
-            The file, or what it holds for this round, cannot be read.
+            The file, or what it holds for this step, cannot be read.
         """
-        query = "SELECT replies FROM replies WHERE study = ? AND phase = ? AND round = ?"
+        query = "SELECT replies FROM replies WHERE (study, phase, round, attempt, step) = (?, ?, ?, ?, ?)"
         with self._opened() as connection:
-            row = connection.execute(query, (study, phase, round_)).fetchone()
+            row = connection.execute(query, place).fetchone()
             return None if row is None else msgspec.msgpack.decode(row[0], type=dict[str, bytes])
 
-    def save(self, study: str, phase: str, round_: int, replies: Mapping[str, bytes]) -> None:
-        """Store a completed round durably.
+    def save(self, place: Place, replies: Mapping[str, bytes]) -> None:
+        """Store a completed step durably.
 
         Raises
         ------
@@ -52,12 +63,24 @@ class Checkpoints:
         FormatError
             The file cannot be written.
         """
-        row = (study, phase, round_, msgspec.msgpack.encode(dict(replies)))
+        row = (*place, msgspec.msgpack.encode(dict(replies)))
         with self._opened() as connection, connection:
             try:
-                connection.execute("INSERT INTO replies VALUES (?, ?, ?, ?)", row)
+                connection.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError:
-                raise RunError("this round is already stored; is the study running twice on this folder?") from None
+                raise RunError("this step is already stored; is the study running twice on this folder?") from None
+
+    def places(self, study: str) -> list[Place]:
+        """Every step of a study that is stored, in the order in which it was.
+
+        Raises
+        ------
+        FormatError
+            The file cannot be read.
+        """
+        query = "SELECT study, phase, round, attempt, step FROM replies WHERE study = ? ORDER BY rowid"
+        with self._opened() as connection:
+            return [Place(*row) for row in connection.execute(query, (study,))]
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -13,11 +13,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server import aggregation
+from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_server.federation import Federation
-from skyglow_server.sums import BlockSum, add_shares
-from skyglow_shared import errors, signing
-from skyglow_shared.errors import ProtocolError, RunError, SkyglowError
+from skyglow_server.refusals import refusal_error
+from skyglow_server.sums import BlockSum, add_shares, block_sums
+from skyglow_shared import signing
+from skyglow_shared.errors import ProtocolError, RunError
 from skyglow_shared.messages import (
     Approval,
     Refusal,
@@ -118,14 +120,14 @@ class Coordinator:
     def _collect_approvals(self) -> None:
         body = canonical_bytes(self.study)
         request = StudyRequest(study=body, signature=self.office.sign(signing.STUDY, body))
-        self._exchange(APPROVALS, 0, request, self._check_approvals)
+        self._everybody(Place(digest(self.study), APPROVALS, 0), request, self._check_approvals)
 
     def _step(self, outcome: Outcome, phase: Phase, round_: int) -> Outcome:
         weights = {name: encode_weights(training.final) for name, training in outcome.models.items()}
         if _trains(phase):
             weights = {name: encode_weights(training.weights) for name, training in outcome.models.items()}
         request = RoundRequest(study=digest(self.study), phase=phase.name, round=round_, weights=weights)
-        sums = self._exchange(phase.name, round_, request, lambda replies: self._add(phase, request, replies))
+        sums = self._sums(phase, request)
         if not _trains(phase):
             return replace(outcome, sums={**outcome.sums, **sums})
         models = dict(outcome.models)
@@ -136,25 +138,41 @@ class Coordinator:
             models[block.model] = models[block.model].step(self.study.model(block.model), gradient, late=late)
         return replace(outcome, models=models)
 
-    def _exchange(self, phase: str, round_: int, request: Request, read: Callable[[Replies], Result]) -> Result:
-        """Ask every supplier, or read what they answered before; only complete rounds that could be read are stored."""
-        identity = digest(self.study)
-        stored = self.checkpoints.load(identity, phase, round_)
+    def _sums(self, phase: Phase, request: RoundRequest) -> dict[str, BlockSum]:
+        if self.study.aggregation is not None:
+            total, shares = aggregation.add(self.study, phase, request, self.exchange)
+            return block_sums(self.study, phase, total, shares)
+        place = Place(request.study, request.phase, request.round)
+        return self._everybody(place, request, lambda replies: self._add(phase, request, replies))
+
+    def _everybody(self, place: Place, request: Request, read: Callable[[Replies], Result]) -> Result:
+        """What every supplier must answer."""
+
+        def all_of(replies: Replies) -> Result:
+            for supplier in self.study.suppliers:
+                if supplier.name not in replies:
+                    raise RunError(f"{supplier.name} did not answer; see that it is running, then resume the study")
+                if isinstance(reply := replies[supplier.name], Refusal):
+                    raise refusal_error(supplier.name, reply)
+            return read(replies)
+
+        return self.exchange(place, {supplier.name: request for supplier in self.study.suppliers}, all_of)
+
+    def exchange(self, place: Place, requests: Mapping[str, Request], read: Callable[[Replies], Result]) -> Result:
+        """Ask suppliers, or read what they answered before; only steps that could be read are stored."""
+        stored = self.checkpoints.load(place)
         messages = stored
         if messages is None:
-            sealed = seal_request(request, self.office)
-            messages = dict(self.federation.ask({supplier.name: sealed for supplier in self.study.suppliers}))
+            sealed = {name: seal_request(request, self.office) for name, request in requests.items()}
+            messages = dict(self.federation.ask(sealed))
         replies: Replies = {}
         for supplier in self.study.suppliers:
-            if supplier.name not in messages:
-                raise RunError(f"{supplier.name} did not answer; see that it is running, then resume the study")
-            reply = open_reply(messages[supplier.name], supplier.name, supplier.public_key)
-            if isinstance(reply, Refusal):
-                raise refusal_error(supplier.name, reply)
-            replies[supplier.name] = reply
+            if supplier.name in requests and supplier.name in messages:
+                message = messages[supplier.name]
+                replies[supplier.name] = open_reply(message, supplier.name, supplier.public_key)
         result = read(replies)
         if stored is None:
-            self.checkpoints.save(identity, phase, round_, messages)
+            self.checkpoints.save(place, messages)
         return result
 
     def _check_approvals(self, replies: Replies) -> None:
@@ -176,17 +194,6 @@ class Coordinator:
         if (reply.study, reply.phase, reply.round, reply.attempt, reply.step, reply.supplier) != wanted:
             raise ProtocolError(f"{name} answered for another round than it was asked for")
         return reply
-
-
-def refusal_error(supplier: str, refusal: Refusal) -> SkyglowError:
-    """Turn a refusal into the error of its exit code, with the supplier's name before its words."""
-    message = f"{supplier} refused: {refusal.message}"
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, SkyglowError) and kind.exit_code == refusal.code:
-            if issubclass(kind, errors.RefusalError):
-                return kind(message, rule=refusal.rule)
-            return kind(message)
-    return ProtocolError(message)
 
 
 def _trains(phase: Phase) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_shared.aggregation import joined, parted
 from skyglow_shared.errors import ProtocolError
-from skyglow_shared.layout import block_shape, column_weights
-from skyglow_shared.messages import Share, decode_integers
+from skyglow_shared.layout import column_weights, share_block
+from skyglow_shared.messages import Share
 from skyglow_shared.privacy.release import noise_deviation, step_size
 from skyglow_shared.study import Phase, Study
 
@@ -39,11 +40,25 @@ def add_shares(study: Study, phase: Phase, shares: Sequence[Share]) -> dict[str,
     for share in shares:
         if set(share.blocks) != wanted:
             raise ProtocolError(f"the share of {share.supplier} holds other blocks than phase {phase.name} asks for")
-    sums = {}
+    total = sum((joined(study, phase, share.blocks) for share in shares), np.zeros((), np.int64))
+    return block_sums(study, phase, total, len(shares))
+
+
+def block_sums(study: Study, phase: Phase, total: NDArray[np.int64], shares: int) -> dict[str, BlockSum]:
+    """One round's sums in real units.
+
+    Parameters
+    ----------
+    study : Study
+    phase : Phase
+    total : ndarray of int64, shape (numbers of a round,)
+        The sum of the suppliers' shares, on the blocks' grids.
+    shares : int
+        How many were added.
+    """
+    parts, sums = parted(study, phase, total), {}
     for block in phase.blocks:
-        shape = block_shape(study, block)
-        total = sum((decode_integers(share.blocks[block.name], shape) for share in shares), np.zeros(shape, np.int64))
-        weights = column_weights(study, block)
-        noise = noise_deviation(block, len(shares)) / weights
-        sums[block.name] = BlockSum(total * step_size(block) / weights, noise, len(shares))
+        made, weights = share_block(study, block), column_weights(study, block)
+        values = parts[block.name] * step_size(made) / weights
+        sums[block.name] = BlockSum(values, noise_deviation(made, shares) / weights, shares)
     return sums

@@ -19,6 +19,7 @@
     ├── LedgerError                   50   the ledger fails its own checks
     │   └── LedgerBusyError           51   another process holds the ledger
     ├── RunError                      60   a run cannot start, continue or be resumed
+    │   └── AttemptError              61   too few suppliers are left in an attempt at secure aggregation
     └── InternalError                 70   a bug: please report it
 
 Messages say what was wrong, what was wanted and what to do next, and never contain a data value: no reading,
@@ -132,6 +133,12 @@ class RunError(SkyglowError):
     """A run cannot start, continue or be resumed."""
 
     exit_code = 60
+
+
+class AttemptError(RunError):
+    """Too few suppliers are left in an attempt at secure aggregation."""
+
+    exit_code = 61
 
 
 class InternalError(SkyglowError):

@@ -4,11 +4,16 @@
 Both sides derive shapes from the signed study alone; nothing about shapes travels.
 """
 
+import math
+
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.models import presence
 from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.privacy.noise import SIGMA_STEPS, TAIL_SIGMAS, sensitivity_steps
+from skyglow_shared.secagg import codec
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 
 #: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
@@ -63,6 +68,36 @@ def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
             return np.tile(np.r_[_DIARY_COUNT, np.ones(4 * _components(study))], 2)
         case _:
             return np.ones(block_shape(study, block)[1])
+
+
+def share_block(study: Study, block: Block) -> Block:
+    """The block as one supplier makes it.
+
+    In trust mode ``aggregate`` a share holds the part of the noise that makes the whole when only `study.noise_shares`
+    honest shares are in a sum; in ``local`` it holds all of it.
+
+    Notes
+    -----
+    A sum of discrete Gaussians of 65,536 steps is a discrete Gaussian up to a divergence of about exp(-10¹⁰) (Kairouz,
+    Liu & Steinke 2021, Theorem 9): nothing in any accountant's arithmetic.
+    """
+    if study.noise_shares == 1:
+        return block
+    part = math.nextafter(block.noise_multiplier / math.sqrt(study.noise_shares), math.inf)
+    return msgspec.structs.replace(block, noise_multiplier=math.nextafter(part, math.inf))
+
+
+def word_bits(study: Study, phase: Phase) -> int:
+    """Bits a number needs in the sum of one round: by public bounds alone, for any homes there may be.
+
+    Raises
+    ------
+    StudyError
+        More than 64.
+    """
+    steps = (sensitivity_steps(share_block(study, block).noise_multiplier) for block in phase.blocks)
+    largest = study.households * max(steps) + TAIL_SIGMAS * SIGMA_STEPS
+    return codec.word_bits(largest, len(study.suppliers))
 
 
 def round_numbers(study: Study, phase: Phase) -> int:

@@ -3,7 +3,7 @@
 
 An `Envelope` carries the exact bytes that were signed; they are decoded only after the signature holds. Every message
 of a round is keyed by (study, phase, round, attempt, step): in `local` trust mode a round is one attempt with the one
-step ``share``; secure aggregation adds its own steps and attempts under the same key.
+step ``share``; in `aggregate` an attempt begins with ``advertise``, and its other steps are `StepRequest`s.
 """
 
 from typing import Literal, TypeVar
@@ -36,15 +36,26 @@ class StudyRequest(Message, frozen=True, kw_only=True, tag=True):
 class RoundRequest(Message, frozen=True, kw_only=True, tag=True):
     """The office asks for one step of one round of an approved study.
 
-    `weights` holds, by model name, the current parameters as little-endian float64.
+    `step` is ``share`` in trust mode ``local``, ``advertise`` (begin an attempt) in ``aggregate``. `weights` holds, by
+    model name, the current parameters as little-endian float64.
     """
 
     study: str
     phase: str
     round: int
     attempt: int = 0
-    step: Literal["share"] = "share"
+    step: Literal["share", "advertise"] = "share"
     weights: dict[str, bytes] = {}
+
+
+class StepRequest(Message, frozen=True, kw_only=True, tag=True):
+    """The office's message (`skyglow_shared.secagg.messages`) in the next step of an attempt at secure aggregation."""
+
+    study: str
+    phase: str
+    round: int
+    attempt: int
+    content: bytes
 
 
 class Approval(Message, frozen=True, kw_only=True, tag=True):
@@ -60,7 +71,8 @@ class Share(Message, frozen=True, kw_only=True, tag=True):
 
     Privacy
     -------
-    The only message that depends on readings. Each block is a sum of clipped per-home vectors plus discrete Gaussian
+    The only message that depends on readings; in trust mode ``aggregate`` it is sealed and leaves under masks alone.
+    Each block is a sum of clipped per-home vectors plus discrete Gaussian
     noise, charged to the supplier's ledger before it was computed.
     """
 
@@ -73,6 +85,23 @@ class Share(Message, frozen=True, kw_only=True, tag=True):
     blocks: dict[str, bytes]
 
 
+class StepReply(Message, frozen=True, kw_only=True, tag=True):
+    """A supplier's message in one step of an attempt at secure aggregation.
+
+    Privacy
+    -------
+    Public keys, encrypted secret shares, signatures, the noised share under masks, and after a survivor set is agreed
+    the secrets that take the masks out of the sum. The masked share is charged and sealed before its attempt begins.
+    """
+
+    study: str
+    phase: str
+    round: int
+    attempt: int
+    supplier: str
+    content: bytes
+
+
 class Refusal(Message, frozen=True, kw_only=True, tag=True):
     """The supplier says no: the exit code of the error, the rule that refused, a sentence without data."""
 
@@ -81,8 +110,8 @@ class Refusal(Message, frozen=True, kw_only=True, tag=True):
     message: str
 
 
-Request = StudyRequest | RoundRequest
-Reply = Approval | Share | Refusal
+Request = StudyRequest | RoundRequest | StepRequest
+Reply = Approval | Share | StepReply | Refusal
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):

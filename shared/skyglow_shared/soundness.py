@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from skyglow_shared.errors import StudyError
+from skyglow_shared.secagg.session import Parameters
 from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Study, canonical_bytes
 
 
@@ -41,8 +42,19 @@ def _problems(study: Study) -> Iterable[str]:
         yield "feature_week must be a Monday whose whole week lies in the period"
     if study.delta > 1 / (10 * study.households):
         yield "delta must be at most 1 / (10 × households)"
+    yield from _aggregation_problems(study)
     if not _survives(study):
         yield "every number must be finite and every field within its limits"
+
+
+def _aggregation_problems(study: Study) -> Iterable[str]:
+    if (study.trust_mode == "aggregate") != (study.aggregation is not None):
+        yield "aggregation (dropouts, colluders) must be given if and only if trust_mode is 'aggregate'"
+    elif study.aggregation is not None:
+        try:
+            Parameters(len(study.suppliers), study.aggregation.dropouts, study.aggregation.colluders)
+        except StudyError as error:
+            yield str(error)
 
 
 def _survives(study: Study) -> bool:

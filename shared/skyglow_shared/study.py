@@ -165,12 +165,27 @@ class Occupancy(Record, frozen=True, kw_only=True):
     basis_digest: Key
 
 
+class Aggregation(Record, frozen=True, kw_only=True):
+    """What secure aggregation withstands, in trust mode ``aggregate``.
+
+    Attributes
+    ----------
+    dropouts : int
+        How many suppliers may be missing from a round's sum.
+    colluders : int
+        How many suppliers may tell the office all they know.
+    """
+
+    dropouts: Annotated[int, msgspec.Meta(ge=0, le=127)]
+    colluders: Annotated[int, msgspec.Meta(ge=0, le=127)]
+
+
 class Study(Record, frozen=True, kw_only=True):
     """Everything that will be computed for one question, and what it may cost.
 
     `epsilon` at `delta` is the most that any supplier is charged for all phases together (add or remove one household).
     `households` is a public upper bound on the homes whose readings the study covers; delta may be at most a tenth of
-    one over it.
+    one over it. `aggregation` is given in trust mode ``aggregate`` alone.
     """
 
     protocol: Literal[1] = 1
@@ -182,6 +197,7 @@ class Study(Record, frozen=True, kw_only=True):
     reference_date: datetime.date
     expires: datetime.date
     trust_mode: TrustMode
+    aggregation: Aggregation | None = None
     epsilon: Annotated[float, msgspec.Meta(gt=0, le=20)]
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1e-3)]
     period: Period
@@ -203,6 +219,13 @@ class Study(Record, frozen=True, kw_only=True):
     def model(self, name: str) -> Model:
         """Return the model called `name`; StudyError if there is none."""
         return _named(self.models, name)
+
+    @property
+    def noise_shares(self) -> int:
+        """Over how many shares the noise that is charged is spread: the honest suppliers that are in every sum."""
+        if self.aggregation is None:
+            return 1
+        return len(self.suppliers) - self.aggregation.dropouts - self.aggregation.colluders
 
     @property
     def lsoas(self) -> tuple[str, ...]:

@@ -33,6 +33,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     simulate.add_argument(
         "--panel", type=float, default=new.panel_fraction, help="share of homes surveyed (default: 0.05)"
     )
+    simulate.add_argument(
+        "--trust", choices=("local", "aggregate"), default=new.trust, help="trust mode in place of the study's own"
+    )
     simulate.add_argument("--engine", choices=("in-process", "flower"), default=new.engine)
     simulate.add_argument("--workers", type=int, default=new.workers, help="processes that prepare data")
     simulate.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: out/<study>-<time>)")
@@ -78,6 +81,7 @@ def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
         scale=options.scale,
         seed=options.seed,
         panel_fraction=options.panel,
+        trust=options.trust,
         engine=options.engine,
         workers=options.workers,
     )

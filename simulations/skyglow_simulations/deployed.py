@@ -108,11 +108,10 @@ def compare(there: Experiment, here: Experiment) -> None:
         outcome = each.run_study()  # the deployed one only reads the replies it has
         write_estimates_csv(each.folder.path / "estimates.csv", each.estimate(outcome)[1])
     stores = [Checkpoints(each.folder.office / "checkpoints.sqlite") for each in (there, here)]
-    for phase in there.study.phases:
-        for number in range(phase.rounds):
-            one, other = (store.load(digest(there.study), phase.name, number) for store in stores)
-            if one is None or one != other:
-                raise RunError(f"the replies of {phase.name}, round {number}, differ between the two runs")
+    for place in stores[1].places(digest(there.study)):
+        one, other = (store.load(place) for store in stores)
+        if one is None or one != other:
+            raise RunError(f"the replies of {place.phase}, round {place.round}, differ between the two runs")
     tables = [(each.folder.path / "estimates.csv").read_bytes() for each in (there, here)]
     if tables[0] != tables[1]:
         raise RunError("the estimates of the two runs differ; their replies do not")

@@ -15,20 +15,23 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
+import msgspec
+
 from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
-from skyglow_server.coordinator import Coordinator, Outcome, refusal_error
+from skyglow_server.coordinator import Coordinator, Outcome
 from skyglow_server.draft import draft
 from skyglow_server.estimation import AreaTable, Estimate, estimate, load_areas
 from skyglow_server.federation import Federation, InProcess
+from skyglow_server.refusals import refusal_error
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, StudyRequest, open_reply, seal_request
 from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.signing import STUDY, Identity
-from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import Study, canonical_bytes, digest
+from skyglow_shared.soundness import check, decode_study
+from skyglow_shared.study import Aggregation, Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as RosterEntry
 from skyglow_simulations import suppliers
 from skyglow_simulations.population import census as census_tables
@@ -38,6 +41,9 @@ from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
 
 Progress = Callable[[str, int, int], None]
+
+#: What a study that is tried in trust mode `aggregate` withstands.
+_WITHSTOOD = Aggregation(dropouts=1, colluders=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,7 @@ def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experim
     if study is None or study.office_key != key:  # a replicate in the same folder has an office of its own
         template = _template(parameters.study)
         study = draft(template, areas=census.areas, office_key=key, suppliers=roster, scale=parameters.scale)
+        study = _trusting(study, parameters)
     return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"))
 
 
@@ -190,6 +197,16 @@ def peak_memory_mib() -> int:
     """Largest resident memory so far of this process and of its children, added."""
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage) // 1024
+
+
+def _trusting(study: Study, parameters: Parameters) -> Study:
+    """The study in the trust mode that the run's parameters ask for."""
+    if parameters.trust in ("", study.trust_mode):
+        return study
+    withstood = _WITHSTOOD if parameters.trust == "aggregate" else None
+    study = msgspec.structs.replace(study, trust_mode=parameters.trust, aggregation=withstood)
+    check(study)
+    return study
 
 
 def _template(name: str) -> Path:

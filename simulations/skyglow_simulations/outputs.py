@@ -15,7 +15,7 @@ from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable, Estimate, compare
 from skyglow_server.publication.tables import write_estimates_csv
 from skyglow_shared.files import write_atomically
-from skyglow_shared.layout import round_numbers
+from skyglow_shared.layout import round_numbers, share_block
 from skyglow_shared.models import presence
 from skyglow_shared.privacy.accounting import study_cost
 from skyglow_shared.privacy.release import noise_deviation
@@ -123,15 +123,15 @@ def what_left(experiment: Experiment) -> list[Sent]:
     """What each supplier sent, by phase: the office's own stored replies, counted."""
     study = experiment.study
     checkpoints = Checkpoints(experiment.folder.office / "checkpoints.sqlite")
-    rows = []
+    places, rows = checkpoints.places(digest(study)), []
     for phase in study.phases:
-        replies = [checkpoints.load(digest(study), phase.name, number) or {} for number in range(phase.rounds)]
+        replies = [checkpoints.load(place) or {} for place in places if place.phase == phase.name]
         rows.append(
             Sent(
                 phase=phase.name,
                 shares=phase.rounds,
                 numbers=round_numbers(study, phase),
-                noise={block.name: noise_deviation(block, 1) for block in phase.blocks},
+                noise={block.name: noise_deviation(share_block(study, block), 1) for block in phase.blocks},
                 sent_bytes={name: sum(len(reply.get(name, b"")) for reply in replies) for name in NAMES},
             )
         )

@@ -13,6 +13,7 @@ import msgspec
 
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
+from skyglow_shared.study import TrustMode
 
 Engine = Literal["in-process", "flower"]
 
@@ -33,6 +34,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     seed : int
     panel_fraction : float
         Share of households that are surveyed.
+    trust : str
+        Trust mode in place of the study's own; empty = the study's.
     workers : int
         Processes that prepare data; does not change results.
     """
@@ -43,6 +46,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scale: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
     panel_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    trust: TrustMode | Literal[""] = ""
     engine: Engine = "in-process"
     workers: Annotated[int, msgspec.Meta(ge=1)] = 2
 

@@ -6,6 +6,7 @@ else is the client that real suppliers install. Keys and noise are seeded, which
 """
 
 import datetime
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +37,8 @@ window_days = 365
 purposes = ["official-statistics"]
 legal_gateways = ["Simulated data: no gateway needed"]
 features = ["class22-v1"]
-trust_modes = ["local"]
+trust_modes = ["local", "aggregate"]
+rivals = {rivals}
 sources = ["gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile"]
 least_homes = 30
 least_suppliers = 3
@@ -91,7 +93,10 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
         secrets.identity().save(path / "identity.key")
         pseudonyms = secrets if pseudonym_seed is None else SeededRandomness(pseudonym_seed, name)
         write_atomically(path / "pseudonym.key", pseudonyms.stream("pseudonyms").read(32), mode=0o600)
-        policy = _POLICY.format(office_key=study.office_key, epsilon=study.epsilon, delta=study.delta)
+        rivals = [entry.public_key for entry in study.suppliers if entry.name != name]
+        policy = _POLICY.format(
+            office_key=study.office_key, epsilon=study.epsilon, delta=study.delta, rivals=json.dumps(rivals)
+        )
         write_atomically(path / "policy.toml", policy.encode())
 
 

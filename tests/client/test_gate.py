@@ -13,7 +13,7 @@ from skyglow_shared.errors import ApprovalError, BudgetError, ExpiredError, Poli
 from skyglow_shared.messages import Approval, Refusal, RoundRequest, Share, encode_weights, open_request
 from skyglow_shared.privacy.accounting import Event
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import digest
+from skyglow_shared.study import Aggregation, digest
 
 #: Enough for one of the studies here (1.649), not for two (2.578).
 BUDGET = 2.0
@@ -123,7 +123,7 @@ def test_the_same_request_gets_the_same_bytes_for_ever(town, study):
 def test_a_round_is_answered_for_one_content_only(town, study, supplier, monkeypatch, sealed):
     """Other weights in the same round would be a second look under one charge, before the seal and after it."""
     if not sealed:
-        monkeypatch.setattr(gates, "_noised", lambda *arguments: 1 / 0)
+        monkeypatch.setattr(gates, "noised", lambda *arguments: 1 / 0)
     supplier.handle(town.request(study))
     monkeypatch.undo()
     other = {"all_aged_66_plus": encode_weights(np.ones(23))}
@@ -183,7 +183,7 @@ def test_a_study_signed_by_another_key_is_not_even_kept(town, study):
         ({"suppliers": [{"name": "north", "public_key": "0c" * 32}, SOUTH]}, 20),
         ({"suppliers": [{"name": "east", "public_key": "0c" * 32}, SOUTH]}, 20),
         ({"purpose": "marketing"}, 31),
-        ({"trust_mode": "aggregate"}, 31),
+        ({"trust_mode": "aggregate", "aggregation": Aggregation(dropouts=0, colluders=0)}, 31),
         ({"occupancy": {"basis": "presence_basis_v1", "basis_digest": "00" * 32}}, 20),
         ({"occupancy": {"basis": "presence_basis_v9", "basis_digest": "00" * 32}}, 20),
         ({"epsilon": 1.0}, 32),

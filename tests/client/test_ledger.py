@@ -264,7 +264,7 @@ def test_a_kill_between_charge_and_seal_is_completed_under_the_same_charge(town,
     request = town.request(study)
     (tmp_path / "request").write_bytes(request)
     crashed = subprocess.run(
-        [sys.executable, "-c", CRASH, str(town.folder), "_noised", str(tmp_path / "request")], check=False
+        [sys.executable, "-c", CRASH, str(town.folder), "noised", str(tmp_path / "request")], check=False
     )
     assert crashed.returncode == -signal.SIGKILL
     sampled = []

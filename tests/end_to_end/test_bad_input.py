@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_server.coordinator import Coordinator
 from skyglow_server.federation import InProcess
 from skyglow_shared import signing
@@ -368,7 +368,7 @@ def office(waiting, tmp_path):
 def test_a_study_signed_by_another_office(office, waiting, accounts):
     with pytest.raises(SignatureError, match="north refused"):
         office.run(key=Identity.generate())
-    assert office.checkpoints.load(digest(office.study), "approvals", 0) is None
+    assert office.checkpoints.load(Place(digest(office.study), "approvals", 0)) is None
     assert nothing_charged(accounts, waiting)
 
 
@@ -482,7 +482,7 @@ def test_a_store_corrupted_in_the_middle_of_a_study(command, office, waiting, un
         now = accounts(waiting)
         assert now["common"] == [*before["common"], *now["common"][-2:]], "the others' round is sealed, to be repeated"
         assert now["south"][len(before["south"]) :] in ([], [("charge", now["south"][-1][1])])
-        assert office.checkpoints.load(digest(office.study), "training", 2) is None
+        assert office.checkpoints.load(Place(digest(office.study), "training", 2)) is None
 
     code, told = command("simulate", "--resume", waiting)
     assert (code, "kwh.npy" in told) == (11, True)

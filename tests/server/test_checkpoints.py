@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_shared.errors import FormatError, RunError
 
 REPLIES = {"north": b"\x00\xff" * 1000, "south": b""}
@@ -18,33 +18,33 @@ def checkpoints(tmp_path):
 
 
 def test_what_was_saved_is_there_for_whoever_opens_it_next(checkpoints):
-    checkpoints.save("study", "training", 3, REPLIES)
-    assert Checkpoints(checkpoints.path).load("study", "training", 3) == REPLIES
+    checkpoints.save(Place("study", "training", 3), REPLIES)
+    assert Checkpoints(checkpoints.path).load(Place("study", "training", 3)) == REPLIES
 
 
 def test_a_round_that_was_not_saved_is_not_there(checkpoints):
-    assert checkpoints.load("study", "training", 3) is None
-    checkpoints.save("study", "training", 3, REPLIES)
+    assert checkpoints.load(Place("study", "training", 3)) is None
+    checkpoints.save(Place("study", "training", 3), REPLIES)
     for key in (("study", "training", 2), ("study", "release", 3), ("another", "training", 3)):
-        assert checkpoints.load(*key) is None
+        assert checkpoints.load(Place(*key)) is None
 
 
 def test_a_stored_round_is_never_replaced(checkpoints):
-    checkpoints.save("study", "training", 3, REPLIES)
+    checkpoints.save(Place("study", "training", 3), REPLIES)
     with pytest.raises(RunError, match="already stored"):
-        checkpoints.save("study", "training", 3, {"north": b"other"})
-    assert checkpoints.load("study", "training", 3) == REPLIES
+        checkpoints.save(Place("study", "training", 3), {"north": b"other"})
+    assert checkpoints.load(Place("study", "training", 3)) == REPLIES
 
 
 def test_no_half_of_a_round_is_left_by_a_write_that_fails(checkpoints):
     with pytest.raises(TypeError):
-        checkpoints.save("study", "training", 0, {"north": b"1", "south": object()})
-    assert checkpoints.load("study", "training", 0) is None
-    checkpoints.save("study", "training", 0, REPLIES)
+        checkpoints.save(Place("study", "training", 0), {"north": b"1", "south": object()})
+    assert checkpoints.load(Place("study", "training", 0)) is None
+    checkpoints.save(Place("study", "training", 0), REPLIES)
 
 
 def test_every_write_is_durable(checkpoints):
-    checkpoints.save("study", "training", 3, REPLIES)
+    checkpoints.save(Place("study", "training", 3), REPLIES)
     with checkpoints._opened() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -89,9 +89,9 @@ def other_content(path):
 )
 def test_a_damaged_file_is_said_to_be_damaged(spoil, checkpoints):
     for round_ in range(40):
-        checkpoints.save("study", "training", round_, REPLIES)
+        checkpoints.save(Place("study", "training", round_), REPLIES)
     spoil(checkpoints.path)
     with pytest.raises(FormatError, match="checkpoint"):
         for round_ in range(40):
-            checkpoints.load("study", "training", round_)
-            checkpoints.save("study", "release", round_, REPLIES)
+            checkpoints.load(Place("study", "training", round_))
+            checkpoints.save(Place("study", "release", round_), REPLIES)

@@ -5,8 +5,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_server.checkpoints import Checkpoints
-from skyglow_server.coordinator import Coordinator, Training, refusal_error
+from skyglow_server.checkpoints import Checkpoints, Place
+from skyglow_server.coordinator import Coordinator, Training
+from skyglow_server.refusals import refusal_error
 from skyglow_shared import errors, signing
 from skyglow_shared.errors import ProtocolError, RefusalError, RunError, SignatureError, SkyglowError
 from skyglow_shared.layout import column_weights
@@ -34,7 +35,7 @@ def coordinator(tmp_path):
 
 def stored(coordinator, kind):
     phase, round_ = (kind, 0) if kind == APPROVALS else kind
-    return coordinator.checkpoints.load(digest(coordinator.study), phase, round_)
+    return coordinator.checkpoints.load(Place(digest(coordinator.study), phase, round_))
 
 
 def reference(study, numbers, rounds):
@@ -328,10 +329,10 @@ def test_stored_replies_are_checked_again(puppets, coordinator):
     identity = digest(office.study)
     for phase, rounds in ((APPROVALS, 1), ("training", 4), ("release", 1)):
         for round_ in range(rounds):
-            kept = dict(office.checkpoints.load(identity, phase, round_))
+            kept = dict(office.checkpoints.load(Place(identity, phase, round_)))
             if (phase, round_) == ("training", 2):
                 kept["north"], kept["south"] = kept["south"], kept["north"]
-            other.save(identity, phase, round_, kept)
+            other.save(Place(identity, phase, round_), kept)
     with pytest.raises(ProtocolError, match="names another sender"):
         Coordinator(office.study, office.office, puppets(), other, lambda *step: None).run()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skyglow_client.gate.ledger import open_ledger
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_shared.layout import block_shape
 from skyglow_shared.study import digest
 from skyglow_simulations import experiment, outputs
@@ -103,7 +103,7 @@ def test_what_left_is_counted_from_the_replies_themselves(finished):
             numbers += groups * width
             assert row.noise[block.name] == pytest.approx(block.noise_multiplier * block.l2_bound, rel=2e-3)
         assert (row.numbers, row.shares) == (numbers, phase.rounds)
-        replies = [checkpoints.load(digest(one.study), phase.name, number) for number in range(phase.rounds)]
+        replies = [checkpoints.load(Place(digest(one.study), phase.name, number)) for number in range(phase.rounds)]
         for name in NAMES:
             assert row.sent_bytes[name] == sum(len(reply[name]) for reply in replies)
             assert 8 * numbers * phase.rounds < row.sent_bytes[name] < 8 * numbers * phase.rounds + 1000 * phase.rounds

@@ -18,6 +18,7 @@ ASKED = Parameters(
     scale=0.3,
     seed=9,
     panel_fraction=0.2,
+    trust="aggregate",
     engine="flower",
     workers=7,
 )

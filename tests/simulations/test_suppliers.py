@@ -57,7 +57,8 @@ def test_the_policy_allows_this_study_and_no_dearer_one(finished):
     study = finished.experiment.study
     for name in suppliers.NAMES:
         policy = load_policy(finished.experiment.folder.supplier(name) / "policy.toml")
-        check(policy, study)
+        own = {entry.name: entry.public_key for entry in study.suppliers}[name]
+        check(policy, study, own)
         assert (policy.office_key, policy.epsilon, policy.delta) == (study.office_key, study.epsilon, study.delta)
 
 

@@ -10,38 +10,35 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from skyglow_client.gate import budget as budgets
 from skyglow_client.gate import policy as policies
+from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.ledger import Ledger
 from skyglow_client.gate.policy import Policy
-from skyglow_client.learning.contributions import Weights, contributions
+from skyglow_client.gate.rounds import label, noised, phase_of, poisson_sample, request_digest, round_key, weights_of
+from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
 from skyglow_shared import signing
 from skyglow_shared.errors import ApprovalError, ExpiredError, OrderError, StudyError
-from skyglow_shared.layout import block_shape, round_numbers
+from skyglow_shared.layout import round_numbers
 from skyglow_shared.messages import (
     Approval,
     RoundRequest,
     Share,
+    StepRequest,
     StudyRequest,
-    decode_weights,
-    encode_integers,
     seal_reply,
 )
 from skyglow_shared.models import logistic, presence
 from skyglow_shared.privacy.accounting import round_event
-from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream, Randomness
-from skyglow_shared.privacy.release import add_noise, grouped_sum
+from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness
 from skyglow_shared.signing import Identity
 from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import Block, Phase, Study, digest_of
+from skyglow_shared.study import Phase, Study, digest_of
 
 Prepare = Callable[[Study], Homes]
 
@@ -131,7 +128,7 @@ class Gate:
         ExpiredError, StudyError, PolicyError, BudgetError
         """
         self._check_ours(study)
-        policies.check(self.policy, study)
+        policies.check(self.policy, study, self.identity.public_key)
         for model in study.models:
             logistic.build(model)
         if presence.load(study.occupancy.basis).digest != study.occupancy.basis_digest:
@@ -141,7 +138,7 @@ class Gate:
         return found
 
     def answer(self, request: RoundRequest, prepare: Prepare) -> bytes:
-        """Answer one round: with the sealed reply it had before, or a new share, charged first and sealed last.
+        """Answer one round: with what was sealed for it before, or a new share, charged first and sealed last.
 
         Parameters
         ----------
@@ -152,7 +149,8 @@ class Gate:
         Returns
         -------
         bytes
-            A sealed envelope that holds a `Share`.
+            A sealed envelope that holds a `Share`; in trust mode ``aggregate`` the share stays, and the envelope holds
+            the keys with which it will be masked.
 
         Raises
         ------
@@ -168,11 +166,44 @@ class Gate:
         The only way out for anything that depends on readings. A share is the charged mechanism's output: clipped
         sums over a Poisson sample that is never revealed, with discrete Gaussian noise on every number.
         """
+        study = self._approved(request)
+        phase = phase_of(study, request)
+        weights = weights_of(study, request)
+        if study.aggregation is None:
+            return self._answered(study, phase, request, weights, prepare)
+        self._answered(study, phase, share_request(request), weights, prepare)
+        return self._aggregation().advertise(study, phase, request)
+
+    def step(self, request: StepRequest) -> bytes:
+        """Answer one step of secure aggregation of a round whose share is sealed.
+
+        Raises
+        ------
+        ApprovalError, OrderError, ProtocolError, SignatureError, LedgerError
+            See `Aggregation.step`.
+
+        Privacy
+        -------
+        Computes nothing from readings: the share was charged and sealed before its keys were advertised.
+        """
+        study = self._approved(request)
+        phase = phase_of(study, request)
+        key = round_key(RoundRequest(study=request.study, phase=request.phase, round=request.round))
+        share = self.ledger.sealed(key)
+        if study.aggregation is None or share is None:
+            raise OrderError("no share of this round is sealed here; ask for its keys first", rule="order")
+        return self._aggregation().step(study, phase, request, share)
+
+    def _aggregation(self) -> Aggregation:
+        return Aggregation(self.name, self.identity, self.ledger, self.randomness)
+
+    def _approved(self, request: RoundRequest | StepRequest) -> Study:
         if self.ledger.decision(request.study) != "approval":
             raise ApprovalError("this supplier has not approved that study; propose it first", rule="approval")
-        study = self.proposed(request.study)
-        phase = _phase(study, request)
-        weights = _weights(study, request)
+        return self.proposed(request.study)
+
+    def _answered(self, study: Study, phase: Phase, request: RoundRequest, weights: Weights, prepare: Prepare) -> bytes:
+        """The sealed share of a round: as it was, or charged, computed and sealed now."""
         key, asked = round_key(request), request_digest(request)
         charged = self.ledger.charged(key)
         if charged not in (None, asked):
@@ -196,7 +227,13 @@ class Gate:
             raise StudyError("this supplier is not on the study's roster under its own key; send the office your key")
 
     def _check_turn(self, study: Study, phase: Phase, request: RoundRequest) -> None:
-        """OrderError unless the round before this one, or the last of the phase before, is sealed."""
+        """OrderError unless the round before this one, or the last of the phase before, is sealed.
+
+        In trust mode ``aggregate`` a supplier may have missed rounds; then none that is later may have been charged.
+        """
+        if study.aggregation is not None:
+            self._check_latest(study, request)
+            return
         place = study.phases.index(phase)
         if request.round:
             previous = msgspec.structs.replace(request, round=request.round - 1)
@@ -208,8 +245,15 @@ class Gate:
         if self.ledger.sealed(round_key(previous)) is None:
             raise OrderError("rounds are answered in the study's order; an earlier one is missing", rule="order")
 
+    def _check_latest(self, study: Study, request: RoundRequest) -> None:
+        order = [(phase.name, round_) for phase in study.phases for round_ in range(phase.rounds)]
+        later = order[order.index((request.phase, request.round)) + 1 :]
+        keys = {round_key(msgspec.structs.replace(request, phase=phase, round=round_)) for phase, round_ in later}
+        if keys & self.ledger.charged_keys():
+            raise OrderError("rounds are answered in the study's order; a later one was answered", rule="order")
+
     def _charge(self, study: Study, phase: Phase, request: RoundRequest) -> None:
-        secret = self.randomness.stream("sample", *_label(request)).read(KEY_BYTES)
+        secret = self.randomness.stream("sample", *label(request)).read(KEY_BYTES)
         key, asked = round_key(request), request_digest(request)
         event = msgspec.to_builtins(round_event(phase, round_numbers(study, phase)))
         self.ledger.charge(key, asked, secret, {"key": key, "study": request.study, "event": event, "request": asked})
@@ -219,8 +263,8 @@ class Gate:
         chosen = homes.take(poisson_sample(self.ledger.secret(round_key(request)), len(homes), phase.sampling_rate))
         blocks = {}
         for block in phase.blocks:
-            stream = self.randomness.stream("noise", *_label(request), block.name)
-            blocks[block.name] = _noised(study, block, chosen, weights, stream)
+            stream = self.randomness.stream("noise", *label(request), block.name)
+            blocks[block.name] = noised(study, block, chosen, weights, stream)
         return Share(
             study=request.study,
             phase=request.phase,
@@ -230,66 +274,3 @@ class Gate:
             supplier=self.name,
             blocks=blocks,
         )
-
-
-def round_key(request: RoundRequest) -> str:
-    """The identity of one step of one round of one study."""
-    return "/".join(str(part) for part in (*_label(request), request.step))
-
-
-def request_digest(request: RoundRequest) -> str:
-    """SHA-256 (hex) of a request's content in one canonical encoding."""
-    return hashlib.sha256(msgspec.msgpack.encode(request, order="sorted")).hexdigest()
-
-
-def poisson_sample(secret: bytes, homes: int, rate: float) -> NDArray[np.bool_]:
-    """Which homes are in a round's sample: each by itself with chance `rate`, by one word of the secret's keystream.
-
-    Parameters
-    ----------
-    secret : bytes
-        32 bytes, used for this sample alone.
-    homes : int
-        Homes in the order of their pseudonyms.
-    rate : float
-
-    Returns
-    -------
-    ndarray of bool, shape (homes,)
-
-    Privacy
-    -------
-    Neither the sample nor its size may leave: the charge counts on the sample being secret. The chance is `rate`
-    rounded down to a multiple of 2⁻⁶⁴, never more.
-    """
-    if rate >= 1:
-        return np.ones(homes, dtype=bool)
-    return ByteStream(secret).words(homes) < np.uint64(int(Fraction(rate) * 2**64))
-
-
-def _noised(study: Study, block: Block, homes: Homes, weights: Weights, stream: ByteStream) -> bytes:
-    parts = contributions(study, block, homes, weights)
-    exact = grouped_sum(parts.vectors, parts.groups, block_shape(study, block)[0], block)
-    return encode_integers(add_noise(exact, stream))
-
-
-def _label(request: RoundRequest) -> tuple[str | int, ...]:
-    return request.study, request.phase, request.round, request.attempt
-
-
-def _phase(study: Study, request: RoundRequest) -> Phase:
-    found = [phase for phase in study.phases if phase.name == request.phase]
-    if not found or not 0 <= request.round < found[0].rounds:
-        raise OrderError("the approved study has no such phase or round; ask for those it has", rule="order")
-    if request.attempt != 0 or request.step != "share":
-        raise OrderError("a round of trust mode 'local' has one attempt (0) and one step (share)", rule="order")
-    return found[0]
-
-
-def _weights(study: Study, request: RoundRequest) -> Weights:
-    if set(request.weights) != {model.name for model in study.models}:
-        raise OrderError("a round must bring the parameters of exactly the study's models", rule="order")
-    return {
-        model.name: decode_weights(request.weights[model.name], logistic.parameter_count(model))
-        for model in study.models
-    }

@@ -22,29 +22,13 @@ from pathlib import Path
 
 import msgspec
 
-from skyglow_client.gate import chain
+from skyglow_client.gate import chain, schema
 from skyglow_client.gate.chain import Entry, Kind
 from skyglow_shared.errors import LedgerBusyError, LedgerError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.privacy.accounting import Cost, Event, adaptive_cost, study_cost
 from skyglow_shared.study import digest_of
 
-_APPLICATION = 0x736B7967  # "skyg", in SQLite's header: another program's database is not taken for a ledger
-_SCHEMA = f"""
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = 1;
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, time TEXT NOT NULL, body BLOB NOT NULL,
-    previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE INDEX entries_by_kind ON entries (kind, seq);
-CREATE TABLE studies (digest TEXT PRIMARY KEY, study BLOB NOT NULL, signature BLOB NOT NULL) STRICT;
-CREATE TABLE charges (key TEXT PRIMARY KEY, request TEXT NOT NULL) STRICT;
-CREATE TABLE pending (key TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT;
-CREATE TABLE sealed (key TEXT PRIMARY KEY, reply BLOB NOT NULL) STRICT;
-CREATE TRIGGER entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER entries_last BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-"""
 _RESTORE = "restore it from the latest backup"
 
 
@@ -63,32 +47,32 @@ class Ledger:
     @property
     def head(self) -> str:
         """Hash of the last entry: the state of the whole ledger in 64 characters."""
-        return str(self._rows("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1")[0][0])
+        return str(self.rows("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1")[0][0])
 
     def entries(self, *kinds: Kind) -> list[Entry]:
         """The chain in order, or its entries of some kinds."""
         wanted = f"WHERE kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        return [Entry(*row) for row in self._rows(f"SELECT * FROM entries {wanted} ORDER BY seq", *kinds)]  # noqa: S608 - marks only
+        return [Entry(*row) for row in self.rows(f"SELECT * FROM entries {wanted} ORDER BY seq", *kinds)]  # noqa: S608 - marks only
 
     def append(self, kind: Kind, body: object) -> None:
         """Append an entry durably."""
-        with self._transaction():
-            self._append(kind, body)
+        with self.transaction():
+            self.chain_on(kind, body)
 
     def propose(self, digest: str, canonical: bytes, signature: bytes, body: object) -> None:
         """Keep a study and the office's signature over it, and append the entry that says so."""
-        with self._transaction():
+        with self.transaction():
             self.connection.execute("INSERT INTO studies VALUES (?, ?, ?)", (digest, canonical, signature))
-            self._append("proposal", body)
+            self.chain_on("proposal", body)
 
     def study(self, digest: str) -> bytes | None:
         """Canonical bytes of a proposed study, or None."""
-        rows = self._rows("SELECT study FROM studies WHERE digest = ?", digest)
+        rows = self.rows("SELECT study FROM studies WHERE digest = ?", digest)
         return bytes(rows[0][0]) if rows else None
 
     def studies(self) -> dict[str, bytes]:
         """Canonical bytes of every proposed study by digest, oldest first."""
-        return dict(self._rows("SELECT digest, study FROM studies ORDER BY rowid"))
+        return dict(self.rows("SELECT digest, study FROM studies ORDER BY rowid"))
 
     def decision(self, digest: str) -> str:
         """A person's last decision on a study: ``approval``, ``refusal``, or empty."""
@@ -99,34 +83,42 @@ class Ledger:
 
     def charge(self, key: str, request: str, secret: bytes, body: object) -> None:
         """Append a charge and keep its round's sampling secret: one durable step."""
-        with self._transaction():
-            self._append("charge", body)
+        with self.transaction():
+            self.chain_on("charge", body)
             self.connection.execute("INSERT INTO charges VALUES (?, ?)", (key, request))
             self.connection.execute("INSERT INTO pending VALUES (?, ?)", (key, secret))
 
     def charged(self, key: str) -> str | None:
         """Digest of the request that a round was charged for, or None if it was not charged."""
-        rows = self._rows("SELECT request FROM charges WHERE key = ?", key)
+        rows = self.rows("SELECT request FROM charges WHERE key = ?", key)
         return str(rows[0][0]) if rows else None
+
+    def charged_keys(self) -> set[str]:
+        """Every round that was charged."""
+        return {str(key) for (key,) in self.rows("SELECT key FROM charges")}
 
     def secret(self, key: str) -> bytes:
         """The sampling secret of a round that is charged and not yet sealed."""
-        rows = self._rows("SELECT secret FROM pending WHERE key = ?", key)
+        rows = self.rows("SELECT secret FROM pending WHERE key = ?", key)
         if not rows:
             raise LedgerError(f"the ledger has no sampling secret for a charged round; {_RESTORE}")
         return bytes(rows[0][0])
 
     def seal(self, key: str, reply: bytes, body: object) -> None:
         """Keep a reply byte for byte, append the entry that says so and erase the round's secret: one durable step."""
-        with self._transaction():
-            self._append("seal", body)
+        with self.transaction():
+            self.chain_on("seal", body)
             self.connection.execute("INSERT INTO sealed VALUES (?, ?)", (key, reply))
             self.connection.execute("DELETE FROM pending WHERE key = ?", (key,))
-        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log still held the erased secret
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty the write-ahead log, which still holds what was erased."""
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def sealed(self, key: str) -> bytes | None:
         """The sealed reply of a round, or None."""
-        rows = self._rows("SELECT reply FROM sealed WHERE key = ?", key)
+        rows = self.rows("SELECT reply FROM sealed WHERE key = ?", key)
         return bytes(rows[0][0]) if rows else None
 
     def charges(self, *, since: str = "") -> dict[str, list[Event]]:
@@ -165,12 +157,12 @@ class Ledger:
         """
         head = chain.verify(self.entries())
         charged, replies = self._recorded("charge", "request"), self._recorded("seal", "reply")
-        if charged != dict(self._rows("SELECT key, request FROM charges")):
+        if charged != dict(self.rows("SELECT key, request FROM charges")):
             raise LedgerError(f"the ledger's rounds are not those its chain records; release nothing, {_RESTORE}")
-        sealed = {key: hashlib.sha256(reply).hexdigest() for key, reply in self._rows("SELECT key, reply FROM sealed")}
+        sealed = {key: hashlib.sha256(reply).hexdigest() for key, reply in self.rows("SELECT key, reply FROM sealed")}
         if replies != sealed:
             raise LedgerError(f"a sealed reply is not the one the chain records; release nothing, {_RESTORE}")
-        if {key for (key,) in self._rows("SELECT key FROM pending")} != set(charged) - set(replies):
+        if {key for (key,) in self.rows("SELECT key FROM pending")} != set(charged) - set(replies):
             raise LedgerError(f"the ledger lacks the secret of a charged round, or keeps one too many; {_RESTORE}")
         proposed = {str(msgspec.json.decode(entry.body)["study"]) for entry in self.entries("proposal")}
         studies = self.studies()
@@ -188,7 +180,7 @@ class Ledger:
         seq, _, marked = os.pread(self.lock, 128, 0).decode("ascii", "replace").strip().partition(" ")
         if not seq.isdecimal():
             return
-        rows = self._rows("SELECT hash FROM entries WHERE seq = ?", int(seq))
+        rows = self.rows("SELECT hash FROM entries WHERE seq = ?", int(seq))
         if not rows or rows[0][0] != marked:
             raise LedgerError(
                 f"the ledger is older than it was: entry {int(seq)} is gone, and with it what was charged; {_RESTORE}. "
@@ -199,18 +191,21 @@ class Ledger:
         bodies = [msgspec.json.decode(entry.body) for entry in self.entries(kind)]
         return {body["key"]: body[field] for body in bodies}
 
-    def _append(self, kind: Kind, body: object) -> None:
-        seq, previous = self._rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
+    def chain_on(self, kind: Kind, body: object) -> None:
+        """Append an entry, within a transaction."""
+        seq, previous = self.rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
         _insert(self.connection, chain.link(seq + 1, kind, body, previous))
 
-    def _rows(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+    def rows(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+        """What a query gives; LedgerError if the file cannot be read."""
         try:
             return self.connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise LedgerError(f"the ledger cannot be read ({type(error).__name__}); {_RESTORE}") from None
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durably; LedgerError if it cannot be written."""
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield
@@ -223,7 +218,7 @@ class Ledger:
             name = type(error).__name__
             message = f"the ledger could not be written ({name}); nothing was released; check disk space and rights"
             raise LedgerError(message) from None
-        seq, head = self._rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
+        seq, head = self.rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
         os.pwrite(self.lock, f"{seq:020d} {head}\n".encode(), 0)
 
 
@@ -260,7 +255,7 @@ def _open(path: Path, lock: int) -> Ledger:
     try:
         place = f"{path.resolve().as_uri()}?mode=rw"  # never make a new one in place of one that went missing
         connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
-        if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
+        if connection.execute("PRAGMA application_id").fetchone() != (schema.APPLICATION,):
             raise LedgerError(f"{path.name} is empty or not a skyglow ledger; {_RESTORE}")
         if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
             raise LedgerError(f"{path.name} is damaged; {_RESTORE}")
@@ -285,7 +280,7 @@ def _create(path: Path) -> None:
     new.unlink(missing_ok=True)
     connection = sqlite3.connect(new, isolation_level=None)
     try:
-        connection.executescript(_SCHEMA)
+        connection.executescript(schema.TABLES)
         _insert(connection, chain.link(1, "genesis", {"format": 1}, ""))
     finally:
         connection.close()

@@ -32,8 +32,10 @@ SIGMA_STEPS = 1 << 16
 #: Total-variation distance to the ideal, per number drawn: thresholds × 2⁻¹²⁸, the arithmetic's error and the tails.
 DISTANCE_PER_SAMPLE = 2.0**-100
 
+#: No number drawn is further from zero than so many standard deviations: P(|X| ≥ 14σ) < 2⁻¹⁴⁰.
+TAIL_SIGMAS = 14
+
 _PRECISION = 256
-_TAIL_SIGMAS = 14  # P(|X| ≥ 14σ) < 2⁻¹⁴⁰
 _LARGEST_SIGMA = 1 << 20  # a table of 29 million integers
 _BLOCKS_PER_SIGMA_BITS = 7
 _GUIDE_BITS = 16
@@ -133,7 +135,7 @@ def _tables(sigma: int) -> _Tables:
     if not 3 <= sigma <= _LARGEST_SIGMA:
         raise ValueError("sigma must be at least 3 grid steps and at most 2²⁰")
     shift = max(0, sigma.bit_length() - _BLOCKS_PER_SIGMA_BITS)
-    tail = -(-_TAIL_SIGMAS * sigma >> shift) << shift
+    tail = -(-TAIL_SIGMAS * sigma >> shift) << shift
     weights = _weights(sigma, tail)
     masses = [*weights[:0:-1], *weights[:-1]]  # of -tail … tail - 1
     if not shift:

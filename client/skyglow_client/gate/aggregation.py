@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sealed share under masks: the supplier's steps of secure aggregation, each taken once and durably.
+
+The share is charged, computed and sealed before its first attempt begins, and is the same in all of them: noise is
+never drawn again. What leaves in its place are public keys, encrypted secrets, the share under masks, and at the end
+what takes the masks out of the sum of everybody who was agreed on.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_client.gate import exchanges
+from skyglow_client.gate.ledger import Ledger
+from skyglow_shared.aggregation import joined, session_of
+from skyglow_shared.errors import InternalError, LedgerError, OrderError
+from skyglow_shared.messages import RoundRequest, Share, StepReply, StepRequest, open_reply, seal_reply
+from skyglow_shared.privacy.randomness import Randomness
+from skyglow_shared.secagg import ledger_heads
+from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.messages import FromSupplier, decode_request, encode
+from skyglow_shared.secagg.rounds import Round
+from skyglow_shared.signing import Identity
+from skyglow_shared.study import Phase, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """One supplier's side of secure aggregation: who it is, and the ledger that remembers."""
+
+    name: str
+    identity: Identity
+    ledger: Ledger
+    randomness: Randomness
+
+    def advertise(self, study: Study, phase: Phase, request: RoundRequest) -> bytes:
+        """Begin an attempt, or send again what was answered when it began.
+
+        Raises
+        ------
+        OrderError
+            An attempt of this round was unmasked, or a later one was begun.
+
+        Privacy
+        -------
+        Sends fresh public keys, a commitment, and the head of the ledger.
+        """
+        key = step_key(request, "advertise")
+        if (sealed := self.ledger.sealed(key)) is not None:
+            return sealed
+        session = session_of(study, phase, request.round, request.attempt)
+        before, head = exchanges.standing(self.ledger, place(request)), exchanges.head(self.ledger)
+        if before is None:
+            after, reply = Round.begin(session, self.name, self.identity, head, self.randomness)
+        else:
+            after, reply = before.again(session, self.identity, head, self.randomness)
+        return self._keep(study, request, key, after, reply)
+
+    def step(self, study: Study, phase: Phase, request: StepRequest, share: bytes) -> bytes:
+        """Take the next step of an attempt, or send again what was answered to the same request.
+
+        Parameters
+        ----------
+        study : Study
+        phase : Phase
+        request : StepRequest
+        share : bytes
+            The round's sealed share, which has never left.
+
+        Raises
+        ------
+        ProtocolError, SignatureError, OrderError
+            See `skyglow_shared.secagg.rounds.Round.answer`.
+        LedgerError
+            A peer's ledger is behind where it was seen before.
+        """
+        key = step_key(request, hashlib.sha256(request.content).hexdigest())
+        if (sealed := self.ledger.sealed(key)) is not None:
+            return sealed
+        before = exchanges.standing(self.ledger, place(request))
+        if before is None:
+            raise OrderError("no attempt of this round was begun here; advertise keys first", rule="order")
+        message = decode_request(request.content)
+        after, reply = before.answer(message, self.identity, lambda: self._vector(study, phase, share))
+        return self._keep(study, request, key, after, reply)
+
+    def _vector(self, study: Study, phase: Phase, share: bytes) -> NDArray[np.int64]:
+        message = open_reply(share, self.name, self.identity.public_key)
+        if not isinstance(message, Share):
+            raise InternalError("a round's sealed share is something else; please report this")
+        return joined(study, phase, message.blocks)
+
+    def _keep(
+        self, study: Study, request: RoundRequest | StepRequest, key: str, after: Round, content: FromSupplier
+    ) -> bytes:
+        reply = StepReply(
+            study=request.study,
+            phase=request.phase,
+            round=request.round,
+            attempt=request.attempt,
+            supplier=self.name,
+            content=encode(content),
+        )
+        heads = self._witnessed(study, after)
+        message = seal_reply(reply, self.name, self.identity)
+        exchanges.keep(self.ledger, key, message, place=place(request), state=after, heads=heads)
+        return message
+
+    def _witnessed(self, study: Study, after: Round) -> dict[str, Head]:
+        """The heads that peers advertised, by public key; a peer that is behind is believed no more."""
+        seen, heads = exchanges.witnessed(self.ledger), {}
+        for supplier in study.suppliers:
+            head = after.heads().get(supplier.name)
+            if head is None or supplier.name == self.name:
+                continue
+            before = {supplier.name: seen[supplier.public_key]} if supplier.public_key in seen else {}
+            try:
+                ledger_heads.witness(before, {supplier.name: head})
+            except LedgerError:
+                exchanges.distrust(self.ledger, supplier.public_key)
+                raise
+            heads[supplier.public_key] = head
+        return heads
+
+
+def place(request: RoundRequest | StepRequest) -> str:
+    """The identity of one round of one study, over all its attempts."""
+    return "/".join((request.study, request.phase, str(request.round)))
+
+
+def step_key(request: RoundRequest | StepRequest, step: str) -> str:
+    """The identity of one answer in one attempt: `step` says which."""
+    return "/".join((place(request), str(request.attempt), step))
+
+
+def share_request(request: RoundRequest) -> RoundRequest:
+    """What a round's one share is charged and sealed for, whatever attempts it takes to add it."""
+    return msgspec.structs.replace(request, attempt=0, step="share")
