@@ -56,6 +56,10 @@ class Buffers:
 
     Attributes
     ----------
+    rows : Tensor
+        `[models · batch, features + 1 + heads]`: inputs and labels of the batch, to be filled before a step.
+    inputs, labels : Tensor
+        The two parts of it, `[models, batch, features + 1]` and `[models, batch, heads]`.
     hidden, slope : Tensor
         `[models, batch, hidden]`: the hidden layer, and the gradient by its inputs.
     error : Tensor
@@ -66,6 +70,9 @@ class Buffers:
         `[models, 1, hidden]`: the change of the second layer, where there is one head.
     """
 
+    rows: Tensor
+    inputs: Tensor
+    labels: Tensor
     hidden: Tensor
     slope: Tensor
     error: Tensor
@@ -73,13 +80,18 @@ class Buffers:
     step: Tensor
 
 
-def buffers(models: int, batch: int, hidden: int, heads: int, device: torch.device) -> Buffers:
-    """Make the buffers of a batch size."""
+def buffers(models: int, batch: int, hidden: int, sizes: tuple[int, int], device: torch.device) -> Buffers:
+    """Make the buffers of a batch size; `sizes` are the numbers of features and heads."""
+    features, heads = sizes
 
     def empty(*shape: int) -> Tensor:
         return torch.empty(models, *shape, device=device)
 
+    rows = empty(batch, features + 1 + heads)
     return Buffers(
+        rows=rows.flatten(0, 1),
+        inputs=rows[:, :, : features + 1],
+        labels=rows[:, :, features + 1 :],
         hidden=empty(batch, hidden),
         slope=empty(batch, hidden),
         error=empty(batch, heads),
@@ -88,51 +100,46 @@ def buffers(models: int, batch: int, hidden: int, heads: int, device: torch.devi
     )
 
 
-def descend(weights: Weights, inputs: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
+def descend(weights: Weights, rates: Tensor, room: Buffers) -> None:
     """One step of gradient descent of every model on its own batch, in place.
 
     Parameters
     ----------
     weights : tuple of Tensor
         One set a model; changed.
-    inputs : Tensor
-        `[models, batch, features + 1]`.
-    labels : Tensor
-        `[models, batch, heads]`.
     rates : Tensor
         Learning rate over batch size of each model, `[models, 1, 1]`: models of different settings differ in it.
     room : Buffers
-        Of this batch size; overwritten.
+        Of this batch size, its rows filled; all else is overwritten.
     """
     first, *rest = weights
-    error = room.error
     if not rest:
-        torch.bmm(inputs, first, out=error)
-        error.sigmoid_().sub_(labels).mul_(rates)
-        first.baddbmm_(inputs.mT, error, alpha=-1.0)
+        torch.bmm(room.inputs, first, out=room.error)
+        room.error.sigmoid_().sub_(room.labels).mul_(rates)
+        first.baddbmm_(room.inputs.mT, room.error, alpha=-1.0)
         return
     second, bias = rest
-    torch.bmm(inputs, first, out=room.hidden)
+    torch.bmm(room.inputs, first, out=room.hidden)
     room.hidden.clamp_min_(0.0)
-    back = _one_head if error.shape[-1] == 1 else _heads
-    back(second, bias, labels, rates, room)
-    bias.sub_(torch.sum(error, dim=1, keepdim=True, out=room.total))
+    back = _one_head if room.labels.shape[-1] == 1 else _heads
+    back(second, bias, rates, room)
+    bias.sub_(torch.sum(room.error, dim=1, keepdim=True, out=room.total))
     torch.ops.aten.threshold_backward.grad_input(room.slope, room.hidden, 0.0, grad_input=room.slope)
-    first.baddbmm_(inputs.mT, room.slope, alpha=-1.0)
+    first.baddbmm_(room.inputs.mT, room.slope, alpha=-1.0)
 
 
-def _heads(second: Tensor, bias: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
+def _heads(second: Tensor, bias: Tensor, rates: Tensor, room: Buffers) -> None:
     torch.baddbmm(bias, room.hidden, second, out=room.error)
-    room.error.sigmoid_().sub_(labels).mul_(rates)
+    room.error.sigmoid_().sub_(room.labels).mul_(rates)
     torch.bmm(room.error, second.mT, out=room.slope)
     second.baddbmm_(room.hidden.mT, room.error, alpha=-1.0)
 
 
-def _one_head(second: Tensor, bias: Tensor, labels: Tensor, rates: Tensor, room: Buffers) -> None:
+def _one_head(second: Tensor, bias: Tensor, rates: Tensor, room: Buffers) -> None:
     """The same for a single head, where a batched product with one column is slower than multiplying and adding up."""
     row = second.mT
     torch.sum(torch.mul(room.hidden, row, out=room.slope), dim=2, keepdim=True, out=room.error)
-    room.error.add_(bias).sigmoid_().sub_(labels).mul_(rates)
+    room.error.add_(bias).sigmoid_().sub_(room.labels).mul_(rates)
     torch.sum(torch.mul(room.hidden, room.error, out=room.slope), dim=1, keepdim=True, out=room.step)
     torch.mul(room.error, row, out=room.slope)
     row.sub_(room.step)

@@ -33,21 +33,17 @@ class _Clients:
 
     Attributes
     ----------
-    inputs, labels : Tensor
-        `[clients · rows, features + 1]` and `[clients · rows, heads]`.
-    rates : Tensor
-        Learning rate of each client of every cohort, `[settings · cohort, 1, 1]`.
+    table : Tensor
+        Inputs and labels side by side, for one gathering fetches both: `[clients · rows, features + 1 + heads]`.
     batch : int
         Rows of a full batch.
     room : dict
-        Buffers by batch size.
+        By batch size: buffers, and learning rate over batch size of each client of every cohort, `[models, 1, 1]`.
     """
 
-    inputs: Tensor
-    labels: Tensor
-    rates: Tensor
+    table: Tensor
     batch: int
-    room: dict[int, Buffers]
+    room: dict[int, tuple[Buffers, Tensor]]
 
 
 def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = None, device: str = "cpu") -> Weights:
@@ -122,12 +118,11 @@ def _clients(settings: Sequence[Setting], data: Rows, place: torch.device) -> _C
     rates = torch.tensor([setting.learning_rate for setting in settings], device=place)
     rates = rates.repeat_interleave(common.cohort).view(-1, 1, 1)
     sizes = {min(common.batch, common.rows), common.rows % common.batch or common.batch}
+    labels = data.labels.to(torch.float32)
     return _Clients(
-        inputs=with_ones(data.features).flatten(0, 1).to(place),
-        labels=data.labels.to(torch.float32).flatten(0, 1).to(place),
-        rates=rates,
+        table=torch.cat([with_ones(data.features), labels], dim=-1).flatten(0, 1).to(place),
         batch=common.batch,
-        room={size: buffers(len(rates), size, common.hidden, data.sizes[1], place) for size in sizes},
+        room={n: (buffers(len(rates), n, common.hidden, data.sizes, place), rates / n) for n in sizes},
     )
 
 
@@ -146,10 +141,9 @@ def _order(setting: Setting, cohort: Tensor, generator: Generator) -> Tensor:
 def _epoch(models: Weights, order: Tensor, clients: _Clients) -> None:
     for begin in range(0, order.shape[1], clients.batch):
         chosen = order[:, begin : begin + clients.batch]
-        size, rows = chosen.shape[1], chosen.flatten()
-        inputs = clients.inputs.index_select(0, rows).view(*chosen.shape, -1)
-        labels = clients.labels.index_select(0, rows).view(*chosen.shape, -1)
-        descend(models, inputs, labels, clients.rates / size, clients.room[size])
+        room, rates = clients.room[chosen.shape[1]]
+        torch.index_select(clients.table, 0, chosen.flatten(), out=room.rows)
+        descend(models, rates, room)
 
 
 def _average(weights: Weights, models: Weights, settings: Sequence[Setting]) -> None:
