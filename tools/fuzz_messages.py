@@ -67,7 +67,28 @@ def one_input(content: bytes) -> None:
         return
 
 
+def seeds() -> Path:
+    """A folder of sound messages to begin from, each for the decoder that takes it."""
+    place = {"study": "ab" * 32, "phase": "training", "round": 3}
+    step = steps.SurvivorSet(session=bytes(32), survivors=("north",), dropped=())
+    bodies = (
+        (2, messages.RoundRequest(**place, weights={"model": bytes(16)})),
+        (2, messages.StepRequest(**place, attempt=1, content=steps.encode(step))),
+        (2, messages.StudyRequest(study=b"{}", signature=bytes(64))),
+        (3, messages.Share(**place, attempt=0, step="share", supplier="north", blocks={"gradient": bytes(16)})),
+        (3, messages.Refusal(code=31, rule="features", message="no")),
+        (5, step),
+    )
+    folder = Path(tempfile.mkdtemp())
+    for number, (target, body) in enumerate(bodies):
+        (folder / str(number)).write_bytes(bytes([target]) + msgspec.msgpack.encode(body))
+    audit.write(_BOOK, [audit.link(audit.OFFICE, 1, "reply", {"a": 1}, "")])
+    (folder / "book").write_bytes(bytes([len(_TARGETS) - 1]) + _BOOK.read_bytes())
+    return folder
+
+
 if __name__ == "__main__":
-    arguments = sys.argv if any("-max_total_time" in word for word in sys.argv) else [*sys.argv, "-max_total_time=600"]
+    limited = any("-max_total_time" in word for word in sys.argv)
+    arguments = [*sys.argv, str(seeds()), *([] if limited else ["-max_total_time=600"])]
     atheris.Setup(arguments, one_input)
     atheris.Fuzz()
