@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of SecAgg+ on Flower's own code, without its network: a line of JSON with CPU seconds for each line read.
+
+A client's part is what its mod does in the stages that share keys, mask and unmask (with quantisation, and the masked
+vector as bytes); the server's is what its workflow does with the replies, by the same calls. Key pairs of the set-up,
+messages and logging are left out, which favours it.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+from flwr.client.mod.secure_aggregation.secaggplus_mod import (
+    SecAggPlusState,
+    _collect_masked_vectors,
+    _setup,
+    _share_keys,
+    _unmask,
+)
+from flwr.common import bytes_to_ndarray, ndarrays_to_parameters
+from flwr.common.secure_aggregation.crypto.shamir import combine_shares
+from flwr.common.secure_aggregation.ndarrays_arithmetic import (
+    factor_extract,
+    get_parameters_shape,
+    parameters_addition,
+    parameters_mod,
+    parameters_subtraction,
+)
+from flwr.common.secure_aggregation.quantization import dequantize
+from flwr.common.secure_aggregation.secaggplus_constants import Key
+from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
+
+CLIP, LEVELS, MODULUS, WEIGHT = 8.0, 1 << 22, 1 << 32, 1000
+
+
+def client(place: int, count: int, threshold: int) -> SecAggPlusState:
+    """A client after the set-up stage."""
+    state = SecAggPlusState(nid=place)
+    settings = {
+        Key.SAMPLE_NUMBER: count,
+        Key.SHARE_NUMBER: count,
+        Key.THRESHOLD: threshold,
+        Key.CLIPPING_RANGE: CLIP,
+        Key.TARGET_RANGE: LEVELS,
+        Key.MOD_RANGE: MODULUS,
+        Key.MAX_WEIGHT: float(WEIGHT),
+    }
+    _setup(state, settings)
+    return state
+
+
+def turn(vectors: list[np.ndarray], threshold: int) -> dict[str, float]:
+    """CPU seconds of a client on average and of the server, and the mean's largest error in quantisation steps."""
+    count = len(vectors)
+    clients = [client(place, count, threshold) for place in range(count)]
+    public = {str(one.nid): (one.pk1, one.pk2) for one in clients}
+    start = time.process_time()
+    shared = [_share_keys(one, public) for one in clients]
+    posted = [
+        {
+            Key.SOURCE_LIST: [source for source in range(count) if source != place],
+            Key.CIPHERTEXT_LIST: [
+                reply[Key.CIPHERTEXT_LIST][reply[Key.DESTINATION_LIST].index(place)]
+                for source, reply in enumerate(shared)
+                if source != place
+            ],
+        }
+        for place in range(count)
+    ]
+    masked = [
+        _collect_masked_vectors(one, post, WEIGHT, ndarrays_to_parameters([vector]))
+        for one, post, vector in zip(clients, posted, vectors, strict=True)
+    ]
+    everybody = {Key.ACTIVE_NODE_ID_LIST: list(range(count)), Key.DEAD_NODE_ID_LIST: []}
+    unmasked = [_unmask(one, everybody) for one in clients]
+    between = time.process_time()
+    mean = server([reply[Key.MASKED_PARAMETERS] for reply in masked], unmasked)
+    end = time.process_time()
+    error = float(np.abs(mean - np.mean(vectors, axis=0)).max() / (2 * CLIP / LEVELS))
+    size = sum(len(part) for part in masked[0][Key.MASKED_PARAMETERS])
+    return {"supplier": (between - start) / count, "office": end - between, "error": error, "bytes": size}
+
+
+def server(masked: list[list[bytes]], unmasked: list[dict]) -> np.ndarray:
+    """The mean of the vectors, as the workflow finds it."""
+    total = [bytes_to_ndarray(part) for part in masked[0]]
+    for parts in masked[1:]:
+        total = parameters_addition(total, [bytes_to_ndarray(part) for part in parts])
+    total = parameters_mod(total, MODULUS)
+    for place in range(len(masked)):
+        seed = combine_shares([reply[Key.SHARE_LIST][place] for reply in unmasked])
+        total = parameters_subtraction(total, pseudo_rand_gen(seed, MODULUS, get_parameters_shape(total)))
+    weight, (levels,) = factor_extract(parameters_mod(total, MODULUS))
+    (summed,) = dequantize([levels], CLIP, LEVELS)
+    return (summed - (len(masked) - 1) * CLIP) * (LEVELS / weight)
+
+
+def main() -> None:
+    """Take a turn for each line read."""
+    count, words, threshold = (int(argument) for argument in sys.argv[1:4])
+    drawn = np.random.default_rng(7)
+    vectors = [drawn.uniform(-CLIP / 2, CLIP / 2, words) for _ in range(count)]
+    for _ in sys.stdin:
+        print(json.dumps(turn(vectors, threshold)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
