@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-deployed test test-slow lint format bench coverage env-flower test-flower clean
+.PHONY: help env demo demo-deployed test test-slow lint format bench calibration coverage env-flower test-flower clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ format: env ## lay the code out as `make lint` wants it
 bench: env ## run every benchmark in its quick form
 	@set -e; for name in $(filter-out common,$(notdir $(basename $(wildcard benchmarks/*.py)))); do \
 		echo "== $$name"; OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name --quick; done
+
+calibration: env ## print simulated homes beside real ones, where those are at hand
+	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.population.calibration
 
 coverage: env ## see how often the intervals contain the truth, over many simulated studies
 	$(BIN)/python -m skyglow_simulations.coverage
