@@ -108,3 +108,18 @@ def test_two_keys_that_differ_in_one_bit_give_different_masks():
     for bit in range(256):
         other = (int.from_bytes(one, "little") ^ (1 << bit)).to_bytes(32, "little")
         assert ByteStream(one).read(64) != ByteStream(other).read(64)
+
+
+def test_a_derived_key_depends_on_its_secret_session_use_and_names():
+    base = (bytes(32), b"s" * 32, keys.DELIVERY, "north", "south")
+    others = [
+        (b"\1" * 32, *base[1:]),
+        (base[0], b"t" * 32, *base[2:]),
+        (*base[:2], "mask of", "north", "south"),
+        (*base[:3], "south", "north"),
+        (*base[:3], "north"),
+        (*base[:3], "norths", "outh"),
+    ]
+    assert len({keys.derive(*each) for each in [base, *others]}) == 1 + len(others)
+    commitments = [keys.commitment(secret, session, name) for secret, session, _, name, *_ in [base, *others[:2]]]
+    assert len(set(commitments)) == 3
