@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A workload on the stacked simulator; `COPIES` in the environment trains that many seeds at once."""
+
+import math
+import os
+import time
+
+import torch
+from workloads import HIDDEN, LEARNING_RATE, Workload, first_weights, report, test_rows, training_rows
+
+from skyglow_simulations.stacked import Rows, Setting, Weights, accuracy, train
+
+COPIES = int(os.environ.get("COPIES", "1"))
+
+
+def run(workload: Workload, rounds: int) -> tuple[float, float]:
+    """Seconds, and accuracy at the end; the mean over seeds."""
+    features, labels = (torch.from_numpy(part) for part in training_rows(workload))
+    settings = [
+        Setting(
+            clients=workload.clients,
+            rows=workload.rows,
+            cohort=workload.cohort,
+            rounds=rounds,
+            batch=workload.batch,
+            learning_rate=LEARNING_RATE,
+            hidden=HIDDEN,
+            clip=workload.clip or math.inf,
+            noise=workload.noise,
+            seed=seed,
+        )
+        for seed in range(COPIES)
+    ]
+    begun = time.perf_counter()
+    weights = train(settings, Rows(features, labels), start=_start())
+    seconds = (time.perf_counter() - begun) / len(settings)
+    wanted = Rows(*(torch.from_numpy(part)[None] for part in test_rows()))
+    return seconds, float(accuracy(weights, wanted).mean())
+
+
+def _start() -> Weights:
+    first, bias, second, last = (torch.from_numpy(part) for part in first_weights())
+    return torch.cat([first, bias[None]])[None], second[None], last[None, None]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    report(run, COPIES)
