@@ -9,6 +9,7 @@ the light of earlier results.
 import datetime
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -58,24 +59,30 @@ def committed(ledger: Ledger, policy: Policy, now: datetime.datetime) -> dict[st
     It leaves the window when it has expired and its approval and its last charge are older than the window.
     """
     since = (now - datetime.timedelta(days=policy.window_days)).isoformat(timespec="seconds")
-    recent = set(ledger.charges(since=since))
-    charged = ledger.charges()
+    decided = ledger.entries("approval", "refusal")
+    decisions = {msgspec.json.decode(entry.body)["study"]: entry.kind for entry in decided}
     counted: dict[str, Plan] = {}
-    for identity, approved in _approvals(ledger).items():
-        canonical = ledger.study(identity)
-        if canonical is None:
-            continue
-        study = decode_study(canonical)
-        if ledger.decision(identity) != "approval":
-            if identity in recent:
-                counted[identity] = tuple(charged[identity])
-        elif approved >= since or identity in recent or now.date() <= study.expires:
-            counted[identity] = plan(study, all_round_numbers(study))
+    older: list[str] = []
+    for identity, (approved, expires, events) in _plans(ledger).items():
+        if decisions[identity] == "approval" and (approved >= since or now.date() <= expires):
+            counted[identity] = events
+        else:
+            older.append(identity)
+    if older:  # only these need every charge to be read
+        recent, charged = set(ledger.charges(since=since)), ledger.charges()
+        for identity in (one for one in older if one in recent):
+            withdrawn = decisions[identity] != "approval"
+            counted[identity] = tuple(charged[identity]) if withdrawn else _plans(ledger)[identity][2]
     return counted
 
 
 def total(plans: Collection[Plan], delta: float) -> float:
     """Epsilon of some studies together: PLD for one, the Rényi total for several."""
+    return _total(tuple(plans), delta)
+
+
+@lru_cache(maxsize=64)
+def _total(plans: tuple[Plan, ...], delta: float) -> float:
     if len(plans) > 1:
         return adaptive_cost([event for events in plans for event in events], delta)
     return sum(study_cost(events, delta).epsilon_upper for events in plans)
@@ -110,6 +117,18 @@ def check(budget: Budget, study: Study) -> None:
             "ask the office for less, or wait until older studies leave the window",
             rule="epsilon",
         )
+
+
+def _plans(ledger: Ledger) -> dict[str, tuple[str, datetime.date, Plan]]:
+    """When each study was last approved, its last day and its whole plan, by digest."""
+    found = {identity: (time, ledger.study(identity)) for identity, time in _approvals(ledger).items()}
+    return {identity: (time, *_plan(canonical)) for identity, (time, canonical) in found.items() if canonical}
+
+
+@lru_cache(maxsize=4096)
+def _plan(canonical: bytes) -> tuple[datetime.date, Plan]:
+    study = decode_study(canonical)
+    return study.expires, plan(study, all_round_numbers(study))
 
 
 def _approvals(ledger: Ledger) -> dict[str, str]:
