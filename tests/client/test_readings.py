@@ -230,10 +230,10 @@ def test_the_report_reads_as_text(supplier):
     assert any("168" in line and "rows read" in line for line in lines)
 
 
-@pytest.mark.parametrize("days", [13, 0])
-def test_a_short_period_is_refused(supplier, days):
+@pytest.mark.parametrize("days", [13, 0, -5, 367, 2_000_000])
+def test_a_period_too_short_or_too_long_is_refused_before_any_room_is_made(supplier, days):
     supplier.days = days
-    with pytest.raises(DataError, match="at least 14 days"):
+    with pytest.raises(DataError, match="from 14 to 366 days"):
         supplier.ingest()
 
 

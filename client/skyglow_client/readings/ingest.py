@@ -24,6 +24,7 @@ from skyglow_client.readings.tables import guarded, scan_parquet
 from skyglow_shared.errors import DataError, FormatError
 
 LEAST_VALID_DAYS: Final = 14
+MOST_DAYS: Final = 366  # as in a study
 _ROWS_AT_ONCE: Final = 100_000
 _HOMES_AT_ONCE: Final = 1_000
 _PERIODS: Final = tuple(f"hh{n:02d}" for n in range(1, LONGEST_DAY + 1))
@@ -44,7 +45,7 @@ def ingest(
     start : date
         First local day of the period.
     days : int
-        Days of the period, at least 14.
+        Days of the period, from 14 to 366.
     postcodes : Path
         Public lookup of postcodes to LSOAs.
     pseudonym_key : bytes
@@ -62,7 +63,7 @@ def ingest(
     GeographyError
         If the lookup is not one of postcodes to LSOAs.
     DataError
-        If the period is too short or the key too short.
+        If the period is too short or too long, or the key too short.
 
     Notes
     -----
@@ -70,8 +71,8 @@ def ingest(
     The same files give the same bytes. Homes with fewer than 14 valid days, or valid on less than half of the
     period, are left out.
     """
-    if days < LEAST_VALID_DAYS:
-        raise DataError(f"a period has at least {LEAST_VALID_DAYS} days; give more days")
+    if not LEAST_VALID_DAYS <= days <= MOST_DAYS:  # before any room is made for them
+        raise DataError(f"a period has from {LEAST_VALID_DAYS} to {MOST_DAYS} days; give other days")
     meters = load_meters(source / "meters.csv", postcodes, pseudonym_key)
     counts = Counter(meters.counts)
     with stores.incoming(store) as folder:
