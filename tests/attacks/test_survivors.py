@@ -76,7 +76,7 @@ def test_a_split_view_of_the_survivors(attempt):
 
 @pytest.mark.parametrize("suppliers", range(2, 13))
 def test_no_two_views_can_both_be_completed(suppliers):
-    """Count it for every roster to 12: two signed views need more signatures than honest ones and colluders can give."""
+    """For every roster to 12: two views need more signatures than the honest and the colluders together can give."""
     allowed = 0
     for dropouts in range(suppliers):
         for colluders in range(suppliers):
@@ -123,7 +123,7 @@ def test_a_second_attempt_without_one_supplier(attempt):
 
 
 def test_an_attempt_that_stopped_gives_nothing_to_the_next(attempt):
-    """The office drops an attempt after the vectors came: the next one has other keys, and the old shares do not fit."""
+    """The office drops an attempt when the vectors are in: the next has other keys, and old messages do not fit."""
     begun = attempt(1, 1)
     _, first = begun.masked()
     words = {name: reply.words for name, reply in first.items()}

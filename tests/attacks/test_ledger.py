@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks on the account of what was spent: old copies, edits, two holders, crowds, clocks."""
+
+import dataclasses
+import datetime
+import shutil
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from skyglow_client.gate.gate import utc_now
+from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
+from skyglow_shared.messages import Refusal, Share
+from skyglow_shared.study import digest
+
+OPEN = """
+import sys
+from pathlib import Path
+from skyglow_client.supplier import Supplier
+Supplier.open(Path(sys.argv[1]), "north")
+"""
+
+
+def saved(town, to, *, pattern="ledger.sqlite"):
+    to.mkdir(exist_ok=True)
+    for file in town.folder.glob(pattern):
+        shutil.copy2(file, to / file.name)
+
+
+def restore(town, saved_in):
+    for file in town.folder.glob("ledger.sqlite-*"):
+        file.unlink()
+    for file in saved_in.iterdir():
+        shutil.copy2(file, town.folder / file.name)
+
+
+def test_a_ledger_file_put_back_to_an_earlier_state(town, tmp_path):
+    """An old copy of the ledger brings spent budget back: the supplier notices, and does not start."""
+    study = town.study()
+    with town.open() as supplier:
+        town.approve(supplier, study)
+    saved(town, tmp_path / "old")
+    with town.open() as supplier:
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+    restore(town, tmp_path / "old")
+    with pytest.raises(LedgerError, match="older than it was"):
+        town.open()
+
+
+def test_a_ledger_that_goes_missing(town):
+    """The ledger's file is deleted, so that a fresh one has the whole budget: the supplier does not start."""
+    with town.open() as supplier:
+        town.approve(supplier, town.study())
+    for file in (town.folder / name for name in ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")):
+        file.unlink(missing_ok=True)
+    with pytest.raises(LedgerError, match="missing"):
+        town.open()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM entries WHERE kind = 'charge'",
+        "DELETE FROM charges",
+        "DELETE FROM sealed",
+        "UPDATE entries SET time = '2020-01-01T00:00:00+00:00' WHERE kind = 'charge'",
+        "UPDATE entries SET body = CAST('{}' AS BLOB) WHERE kind = 'charge'",
+        "UPDATE studies SET study = CAST(replace(CAST(study AS TEXT), '5.0', '9.0') AS BLOB)",
+    ],
+)
+def test_a_ledger_edited_by_hand(town, statement):
+    """A charge deleted, made older or smaller, a sealed reply or study changed, past the triggers: noticed."""
+    study = town.study()
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+    connection = sqlite3.connect(town.folder / "ledger.sqlite")
+    for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {trigger}")
+    assert connection.execute(statement).rowcount
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError):
+        town.open()
+
+
+def test_two_processes_on_one_ledger(town):
+    """A second process, or a second link of the same one, opens the ledger to spend the budget twice: refused."""
+    with town.open():
+        with pytest.raises(LedgerBusyError):
+            town.open()
+        second = subprocess.run(
+            [sys.executable, "-c", OPEN, str(town.folder)], capture_output=True, text=True, check=False
+        )
+        assert second.returncode
+        assert "LedgerBusyError" in second.stderr
+    town.open().close()
+
+
+def test_concurrent_studies_do_not_overspend(town):
+    """Many studies that each fit the budget are proposed, approved and run at once: together they never pass it."""
+    town.write_policy(epsilon=3.0)
+    studies = [town.study(name=f"study-{n}") for n in range(6)]
+    with town.open() as supplier, ThreadPoolExecutor(6) as threads:
+
+        def push(study):
+            supplier.handle(town.proposal(study))
+            try:
+                supplier.approve(digest(study))
+            except SkyglowError as error:
+                return error.rule
+            return [town.ask(supplier, town.request(study, "training", n)) for n in range(3)]
+
+        results = list(threads.map(push, studies))
+        approved = {study.name for study, result in zip(studies, results, strict=True) if result != "epsilon"}
+        assert 1 <= len(approved) < len(studies)
+        for study in studies:
+            if study.name not in approved:
+                assert isinstance(town.ask(supplier, town.request(study)), Refusal)
+        assert supplier.gate.ledger.spent(1e-6).epsilon_upper <= 3.0
+        assert len(supplier.gate.ledger.entries("charge")) == 3 * len(approved)
+
+
+def with_clock(supplier, **shift):
+    """The supplier with its clock moved."""
+    moved = utc_now() + datetime.timedelta(**shift)
+    supplier.gate = dataclasses.replace(supplier.gate, clock=lambda: moved)
+
+
+@pytest.mark.parametrize("days", [-4000, -400, -1, 1, 400, 4000])
+def test_a_clock_moved_does_not_free_a_running_study(town, days):
+    """The clock is set back or forward while a study is open: it counts in full, and no other fits beside it."""
+    study, other = town.study(), town.study(name="other", expires="2126-12-30")
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        cost = supplier.gate.check(study).requested.epsilon_upper
+    town.write_policy(epsilon=1.1 * cost)
+    with town.open() as supplier:
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+        with_clock(supplier, days=days)
+        assert town.ask(supplier, town.proposal(other)).rule == "epsilon"
+        first = supplier.handle(town.request(study))
+        assert isinstance(town.read(first), Share)
+        assert len(supplier.gate.ledger.entries("charge")) == 1
+
+
+def test_a_clock_set_back_does_not_revive_an_expired_study(town):
+    """A study has expired; whatever the clock says later, what was charged for it stays charged."""
+    soon = (utc_now() + datetime.timedelta(days=2)).date()
+    study = town.study(expires=str(soon))
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+        with_clock(supplier, days=5)
+        assert town.ask(supplier, town.request(study, "training", 1)).code == 22
+        with_clock(supplier, days=-1000)
+        assert len(supplier.gate.ledger.charges()) == 1

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks by asking wrongly: what a refusal, an error, a reply's size or form says about homes, which is nothing."""
+
+import numpy as np
+import pytest
+
+from skyglow_shared.messages import RoundRequest, Share, StepRequest, encode_weights, open_envelope
+from skyglow_shared.study import digest
+
+
+def bodies(town, requests, study):
+    """What a supplier answers before it signs."""
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        return [open_envelope(supplier.handle(request)).body for request in requests]
+
+
+def spoilt_requests(town, study):
+    overflow = {"all_aged_66_plus": encode_weights(np.full(23, 1e308))}
+    steps = StepRequest(study=digest(study), phase="training", round=0, attempt=0, content=b"")
+    return [
+        town.request(study, "training", 2),
+        town.request(study, "training", 99),
+        town.request(study, "nothing"),
+        town.request(study, attempt=1),
+        town.request(study, step="advertise"),
+        town.request(study, weights={}),
+        town.request(study, weights={"all_aged_66_plus": bytes(7)}),
+        town.request(study, weights={"all_aged_66_plus": b"\xff" * 184}),
+        town.request(town.study(name="other"), weights=overflow),
+        town.proposal(town.study(name="other")),
+        town.proposal(town.study(purpose="marketing")),
+        town.proposal(town.study(period={"start": "2026-02-02", "days": 60})),
+        town.sealed(steps),
+        town.sealed(RoundRequest(study="0" * 64, phase="training", round=0)),
+        town.signed_body(b"\xc1"),
+        b"",
+    ]
+
+
+def test_refusals_say_nothing_of_the_homes(town, small_town):
+    """Every way to be refused, asked of a supplier of 24 homes and of one of seven: the same bytes before signing."""
+    study = town.study()
+    requests = spoilt_requests(town, study)
+    large, small = (bodies(each, requests, study) for each in (town, small_town))
+    assert large == small
+    assert not any(b"24" in body or b"blocks" in body for body in large if b"other" not in body)
+
+
+def test_failures_say_nothing_of_the_homes(town, small_town):
+    """Files that are missing or damaged, asked in the middle of a round: the same bytes from both suppliers."""
+    study = town.study()
+    answers = []
+    for each in (town, small_town):
+        with each.open() as supplier:
+            each.approve(supplier, study)
+            (each.folder / "raw" / "panel.csv").write_text("meter_id,nothing\n2000000000037,other\n")
+            damaged = open_envelope(supplier.handle(each.request(study))).body
+            next((each.folder / "store").glob("data-*/kwh.npy")).write_bytes(b"\x93NUMPY")
+            answers.append((damaged, open_envelope(supplier.handle(each.request(study))).body))
+    assert answers[0] == answers[1]
+
+
+def test_shares_have_one_size_and_the_ledger_one_shape(town, small_town):
+    """Shares of both suppliers are as long, and their ledgers hold the same entries but for times and digests."""
+    study = town.study()
+    found = []
+    for each in (town, small_town):
+        with each.open() as supplier:
+            each.approve(supplier, study)
+            shares = [each.ask(supplier, each.request(study, "training", n)) for n in range(3)]
+            assert all(isinstance(share, Share) for share in shares)
+            sizes = [{name: len(content) for name, content in share.blocks.items()} for share in shares]
+            charges = [entry.body for entry in supplier.gate.ledger.entries("charge")]
+            found.append((sizes, charges))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("homes", ["24", "seven"])
+def test_nothing_is_logged_or_printed_about_homes(town, small_town, caplog, capfd, homes):
+    """What a supplier logs and prints in a round and in refusals names no count, no meter and no reading."""
+    each = town if homes == "24" else small_town
+    study = each.study()
+    with caplog.at_level("DEBUG", logger="skyglow_client"):
+        bodies(each, [each.request(study), *spoilt_requests(each, study)], study)
+    text = caplog.text + "".join(capfd.readouterr())
+    assert "homes" not in text.replace("least_homes", "")
+    assert "20000000000" not in text
+    assert "kwh" not in text
