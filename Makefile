@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-deployed test test-slow lint format bench calibration coverage env-flower test-flower clean
+.PHONY: help env demo demo-deployed test test-slow lint format bench calibration coverage env-flower test-flower attacks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,14 @@ env-flower: .venv-flower/.stamp ## make .venv-flower, which also has Flower's si
 test-flower: env-flower ## run the tests that need Flower
 	OMP_NUM_THREADS=1 $(FLOWER)/pytest -q -m "slow or not slow" -k flower
 
+attacks: env env-flower .venv-openfl/.stamp ## run every attack: on other frameworks, where it succeeds, and on skyglow
+	$(PYTEST) -q -m "slow or not slow" tests/attacks
+
+.venv-openfl/.stamp:
+	test -x .venv-openfl/bin/python || $(PYTHON) -m venv .venv-openfl
+	.venv-openfl/bin/python -m pip install --quiet 'openfl==1.9.*' pycryptodome
+	touch $@
+
 clean: ## remove the environments, caches and built packages; runs in out/ stay
-	rm -rf .venv .venv-flower build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -66,14 +66,16 @@ def parts_of(package):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for field in ("id", "attr", "arg", "module", "name"):
                 if isinstance(word := getattr(node, field, None), str):
-                    yield path.name, word
+                    yield path, word
 
 
 @pytest.mark.parametrize("package", ["skyglow_client", "skyglow_shared"])
 def test_a_suppliers_installation_cannot_be_seeded(package):
     """Neither a module, nor an attribute such as `numpy.random`, nor an argument that would take a seed."""
     found = {(file, word) for file, word in parts_of(package) if SEEDS.search(word)}
-    assert not found
+    assert not {(file, word) for file, word in found if file.parent.name != "secagg"}
+    # a mask's seed is a secret that is drawn: the one place where it is made draws it from the supplier's randomness
+    assert not {word for file, word in found if "random" in word.lower() and word != "randomness"}
     assert {word for _, word in parts_of("skyglow_simulations") if SEEDS.search(word)} >= {"seed", "random"}
 
 
