@@ -123,20 +123,9 @@ class Coordinator:
         self._everybody(Place(digest(self.study), APPROVALS, 0), request, self._check_approvals)
 
     def _step(self, outcome: Outcome, phase: Phase, round_: int) -> Outcome:
-        weights = {name: encode_weights(training.final) for name, training in outcome.models.items()}
-        if _trains(phase):
-            weights = {name: encode_weights(training.weights) for name, training in outcome.models.items()}
+        weights = {name: encode_weights(values) for name, values in parameters(phase, outcome).items()}
         request = RoundRequest(study=digest(self.study), phase=phase.name, round=round_, weights=weights)
-        sums = self._sums(phase, request)
-        if not _trains(phase):
-            return replace(outcome, sums={**outcome.sums, **sums})
-        models = dict(outcome.models)
-        expected = phase.expected_homes * phase.sampling_rate
-        late = round_ >= phase.rounds * (1 - _AVERAGED_SHARE)
-        for block in phase.blocks:
-            gradient = sums[block.name].values[0] / expected
-            models[block.model] = models[block.model].step(self.study.model(block.model), gradient, late=late)
-        return replace(outcome, models=models)
+        return advance(self.study, phase, round_, outcome, self._sums(phase, request))
 
     def _sums(self, phase: Phase, request: RoundRequest) -> dict[str, BlockSum]:
         if self.study.aggregation is not None:
@@ -194,6 +183,25 @@ class Coordinator:
         if (reply.study, reply.phase, reply.round, reply.attempt, reply.step, reply.supplier) != wanted:
             raise ProtocolError(f"{name} answered for another round than it was asked for")
         return reply
+
+
+def parameters(phase: Phase, outcome: Outcome) -> dict[str, NDArray[np.float64]]:
+    """Each model's parameters that a phase's requests carry: as they stand in training, averaged after it."""
+    trains = _trains(phase)
+    return {name: training.weights if trains else training.final for name, training in outcome.models.items()}
+
+
+def advance(study: Study, phase: Phase, round_: int, outcome: Outcome, sums: Mapping[str, BlockSum]) -> Outcome:
+    """What one round's sums make of a study's outcome: a step of every model in training, or the sums themselves."""
+    if not _trains(phase):
+        return replace(outcome, sums={**outcome.sums, **sums})
+    models = dict(outcome.models)
+    expected = phase.expected_homes * phase.sampling_rate
+    late = round_ >= phase.rounds * (1 - _AVERAGED_SHARE)
+    for block in phase.blocks:
+        gradient = sums[block.name].values[0] / expected
+        models[block.model] = models[block.model].step(study.model(block.model), gradient, late=late)
+    return replace(outcome, models=models)
 
 
 def _trains(phase: Phase) -> bool:
