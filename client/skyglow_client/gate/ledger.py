@@ -49,6 +49,11 @@ class Ledger:
         """Hash of the last entry: the state of the whole ledger in 64 characters."""
         return str(self.rows("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1")[0][0])
 
+    def head_at(self, entries: int) -> bytes | None:
+        """Digest of the chain when it had so many entries (32 bytes), or None if it never had; one look-up by key."""
+        rows = self.rows("SELECT hash FROM entries WHERE seq = ?", entries) if 0 < entries < 2**63 else []
+        return bytes.fromhex(rows[0][0]) if rows else None
+
     def entries(self, *kinds: Kind) -> list[Entry]:
         """The chain in order, or its entries of some kinds."""
         wanted = f"WHERE kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
