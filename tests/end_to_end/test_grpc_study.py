@@ -17,7 +17,7 @@ import polars as pl
 
 from skyglow_client import serve as client
 from skyglow_server import keys
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_shared import command
 from skyglow_shared.errors import ApprovalError, FormatError, RunError
 from skyglow_shared.signing import Identity
@@ -36,7 +36,7 @@ def completed(done):
     """How many rounds the office holds."""
     store = Checkpoints(done.folder.office / "checkpoints.sqlite")
     return sum(
-        store.load(digest(done.study), phase.name, number) is not None
+        store.load(Place(digest(done.study), phase.name, number)) is not None
         for phase in done.study.phases
         for number in range(phase.rounds)
     )
