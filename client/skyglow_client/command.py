@@ -9,6 +9,7 @@ from pathlib import Path
 from skyglow_client.commands import ledger, study
 from skyglow_client.commands.terminal import Verbs, open_supplier, show, verb
 from skyglow_client.readings import ingest
+from skyglow_client.readings.formats import FORMATS, load_format
 from skyglow_shared.signing import load_or_generate, secret_bytes
 
 
@@ -21,6 +22,9 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
     load = verb(verbs, "load", _load, "clean, pseudonymise and store the readings of raw/")
     load.add_argument("--start", type=datetime.date.fromisoformat, required=True, help="first day, e.g. 2026-03-09")
     load.add_argument("--days", type=int, required=True)
+    load.add_argument(
+        "--format", default="wide", metavar="NAME|FILE", help=f"{', '.join(FORMATS)} (default: wide), or a mapping.toml"
+    )
     load.add_argument("--postcodes", type=Path, required=True, help="public lookup: pcds,lsoa21cd")
     verb(verbs, "key", _key, "show the public key that the office puts on its roster; made when there is none yet")
     for noun, register_verbs, text in (
@@ -40,6 +44,7 @@ def _load(options: argparse.Namespace) -> int:
         days=options.days,
         postcodes=options.postcodes,
         pseudonym_key=key,
+        form=load_format(options.format),
     )
     show(*report.lines())
     return 0

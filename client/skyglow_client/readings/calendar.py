@@ -29,6 +29,18 @@ def day_lengths(start: datetime.date, days: int) -> NDArray[np.int64]:
     return np.array([half_hours(start + datetime.timedelta(days=n)) for n in range(days)], dtype=np.int64)
 
 
+def midnight(day: datetime.date) -> datetime.datetime:
+    """The instant a local day begins, in UTC without a zone: 23:00 of the day before in summer time."""
+    spring, autumn = (_last_sunday(day.year, month) for month in (3, 10))
+    summer = datetime.timedelta(hours=1 if spring < day <= autumn else 0)
+    return datetime.datetime(day.year, day.month, day.day) - summer
+
+
+def _last_sunday(year: int, month: int) -> datetime.date:
+    last = datetime.date(year, month, 31)
+    return last - datetime.timedelta(days=(last.weekday() + 1) % 7)
+
+
 def weekdays(start: datetime.date, days: int) -> NDArray[np.bool_]:
     """Which of `days` days from `start` are Monday to Friday, shape (days,)."""
     return (start.weekday() + np.arange(days)) % 7 < 5

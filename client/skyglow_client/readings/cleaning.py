@@ -7,8 +7,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_client.readings.calendar import SLOTS
+
 #: A domestic supply is fused at 100 A: 23 kW, 11.5 kWh in a half-hour. More than 15 kWh is no home's reading.
 IMPOSSIBLE_KWH: Final = 15.0
+#: A day with a greater share of such readings is in another unit: what it says of the other half-hours is wrong too.
+OTHER_UNIT_SHARE: Final = 0.25
 #: Equal readings above zero for so many half-hours on end are a meter that repeats itself, not a home.
 STUCK_HALF_HOURS: Final = 48
 
@@ -38,6 +42,13 @@ def impossible(kwh: _Float) -> _Mask:
     return kwh > IMPOSSIBLE_KWH
 
 
+def other_unit(kwh: _Float) -> _Mask:
+    """All readings of days of which more than a quarter are impossible: watt-hours, say, taken for kWh."""
+    absurd = impossible(kwh) & np.isfinite(kwh)
+    days = absurd.sum(axis=1) > OTHER_UNIT_SHARE * np.maximum((~np.isnan(kwh)).sum(axis=1), SLOTS // 2)
+    return days[:, None] & ~np.isnan(kwh)
+
+
 def stuck(series: _Float) -> _Mask:
     """Runs of at least `STUCK_HALF_HOURS` equal readings above zero in series [homes, half-hours].
 
@@ -56,7 +67,12 @@ def stuck(series: _Float) -> _Mask:
 
 
 #: Applied to rows [meter-days, 48] as they are read.
-READING_RULES: Final = (Rule("infinite", infinite), Rule("negative", negative), Rule("impossible", impossible))
+READING_RULES: Final = (
+    Rule("infinite", infinite),
+    Rule("other_unit", other_unit),
+    Rule("negative", negative),
+    Rule("impossible", impossible),
+)
 #: Applied to whole series [homes, half-hours], in which runs cross midnight.
 SERIES_RULES: Final = (Rule("stuck", stuck),)
 

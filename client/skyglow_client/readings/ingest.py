@@ -2,8 +2,8 @@
 """From the files a supplier's systems give to the cleaned wide store."""
 
 import datetime
+import io
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,35 +11,40 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from skyglow_client.readings import store as stores
 from skyglow_client.readings.calendar import LONGEST_DAY, SLOTS, day_lengths, to_clock_slots, weekdays
 from skyglow_client.readings.cleaning import READING_RULES, SERIES_RULES, clean
+from skyglow_client.readings.disk import room_for, scratch
+from skyglow_client.readings.formats import WIDE, Format
 from skyglow_client.readings.gaps import fill_gaps
 from skyglow_client.readings.meters import Meters, load_meters
 from skyglow_client.readings.report import COUNTS, IngestReport
-from skyglow_client.readings.tables import guarded, scan_parquet
-from skyglow_shared.errors import DataError, FormatError
+from skyglow_client.readings.rows import PERIODS, files_of, reading_rows, wide_rows
+from skyglow_client.readings.series import HOMES_AT_ONCE, Series, clock_days, gather_readings
+from skyglow_shared.errors import DataError
 
 LEAST_VALID_DAYS: Final = 14
 MOST_DAYS: Final = 366  # as in a study
-_ROWS_AT_ONCE: Final = 100_000
-_HOMES_AT_ONCE: Final = 1_000
-_PERIODS: Final = tuple(f"hh{n:02d}" for n in range(1, LONGEST_DAY + 1))
-_COLUMNS: Final = {"meter_id": (pl.String,), "date": (pl.Date,)} | dict.fromkeys(_PERIODS, (pl.Float32, pl.Float64))
 
 
 def ingest(
-    source: Path, store: Path, *, start: datetime.date, days: int, postcodes: Path, pseudonym_key: bytes
+    source: Path,
+    store: Path,
+    *,
+    start: datetime.date,
+    days: int,
+    postcodes: Path,
+    pseudonym_key: bytes,
+    form: Format = WIDE,
 ) -> IngestReport:
     """Read raw files, clean them and write the store.
 
     Parameters
     ----------
     source : Path
-        Folder with ``meters.csv`` and ``readings-*.parquet``.
+        Folder with ``meters.csv`` and the files of readings that the format names.
     store : Path
         Folder of the store, made or replaced in one step.
     start : date
@@ -50,6 +55,8 @@ def ingest(
         Public lookup of postcodes to LSOAs.
     pseudonym_key : bytes
         The supplier's own secret, at least 16 bytes.
+    form : Format
+        What the files of readings look like.
 
     Returns
     -------
@@ -63,7 +70,7 @@ def ingest(
     GeographyError
         If the lookup is not one of postcodes to LSOAs.
     DataError
-        If the period is too short or too long, or the key too short.
+        If the period is too short or too long, the key too short, or the disk full; the store is then as it was.
 
     Notes
     -----
@@ -75,10 +82,14 @@ def ingest(
         raise DataError(f"a period has from {LEAST_VALID_DAYS} to {MOST_DAYS} days; give other days")
     meters = load_meters(source / "meters.csv", postcodes, pseudonym_key)
     counts = Counter(meters.counts)
-    with stores.incoming(store) as folder:
+    with room_for("the readings", store), stores.incoming(store) as folder:
         gathered = _Gathered.empty(folder / "gathered.npy", len(meters.pseudonyms), days)
-        for rows in _read_rows(source, counts):
-            _gather(rows, meters.rows, gathered, start, counts)
+        if form.layout == "wide":
+            for path in files_of(source, form):
+                for rows in wide_rows(path, form):
+                    _gather(rows, meters.rows, gathered, start, counts)
+        else:
+            _gather_series(source, form, meters.rows, gathered, folder, start, counts)
         valid = _repair(gathered, weekdays(start, days), counts)
         keep = valid.sum(axis=1) >= max(LEAST_VALID_DAYS, -(-days // 2))
         _write(folder, meters, gathered.kwh, valid, keep)
@@ -98,24 +109,35 @@ class _Gathered:
     @classmethod
     def empty(cls, path: Path, homes: int, days: int) -> "_Gathered":
         shape = (homes, days, SLOTS)
-        kwh = open_memmap(path, mode="w+", dtype=np.float32, shape=shape) if homes else np.empty(shape, np.float32)
-        for first in range(0, homes, _HOMES_AT_ONCE):
-            kwh[first : first + _HOMES_AT_ONCE] = np.nan
+        kwh = scratch(path, shape, np.dtype(np.float32))
+        for first in range(0, homes, HOMES_AT_ONCE):
+            kwh[first : first + HOMES_AT_ONCE] = np.nan
         return cls(kwh, np.zeros((homes, days), dtype=bool), np.zeros((homes, days), dtype=bool))
 
 
-def _read_rows(source: Path, counts: Counter[str]) -> Iterator[pl.DataFrame]:
-    """Rows of all readings files, some at a time."""
-    paths = sorted(source.glob("readings-*.parquet"))
-    if not paths:
-        raise FormatError(f"there are no readings-*.parquet in the folder {source.name}; correct the path")
-    for path in paths:
-        scan = scan_parquet(path, _COLUMNS)
-        height = guarded(path, "Parquet", lambda scan=scan: scan.select(pl.len()).collect().item())  # type: ignore[misc]
-        counts["rows"] += height
-        for first in range(0, height, _ROWS_AT_ONCE):
-            part = scan.slice(first, _ROWS_AT_ONCE)
-            yield guarded(path, "Parquet", lambda part=part: part.collect())  # type: ignore[misc]
+def _gather_series(  # noqa: PLR0917 - like `_gather`, with where to find and to put
+    source: Path,
+    form: Format,
+    meters: pl.DataFrame,
+    gathered: _Gathered,
+    folder: Path,
+    start: datetime.date,
+    counts: Counter[str],
+) -> None:
+    """Put single readings in their place, and make clock days of them."""
+    homes, days = gathered.seen.shape
+    series = Series.empty(folder, homes, start, days)
+    for path in files_of(source, form):
+        for rows in reading_rows(path, form, start, days):
+            gather_readings(rows, meters, series, counts)
+    skipped = 2 * int((series.lengths == 46).sum())
+    for part, kwh in clock_days(series):
+        counts["missing"] += int(np.isnan(kwh).sum()) - skipped * len(kwh)
+        counts.update(clean(kwh.reshape(-1, SLOTS), READING_RULES))
+        gathered.kwh[part] = kwh
+        gathered.seen[part] = True
+    for name in ("series.npy", "refused.npy"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _gather(
@@ -123,6 +145,7 @@ def _gather(
 ) -> None:
     """Put rows of the period and of known meters in their place."""
     days = gathered.seen.shape[1]
+    counts["rows"] += rows.height
     keyed = rows.drop_nulls(["meter_id", "date"])
     listed = keyed.join(meters, on="meter_id", how="inner", maintain_order="left")
     known = listed.drop_nulls("home")
@@ -134,7 +157,7 @@ def _gather(
     counts["rows_outside_period"] += known.height - inside.height
     if inside.height:
         place = inside["home"].to_numpy().astype(np.int64) * days + inside["day"].to_numpy()
-        periods = inside.select(pl.col(_PERIODS).cast(pl.Float32)).to_numpy()
+        periods = inside.select(pl.col(PERIODS).cast(pl.Float32)).to_numpy()
         _place(place, periods, day_lengths(start, days)[place % days], gathered, counts)
 
 
@@ -175,8 +198,8 @@ def _refuse(place: NDArray[np.int64], refused: NDArray[np.bool_]) -> int:
 def _repair(gathered: _Gathered, weekday: NDArray[np.bool_], counts: Counter[str]) -> NDArray[np.bool_]:
     """Clean and fill all series in place; which days are valid, [homes, days]."""
     valid = np.zeros(gathered.seen.shape, dtype=bool)
-    for first in range(0, len(valid), _HOMES_AT_ONCE):
-        part = slice(first, first + _HOMES_AT_ONCE)
+    for first in range(0, len(valid), HOMES_AT_ONCE):
+        part = slice(first, first + HOMES_AT_ONCE)
         kwh = np.array(gathered.kwh[part])
         kwh[gathered.refused[part]] = np.nan
         counts.update(clean(kwh.reshape(kwh.shape[0], -1), SERIES_RULES))
@@ -193,13 +216,13 @@ def _write(
     """Write the files of the store's data for the homes kept, and remove the scratch file."""
     homes = np.flatnonzero(keep)
     shape = (homes.size, gathered.shape[1], SLOTS)
-    if homes.size:
-        kwh = open_memmap(folder / "kwh.npy", mode="w+", dtype=np.float32, shape=shape)
-        for first in range(0, homes.size, _HOMES_AT_ONCE):
-            kwh[first : first + _HOMES_AT_ONCE] = gathered[homes[first : first + _HOMES_AT_ONCE]]
+    kwh = scratch(folder / "kwh.npy", shape, np.dtype(np.float32))
+    for first in range(0, homes.size, HOMES_AT_ONCE):
+        kwh[first : first + HOMES_AT_ONCE] = gathered[homes[first : first + HOMES_AT_ONCE]]
+    if isinstance(kwh, np.memmap):
         kwh.flush()
     else:
-        np.save(folder / "kwh.npy", np.empty(shape, dtype=np.float32))
+        np.save(folder / "kwh.npy", kwh)
     np.save(folder / "valid.npy", valid[keep])
     table = pl.DataFrame(
         {
@@ -209,5 +232,7 @@ def _write(
         },
         schema={"pseudonym": pl.Binary, "lsoa21cd": pl.String, "valid_days": pl.Int16},
     )
-    table.write_parquet(folder / "homes.parquet")
+    content = io.BytesIO()
+    table.write_parquet(content)
+    (folder / "homes.parquet").write_bytes(content.getvalue())
     (folder / "gathered.npy").unlink(missing_ok=True)
