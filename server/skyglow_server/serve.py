@@ -16,7 +16,8 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.draft import draft
 from skyglow_server.estimation import estimate, load_areas
-from skyglow_server.links.grpc import Credentials, GrpcFederation
+from skyglow_server.links.grpc import GrpcFederation
+from skyglow_server.links.listening import Credentials
 from skyglow_server.publication.tables import write_estimates_csv
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.files import write_atomically

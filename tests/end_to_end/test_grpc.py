@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from skyglow_server.links.grpc import Credentials, GrpcFederation  # first: it says what TLS gRPC may speak
+from skyglow_server.links.grpc import GrpcFederation  # first: it says what TLS gRPC may speak
 
 # isort: split
 from skyglow_server import keys
+from skyglow_server.links.listening import Credentials
 from skyglow_shared.signing import Identity
 
 NAMES = ("north", "south", "harbour")
@@ -64,7 +65,8 @@ OFFICE = """
 import json, sys
 from pathlib import Path
 
-from skyglow_server.links.grpc import Credentials, GrpcFederation
+from skyglow_server.links.grpc import GrpcFederation
+from skyglow_server.links.listening import Credentials
 from skyglow_server import keys
 from skyglow_shared.signing import Identity
 

@@ -149,7 +149,7 @@ def test_suppliers_and_office_meet_by_command_alone(tmp_path):
     office = [*skyglow, "office", "run", str(place), "southampton", "--patience", "120"]
 
     def serving():
-        lines = [[*skyglow, "supplier", "serve", "--folder", str(folder.supplier(name))] for name in suppliers.NAMES]
+        lines = [[*skyglow, "supplier", "serve", "--folder", str(folder.supplier(name))] for name in deployed.NAMES]
         return [subprocess.Popen(line, stderr=subprocess.DEVNULL) for line in lines]
 
     def stopped(processes):
@@ -161,7 +161,7 @@ def test_suppliers_and_office_meet_by_command_alone(tmp_path):
     first = subprocess.run(office, check=False, capture_output=True, text=True, timeout=240)
     assert stopped(processes) == {0}
     assert first.returncode == ApprovalError.exit_code, first.stderr
-    for name in suppliers.NAMES:
+    for name in deployed.NAMES:
         line = [*skyglow, "supplier", "study", "approve", drafted.split()[1], "--folder", str(folder.supplier(name))]
         subprocess.run(line, check=True, capture_output=True)
     processes = serving()
@@ -169,4 +169,4 @@ def test_suppliers_and_office_meet_by_command_alone(tmp_path):
     assert stopped(processes) == {0}
     assert second.returncode == 0, second.stderr
     assert (place / "studies" / "southampton" / "estimates.csv").read_text().startswith("area_code,")
-    assert json.dumps(second.stderr).count("is connected") == len(suppliers.NAMES)
+    assert json.dumps(second.stderr).count("is connected") == len(deployed.NAMES)

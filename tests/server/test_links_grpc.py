@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from skyglow_server.links.grpc import Credentials, GrpcFederation  # first: it says what TLS gRPC may speak
+from skyglow_server.links.grpc import GrpcFederation  # first: it says what TLS gRPC may speak
 
 # isort: split
 import grpc
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from skyglow_client.links import grpc as client
 from skyglow_server import keys
+from skyglow_server.links.listening import Credentials
 from skyglow_shared import link
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.signing import Identity
@@ -265,7 +266,8 @@ def test_an_office_whose_grpc_would_speak_older_tls_does_not_start(tmp_path):
     keys.init(tmp_path, "127.0.0.1:1")
     code = (
         "import sys, grpc; from pathlib import Path\n"
-        "from skyglow_server.links.grpc import Credentials, GrpcFederation\n"
+        "from skyglow_server.links.grpc import GrpcFederation\n"
+        "from skyglow_server.links.listening import Credentials\n"
         "from skyglow_shared.errors import RunError\n"
         "names = ('ca.pem', 'server.pem', 'server.key')\n"
         "pem = Credentials(*(Path(sys.argv[1], name).read_bytes() for name in names))\n"

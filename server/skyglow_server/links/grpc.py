@@ -1,61 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """gRPC as a carrier: the coordinator's `Federation` over streams that suppliers have opened.
 
-The only module of the server that knows gRPC. The office listens; suppliers dial in over mutual TLS. Who is at the
-other end is established three times over: the certificate is signed by the office's authority and bears an enrolled
-name, it is the very certificate that was enrolled, and the first frame is signed by the supplier's identity over a
-challenge. `skyglow_client.links.grpc` is the other end, `skyglow_shared.link` what both agree on.
+This module and `listening` alone know gRPC in the server. The office listens; suppliers dial in over mutual TLS. Who is
+at the other end is established three times over: the certificate is signed by the office's authority and bears an
+enrolled name, it is the very certificate that was enrolled, and the first frame is signed by the supplier's identity
+over a challenge. `skyglow_client.links.grpc` is the other end, `skyglow_shared.link` what both agree on.
 """
 
 import logging
-import os
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
-# With certificates of elliptic curves this leaves no TLS 1.2 handshake, and TLS 1.3 has suites of its own: gRPC for
-# Python has no other way to ask for 1.3 alone. gRPC reads it once, while it is loaded; `start` tries whether it did.
-os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
+from skyglow_server.links.listening import Credentials, listen  # first: it says what TLS gRPC may speak
 
+# isort: split
 import grpc  # type: ignore[import-untyped]
 
 from skyglow_server import keys
 from skyglow_server.keys import Enrolled
-from skyglow_server.links import tls
 from skyglow_shared import link
 from skyglow_shared.errors import ProtocolError, RunError, SignatureError, SkyglowError
 from skyglow_shared.link import Assembly, Challenge, Hello, Part, Welcome
 
 _log = logging.getLogger(__name__)
-_MOST_STREAMS = 256
+_MOST_GREETINGS = 4  # streams of one certificate that have not said hello yet
 _HELLO_SECONDS = 10.0
-_OPTIONS = (
-    *link.CHANNEL_OPTIONS,
-    ("grpc.so_reuseport", 0),  # a second office on the same port is an error, not a rival
-    ("grpc.max_concurrent_streams", 4),
-    ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 _STATUS = {ProtocolError: grpc.StatusCode.INVALID_ARGUMENT, SignatureError: grpc.StatusCode.UNAUTHENTICATED}
 
 Roster = Callable[[], Mapping[str, Enrolled]]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Credentials:
-    """Three PEM texts: the authority that signed suppliers' certificates, the office's certificate, and its key."""
-
-    authority: bytes
-    certificate: bytes
-    private: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +80,7 @@ class GrpcFederation:
     _lines: dict[str, _Line] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _exchange: int = 0
+    _greeting: Counter[str] = field(default_factory=Counter)
     _replies: dict[str, bytes] = field(default_factory=dict)
 
     def __enter__(self) -> "GrpcFederation":
@@ -121,27 +102,7 @@ class GrpcFederation:
         RunError
             The address cannot be had, or the link would speak older TLS: gRPC was loaded before this module.
         """
-        keys.check_curve(self.credentials.certificate)
-        handler = grpc.stream_stream_rpc_method_handler(self._stream)
-        service, method = link.METHOD.strip("/").split("/")
-        server = grpc.server(
-            ThreadPoolExecutor(_MOST_STREAMS, thread_name_prefix="link"),
-            handlers=[grpc.method_handlers_generic_handler(service, {method: handler})],
-            options=_OPTIONS,
-            maximum_concurrent_rpcs=_MOST_STREAMS,
-        )
-        pair = (self.credentials.private, self.credentials.certificate)
-        proof = grpc.ssl_server_credentials([pair], self.credentials.authority, require_client_auth=True)
-        try:
-            self.port = server.add_secure_port(self.address, proof)
-        except RuntimeError:
-            raise RunError("the office cannot listen at its address; is another process there?") from None
-        server.start()
-        host = self.address.rpartition(":")[0].strip("[]")
-        if tls.takes_tls_1_2({"": "::1", "::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host), self.port):  # noqa: S104
-            server.stop(grace=None).wait()
-            raise RunError("gRPC was loaded too early to hold it to TLS 1.3; run the office in a process of its own")
-        self._server = server
+        self._server, self.port = listen(self.address, self.credentials, self._stream)
 
     def close(self) -> None:
         """Say goodbye to everyone and stop listening."""
@@ -214,6 +175,13 @@ class GrpcFederation:
         line = _Line(entry.name)
         if not context.add_callback(partial(self._left, line)):
             return
+        with self._changed:
+            full = self._greeting[line.name] >= _MOST_GREETINGS
+            self._greeting[line.name] += not full  # `_greet` takes it off again
+        if full:
+            _log.warning("a stream was refused: %s has too many that have not begun", line.name)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
+            return
         nonce = secrets.token_bytes(link.NONCE_BYTES)
         threading.Thread(target=self._listen, args=(line, entry, nonce, frames, context), daemon=True).start()
         yield link.encode(Challenge(link.VERSION, nonce))
@@ -257,8 +225,13 @@ class GrpcFederation:
         timer.start()
         try:
             found = link.decode(next(frames))
+        except (grpc.RpcError, StopIteration):
+            _log.warning("a stream of %s was cut: it did not say hello in time, or went away", line.name)
+            raise
         finally:
             timer.cancel()
+            with self._changed:
+                self._greeting[line.name] -= 1
         if not isinstance(found, Hello):
             raise ProtocolError("a supplier did not begin with a hello; check both sides' versions")
         link.check_hello(found, entry.name, entry.public_key, self.office_key, nonce)
