@@ -36,9 +36,11 @@ class Planning:
         `score_deviation_multiples` of them.
     drift_slope_deviation, drift_level_deviation : float
         Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
-        it stood.
+        it stood. Within ten years households all aged 66 or over went from about 20.5 to 22 % of all in England and
+        Wales, a tenth of a logit; the prior allows a district twice that at one sd.
     drift_scale : float
-        Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits.
+        Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits: 0.2 is about 3 points
+        of an area's share. Wider ones let noise pass for drift where homes are few.
     drift_grid : tuple of float
         Values of σ_LSOA and σ_MSOA that are integrated over.
     metered_share_deviation : float
@@ -74,8 +76,8 @@ class Planning:
     score_msoa_deviation: float = 0.010
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     drift_slope_deviation: float = 0.15
-    drift_level_deviation: float = 0.5
-    drift_scale: float = 0.4
+    drift_level_deviation: float = 0.2
+    drift_scale: float = 0.2
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     metered_share_deviation: float = 0.1
     panel_size_deviation: float = 0.2
