@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind: estimates, summary, report, ledgers."""
+"""What a run leaves behind: estimates, release folder, summary, report, ledgers."""
 
+import datetime
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from typing import Any
 from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Outcome
-from skyglow_server.estimation import AreaTable, Estimate, compare
-from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_server.disclosure import Check
+from skyglow_server.estimation import AreaTable, Estimate, checks, compare
+from skyglow_server.publication import Release, publish, write_estimates_csv
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import round_numbers, share_block
 from skyglow_shared.models import presence
@@ -44,6 +46,7 @@ class Findings:
     truth: Truth
     methods: Mapping[str, tuple[Estimate, ...]]
     summary: dict[str, Any]
+    checks: tuple[Check, ...]
 
 
 def find(experiment: Experiment, outcome: Outcome) -> Findings:
@@ -76,17 +79,39 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
         "seconds": experiment.clock.seconds,
         "peak_memory_mib": peak_memory_mib(),
     }
-    return Findings(estimates, true, methods, summary)
+    return Findings(estimates, true, methods, summary, checks(study, areas, outcome.sums))
 
 
 def write(experiment: Experiment, findings: Findings) -> None:
-    """Write estimates.csv, summary.json and the ledgers; each replaces its forerunner whole."""
+    """Write estimates.csv, the release folder, summary.json and the ledgers; each replaces its forerunner whole."""
     folder = experiment.folder.path
     write_estimates_csv(folder / "estimates.csv", findings.estimates, findings.truth)
+    publish(folder / "release", release_of(experiment, findings, datetime.datetime.now(datetime.UTC).date()))
     write_atomically(folder / "summary.json", json.dumps(findings.summary, indent=2).encode() + b"\n")
     for name in NAMES:
         (folder / "ledger").mkdir(exist_ok=True)
         _copy_ledger(experiment, name)
+
+
+def release_of(experiment: Experiment, findings: Findings, made: datetime.date) -> Release:
+    """What would be published of a run, were its homes real: nothing of the truth is in it."""
+    costs: Mapping[str, Mapping[str, Any]] = findings.summary["suppliers"]
+    return Release(
+        study=experiment.study,
+        estimates=findings.estimates,
+        checks=findings.checks,
+        made=made,
+        producer="skyglow simulate",
+        simulated=True,
+        boundaries=experiment.census.boundaries,
+        ledger_heads={name: str(figures["ledger_head"]) for name, figures in costs.items()},
+        charged={name: float(figures["epsilon_upper"]) for name, figures in costs.items()},
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("skyglow-shared", "skyglow-server", "torch", "numpy", "dp-accounting")}
 
 
 def supplier_figures(study: Study, supplier: Supplier) -> dict[str, float | str]:
@@ -114,7 +139,7 @@ def write_report(experiment: Experiment, findings: Findings) -> None:
         boundaries=experiment.census.boundaries,
         public_curve=presence.load(study.occupancy.basis).mean.ravel().tolist(),
         sent=what_left(experiment),
-        versions={name: version(name) for name in ("skyglow-shared", "torch", "numpy", "dp-accounting")},
+        versions=_versions(),
     )
     write_atomically(experiment.folder.path / "report.html", render(data).encode())
 

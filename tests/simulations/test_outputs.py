@@ -59,6 +59,25 @@ def test_writing_again_replaces_everything_whole(again, finished):
     assert not [path for path in again.folder.path.rglob(".*") if path.is_file()], "no temporary files"
 
 
+def test_the_release_is_made_of_what_may_be_published(finished):
+    release = finished.experiment.folder.path / "release"
+    with (release / "estimates-all-aged-66-plus.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["area_code"]: row for row in csv.DictReader(file)}
+    for item in finished.findings.estimates:
+        if item.topic == "all_aged_66_plus":
+            row = rows.pop(item.area_code)
+            assert row["estimate"] == ("" if item.estimate is None else f"{item.estimate:.3f}")
+            assert row["reason"] == item.reason
+    assert not rows
+    crate = json.loads((release / "ro-crate-metadata.json").read_text(encoding="utf-8"))
+    identity = next(entity["identifier"] for entity in crate["@graph"] if entity["@id"] == "#study")
+    assert identity == digest(finished.experiment.study)
+    heads = {entity["value"] for entity in crate["@graph"] if entity["@id"].startswith("#ledger-")}
+    assert heads == {figures["ledger_head"] for figures in finished.findings.summary["suppliers"].values()}
+    for path in release.glob("*.csv"):
+        assert "truth" not in path.read_text(encoding="utf-8").splitlines()[0]
+
+
 def test_the_copy_of_a_ledger_holds_what_is_still_in_its_log(again, finished):
     """A supplier that has the ledger open writes to a log beside the file; the copy has it."""
     with experiment.opened(again.folder, again.parameters) as held:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a release comes from: an RO-Crate 1.1 (Soiland-Reyes et al. 2022) in one JSON-LD file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from skyglow_server.publication import tidy
+from skyglow_server.publication.release import Release
+from skyglow_shared.study import digest
+
+NAME = "ro-crate-metadata.json"
+_CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+_PROFILE = "https://w3id.org/ro/crate/1.1"
+_FORMATS: Mapping[str, str] = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "geojson": "application/geo+json",
+    "html": "text/html",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
+Entity = dict[str, Any]
+
+
+def crate(release: Release, files: Mapping[str, bytes], about: Mapping[str, str]) -> bytes:
+    """Describe a release's files, the study they answer, the software that made them and the ledgers that paid.
+
+    Parameters
+    ----------
+    release : Release
+    files : mapping of str to bytes
+        Content by name.
+    about : mapping of str to str
+        What each file is, by name.
+    """
+    described = [_file(name, content, about.get(name, "")) for name, content in sorted(files.items())]
+    software = [_software(name, version) for name, version in sorted(release.versions.items())]
+    ledgers = [_ledger(name, head, release) for name, head in sorted(release.ledger_heads.items())]
+    licence: Entity = {"@id": tidy.LICENCE, "@type": "CreativeWork", "name": "Open Government Licence v3.0"}
+    producer: Entity = {"@id": "#producer", "@type": "Organization", "name": release.producer}
+    graph = [
+        {
+            "@id": NAME,
+            "@type": "CreativeWork",
+            "about": {"@id": "./"},
+            "conformsTo": {"@id": _PROFILE},
+        },
+        {
+            "@id": "./",
+            "@type": "Dataset",
+            "name": release.study.title,
+            "description": " ".join(filter(None, [release.banner, release.study.public_good])),
+            "datePublished": release.made.isoformat(),
+            "license": {"@id": tidy.LICENCE},
+            "author": {"@id": "#producer"},
+            "hasPart": _references(described),
+            "mentions": [{"@id": "#run"}, {"@id": "#intervals"}],
+        },
+        _run(release, described, software, ledgers),
+        _study(release),
+        _intervals(release),
+        *described,
+        *software,
+        *ledgers,
+        producer,
+        licence,
+    ]
+    return json.dumps({"@context": _CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def _references(entities: list[Entity]) -> list[Entity]:
+    return [{"@id": entity["@id"]} for entity in entities]
+
+
+def _file(name: str, content: bytes, description: str) -> Entity:
+    return {
+        "@id": name,
+        "@type": "File",
+        "name": name,
+        "description": description,
+        "encodingFormat": _FORMATS[name.rsplit(".", 1)[-1]],
+        "contentSize": str(len(content)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _software(name: str, version: str) -> Entity:
+    return {"@id": f"#software-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
+
+
+def _ledger(name: str, head: str, release: Release) -> Entity:
+    charged = release.charged.get(name)
+    return {
+        "@id": f"#ledger-{name}",
+        "@type": "PropertyValue",
+        "name": f"head of the ledger of supplier {name}",
+        "value": head,
+        "description": "" if charged is None else f"charged {charged:.4f} epsilon for this study",
+    }
+
+
+def _run(release: Release, files: list[Entity], software: list[Entity], ledgers: list[Entity]) -> Entity:
+    return {
+        "@id": "#run",
+        "@type": "CreateAction",
+        "name": "simulated study" if release.simulated else "study",
+        "endTime": release.made.isoformat(),
+        "object": [{"@id": "#study"}, *_references(ledgers)],
+        "instrument": _references(software),
+        "result": _references(files),
+        "agent": {"@id": "#producer"},
+    }
+
+
+def _study(release: Release) -> Entity:
+    study = release.study
+    return {
+        "@id": "#study",
+        "@type": "CreativeWork",
+        "name": study.name,
+        "identifier": digest(study),
+        "description": f"{study.legal_gateway}; trust mode {study.trust_mode}; at most {study.epsilon:g} epsilon at"
+        f" delta {study.delta:g} for every household",
+        "temporalCoverage": f"{study.period.start.isoformat()}/{study.period.end.isoformat()}",
+    }
+
+
+def _intervals(release: Release) -> Entity:
+    """What each topic's intervals contain, so that a figure's uncertainty can be told apart by its source."""
+    found: dict[str, list[str]] = {}
+    for topic, _, source, _ in tidy.sources(release):
+        if source not in found.setdefault(topic, []):
+            found[topic].append(source)
+    return {
+        "@id": "#intervals",
+        "@type": "CreativeWork",
+        "name": "what each interval contains",
+        "description": "; ".join(f"{topic}: {', '.join(names)}" for topic, names in found.items()),
+    }

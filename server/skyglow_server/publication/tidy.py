@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tidy CSV, one figure a line, and the CSVW metadata that says what every column is (W3C Tabular Data, 2015)."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from skyglow_server.estimation.results import Estimate
+from skyglow_server.publication import words
+from skyglow_server.publication.release import Release
+
+#: Figures are published to a tenth of a percentage point: the rounding rule.
+DIGITS = 3
+METADATA = "csv-metadata.json"
+SOURCES = "uncertainty-by-source.csv"
+LICENCE = "https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"
+
+_SHARE = {"base": "decimal", "minimum": "0", "maximum": "1"}
+COLUMNS: Mapping[str, tuple[Any, str]] = {
+    "area_code": ({"base": "string", "format": "[EW][0-9]{8}"}, "Nine-character GSS code of the area"),
+    "area_name": ("string", "Name of the area"),
+    "level": ({"base": "string", "format": "LSOA|MSOA|LAD"}, "Kind of area: LSOA, MSOA or LAD"),
+    "topic": ("string", "What is counted"),
+    "group": ("string", "all, or the day type and half-hour of local time"),
+    "estimate": (_SHARE, "Estimated share of households, 0 to 1; empty when withheld"),
+    "lower": (_SHARE, "Lower end of the 95% interval"),
+    "upper": (_SHARE, "Upper end of the 95% interval"),
+    "unclipped": ("decimal", "The estimate before it was held to 0 to 1: use this one in further sums"),
+    "standard_error": ({"base": "decimal", "minimum": "0"}, "Standard error of the unclipped estimate"),
+    "quality": ("string", "Quality in plain words, from the coefficient of variation"),
+    "status": ({"base": "string", "format": "published|suppressed"}, "Whether a figure is published or suppressed"),
+    "shorthand": (
+        {"base": "string", "format": r"\[[cuxz]\]"},
+        "; ".join(f"{mark} {meaning}" for mark, meaning in words.SHORTHAND.items()),
+    ),
+    "reason": ("string", "Name of the release rule that withheld it"),
+}
+_SOURCE_COLUMNS: Mapping[str, tuple[Any, str]] = {
+    "topic": ("string", "What is counted"),
+    "level": ({"base": "string", "format": "LSOA|MSOA|LAD"}, "Kind of area"),
+    "source": ("string", "Source of error"),
+    "share_of_variance": (_SHARE, "Mean share of the variance of published estimates that comes from this source"),
+}
+
+
+def table_name(topic: str) -> str:
+    """The name of a topic's CSV file."""
+    return f"estimates-{words.dashed(topic)}.csv"
+
+
+def files(release: Release) -> dict[str, bytes]:
+    """Every CSV file of a release and their common metadata, by name."""
+    found = {table_name(topic): _csv(COLUMNS, map(_line, release.of_topic(topic))) for topic in release.topics}
+    found[SOURCES] = _csv(_SOURCE_COLUMNS, sources(release))
+    return {**found, METADATA: json.dumps(_metadata(release), indent=1, ensure_ascii=False).encode() + b"\n"}
+
+
+def sources(release: Release) -> list[list[str]]:
+    """(topic, level, source, mean share of the variance) of all that is published with an interval."""
+    rows = []
+    for (topic, level), items in release.tables.items():
+        known = [item for item in items if item.deviation and item.parts]
+        names = dict.fromkeys(name for item in known for name in item.parts)
+        for name in names:
+            share = sum(max(item.parts.get(name, 0.0), 0.0) / sum(item.parts.values()) for item in known) / len(known)
+            rows.append([topic, level, name, f"{min(share, 1.0):.{DIGITS}f}"])
+    return rows
+
+
+def _line(item: Estimate) -> list[str]:
+    numbers = (item.estimate, item.lower, item.upper, item.unclipped, item.deviation)
+    return [
+        item.area_code,
+        item.area_name,
+        item.level,
+        item.topic,
+        item.group,
+        *("" if number is None else f"{number:.{DIGITS}f}" for number in numbers),
+        words.quality(item),
+        item.status,
+        words.shorthand(item),
+        item.reason,
+    ]
+
+
+def _csv(columns: Mapping[str, Any], lines: Iterable[list[str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")  # the line end that CSVW readers expect by default
+    writer.writerow(columns)
+    writer.writerows(lines)
+    return text.getvalue().encode("utf-8")
+
+
+def _metadata(release: Release) -> dict[str, Any]:
+    study = release.study
+    tables = [
+        _table(table_name(topic), words.title(topic), COLUMNS, ["area_code", "group"]) for topic in release.topics
+    ]
+    tables.append(
+        _table(SOURCES, "What the intervals are made of", _SOURCE_COLUMNS, ["topic", "level", "source"]),
+    )
+    return {
+        "@context": ["http://www.w3.org/ns/csvw", {"@language": "en"}],
+        "dc:title": study.title,
+        "dc:description": " ".join(filter(None, [release.banner, study.public_good])),
+        "dc:creator": release.producer,
+        "dc:license": {"@id": LICENCE},
+        "dc:issued": {"@value": release.made.isoformat(), "@type": "xsd:date"},
+        "dc:spatial": "England and Wales, 2021 statistical geographies",
+        "tables": tables,
+    }
+
+
+def _table(name: str, title: str, columns: Mapping[str, tuple[Any, str]], key: list[str]) -> dict[str, Any]:
+    schema = {
+        "columns": [
+            {
+                "name": column,
+                "titles": column,
+                "dc:description": meaning,
+                "datatype": datatype,
+                "required": column in key,
+            }
+            for column, (datatype, meaning) in columns.items()
+        ],
+        "primaryKey": key,
+    }
+    return {"url": name, "dc:title": title, "dialect": {"header": True}, "tableSchema": schema}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a publication says things: topics, levels, shorthand, quality.
+
+Shorthand is the Government Statistical Service's harmonised list. Quality labels follow the bands of the coefficient of
+variation in which the Office for National Statistics speaks of precision.
+"""
+
+from collections.abc import Mapping
+
+from skyglow_server.estimation.results import Estimate
+
+TITLES: Mapping[str, str] = {
+    "all_aged_66_plus": "Households in which everyone is aged 66 or over",
+    "one_person": "Households of one person",
+    "occupancy": "Households with somebody at home, by half-hour of the day",
+}
+LEVELS: Mapping[str, str] = {
+    "LSOA": "Lower layer Super Output Areas (LSOA)",
+    "MSOA": "Middle layer Super Output Areas (MSOA)",
+    "LAD": "Local authority districts",
+}
+CONFIDENTIAL, UNRELIABLE, UNAVAILABLE, NOT_APPLICABLE = "[c]", "[u]", "[x]", "[z]"
+SHORTHAND: Mapping[str, str] = {
+    CONFIDENTIAL: "confidential: withheld by a release rule",
+    UNRELIABLE: "low reliability: the coefficient of variation is above 20%",
+    UNAVAILABLE: "not available: it could not be estimated",
+    NOT_APPLICABLE: "not applicable: this statistic is not made for this level",
+}
+RULES: Mapping[str, str] = {
+    "least_homes": "too few metered homes, by the noised count",
+    "least_suppliers": "too few suppliers in the sums",
+    "dominance": "one supplier may serve nearly all of the area's homes",
+    "complementary": "would reveal another withheld figure",
+    "differencing": "with an earlier release it would reveal a figure for few homes",
+    "no_scores": "the area's sums say nothing of its homes",
+}
+_NOT_ESTIMABLE = frozenset({"no_scores"})
+_BANDS = ((0.05, "precise"), (0.1, "reasonably precise"), (0.2, "acceptable"))
+CAUTION = "use with caution"
+
+
+def title(topic: str) -> str:
+    """A topic as a title."""
+    return TITLES.get(topic, f"Households counted as “{topic.replace('_', ' ')}”")
+
+
+def rule(name: str) -> str:
+    """Why a figure is withheld."""
+    return RULES.get(name, name.replace("_", " ") or "withheld by a release rule")
+
+
+def variation(item: Estimate) -> float | None:
+    """Coefficient of variation: standard error over estimate; None where there is no number or no interval."""
+    if item.estimate is None or item.deviation is None:
+        return None
+    return item.deviation / item.estimate if item.estimate > 0 else float("inf")
+
+
+def quality(item: Estimate) -> str:
+    """Quality in plain words; empty where there is no number."""
+    ratio = variation(item)
+    if ratio is None:
+        return ""
+    return next((words for most, words in _BANDS if ratio <= most), CAUTION)
+
+
+def shorthand(item: Estimate) -> str:
+    """The mark that goes with a figure: empty for one that is published and reliable."""
+    if item.estimate is None:
+        return UNAVAILABLE if item.reason in _NOT_ESTIMABLE or item.status == "published" else CONFIDENTIAL
+    return UNRELIABLE if quality(item) == CAUTION else ""
+
+
+def dashed(name: str) -> str:
+    """A topic's name as a part of a file's name."""
+    return name.replace("_", "-")
