@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import codec, masks, messages, office
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
@@ -44,6 +44,7 @@ MOST_BYTES = 1.1
 FASTER_THAN_FLOWER = 20.0
 Asked = messages.FromOffice | dict[str, messages.Delivery]
 _CHUNK = memoryview(bytes(1 << 16))
+_FRESH = Witness(seen={}, digest_at=lambda entries: "")  # nobody has seen anybody's ledger before
 
 
 @dataclass(slots=True)
@@ -178,7 +179,7 @@ def _requests(asked: Asked, replies: dict[str, bytes]) -> dict[str, bytes]:
 def _answer(name: str, request: bytes, rounds: dict[str, Round], case: Case, clock: Clock) -> bytes:
     start = time.process_time()
     message = messages.decode_request(request)
-    rounds[name], reply = rounds[name].answer(message, case.identities[name], lambda: case.vectors[name])
+    rounds[name], reply = rounds[name].answer(message, case.identities[name], lambda: case.vectors[name], _FRESH)
     encoded = messages.encode(reply)
     clock.suppliers[name] += time.process_time() - start
     clock.moved[name] += len(request)

@@ -23,7 +23,7 @@ from skyglow_client.gate.ledger import open_ledger
 from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
 from skyglow_client.readings import Store, load_panel
-from skyglow_shared.errors import DataError, InternalError, RefusalError, SkyglowError
+from skyglow_shared.errors import DataError, InternalError, PeerError, RefusalError, SkyglowError
 from skyglow_shared.messages import Refusal, Reply, StepRequest, StudyRequest, open_request, seal_reply
 from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
 from skyglow_shared.signing import Identity, secret_bytes
@@ -151,4 +151,5 @@ class Supplier:
 
     def _refusal(self, error: SkyglowError) -> bytes:
         rule = error.rule if isinstance(error, RefusalError) else type(error).__name__
-        return self._seal(Refusal(code=error.exit_code, rule=rule, message=str(error)))
+        about = error.peer if isinstance(error, PeerError) else ""
+        return self._seal(Refusal(code=error.exit_code, rule=rule, message=str(error), about=about))

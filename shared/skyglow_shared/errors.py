@@ -16,8 +16,10 @@
     │   ├── ApprovalError             33   the study was not approved here, or was changed since
     │   └── OrderError                34   a round out of order, or one the study does not contain
     ├── ProtocolError                 40   a message that is malformed, oversized or of another version
+    │   └── PeerError                 41   what another supplier sent cannot be right; `peer` names it
     ├── LedgerError                   50   the ledger fails its own checks
-    │   └── LedgerBusyError           51   another process holds the ledger
+    │   ├── LedgerBusyError           51   another process holds the ledger
+    │   └── RollbackError             52   the ledger is older, or another, than other suppliers saw it
     ├── RunError                      60   a run cannot start, continue or be resumed
     │   └── AttemptError              61   too few suppliers are left in an attempt at secure aggregation
     └── InternalError                 70   a bug: please report it
@@ -117,6 +119,24 @@ class ProtocolError(SkyglowError):
     exit_code = 40
 
 
+class PeerError(ProtocolError):
+    """What another supplier sent, by way of the office, cannot be right.
+
+    Parameters
+    ----------
+    message : str
+        What was wrong with it.
+    peer : str
+        That supplier's name on the roster.
+    """
+
+    exit_code = 41
+
+    def __init__(self, message: str, *, peer: str = "") -> None:
+        super().__init__(message)
+        self.peer = peer
+
+
 class LedgerError(SkyglowError):
     """The ledger fails its own checks; nothing more is charged or released from it."""
 
@@ -127,6 +147,12 @@ class LedgerBusyError(LedgerError):
     """Another process holds the ledger."""
 
     exit_code = 51
+
+
+class RollbackError(LedgerError):
+    """The ledger is older, or another, than this very supplier told the others under its signature."""
+
+    exit_code = 52
 
 
 class RunError(SkyglowError):

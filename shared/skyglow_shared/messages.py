@@ -103,11 +103,15 @@ class StepReply(Message, frozen=True, kw_only=True, tag=True):
 
 
 class Refusal(Message, frozen=True, kw_only=True, tag=True):
-    """The supplier says no: the exit code of the error, the rule that refused, a sentence without data."""
+    """The supplier says no: the exit code of the error, the rule that refused, a sentence without data.
+
+    `about` is the name of another supplier on the roster, where what that one sent is why; else empty.
+    """
 
     code: int
     rule: str
     message: str
+    about: str = ""
 
 
 Request = StudyRequest | RoundRequest | StepRequest

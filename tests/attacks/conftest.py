@@ -22,7 +22,7 @@ from skyglow_shared.models import features, presence
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg import office
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
@@ -244,7 +244,9 @@ class Attempt:
     def say(self, name: str, message: object) -> object:
         """Ask one supplier as the gate does: encoded, decoded, and its next state kept."""
         content = secagg.decode_request(secagg.encode(message))
-        self.rounds[name], reply = self.rounds[name].answer(content, self.identities[name], lambda: self.vectors[name])
+        self.rounds[name], reply = self.rounds[name].answer(
+            content, self.identities[name], lambda: self.vectors[name], Witness({}, lambda entries: "")
+        )
         return reply
 
     def say_all(self, messages_: dict[str, object]) -> dict[str, object]:

@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_shared.errors import LedgerError, OrderError, ProtocolError, SignatureError, StudyError
+from skyglow_shared.errors import OrderError, ProtocolError, SignatureError, StudyError
 from skyglow_shared.layout import share_block
 from skyglow_shared.privacy.randomness import SystemRandomness
-from skyglow_shared.secagg import ledger_heads, messages
+from skyglow_shared.secagg import messages
 from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.secagg.messages import SurvivorSet, SurvivorSignatures
 from skyglow_shared.secagg.session import Parameters
@@ -189,12 +189,3 @@ def test_a_stranger_among_the_keys(attempt):
     for given in ((*adverts, ghost), (*adverts[:4], ghost), (*adverts, adverts[0]), adverts[1:]):
         with pytest.raises(ProtocolError):
             begun.say("supplier-0", messages.Advertisements(session=begun.session.identifier(), advertisements=given))
-
-
-def test_a_rolled_back_ledger_is_seen_by_peers():
-    """A supplier restores an old ledger to have its budget back: its peers remember a later head, and stop."""
-    seen = ledger_heads.witness({}, {"south": Head(12, "aa" * 32)})
-    for head in (Head(11, "bb" * 32), Head(12, "bb" * 32)):
-        with pytest.raises(LedgerError, match="ask its privacy officer"):
-            ledger_heads.witness(seen, {"south": head})
-    assert ledger_heads.witness(seen, {"south": Head(13, "bb" * 32)})

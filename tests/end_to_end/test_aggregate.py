@@ -13,7 +13,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import APPROVALS, Coordinator
 from skyglow_server.federation import InProcess
 from skyglow_shared.aggregation import joined
-from skyglow_shared.errors import AttemptError
+from skyglow_shared.errors import AttemptError, RollbackError
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import Refusal, RoundRequest, Share, StepReply, encode_weights, open_reply, seal_request
 from skyglow_shared.privacy.release import noise_deviation, step_size
@@ -56,12 +56,12 @@ class Office:
                 self.study, self.experiment.office, federation, self.store, self.experiment.progress
             ).run()
 
-    def ask(self, name, request):
-        """What one supplier answers."""
-        sealed = seal_request(request, self.experiment.office)
+    def ask(self, name, *requests):
+        """What one supplier answers to the last of these."""
         key = {one.name: one.public_key for one in self.study.suppliers}[name]
         with experiments.opened(self.folder, self.parameters) as held:
-            return open_reply(held[name].handle(sealed), name, key)
+            replies = [held[name].handle(seal_request(request, self.experiment.office)) for request in requests]
+        return open_reply(replies[-1], name, key)
 
     def advertise(self, phase, round_, attempt):
         weights = {model.name: encode_weights(np.zeros(23)) for model in self.study.models}
@@ -204,16 +204,44 @@ def test_an_office_killed_between_any_two_steps_goes_on(office, stop, monkeypatc
     assert {place.attempt for place in office.store.places(digest(office.study))} == {0}
 
 
-def test_peers_notice_a_ledger_that_went_back(office, tmp_path):
-    """The office gives a supplier's backup back to it, lock file and all; the other suppliers have seen later heads."""
+@pytest.fixture
+def went_back(office, tmp_path):
+    """Four rounds, and then north's backup of before given back to it, lock file and all; its right folder's copy."""
     north = office.folder.supplier("north")
     shutil.copytree(north, tmp_path / "backup")
     with pytest.raises(AttemptError):
-        office.run(lambda question, name: question >= 20 and "unheard")  # after four rounds
+        office.run(lambda question, name: question >= 20 and "unheard")
+    shutil.copytree(north, tmp_path / "right")
     shutil.rmtree(north)
     shutil.copytree(tmp_path / "backup", north)
-    with pytest.raises(AttemptError, match="the ledger of north is behind"):
-        office.run()
+    return tmp_path / "right"
+
+
+def test_peers_notice_a_ledger_that_went_back(office, went_back):
+    """They refuse to share anything with it, and the study goes on without."""
+    first = office.ask("north", office.advertise("training", 0, 1))
+    assert isinstance(first, StepReply)
+    outcome = office.run()
+    assert {found.shares for found in outcome.sums.values()} == {5}
+
+
+def test_a_ledger_that_went_back_and_has_grown_since_is_noticed(office, went_back):
+    """The office has it answer alone until it is longer than anybody saw it; it masks nothing and leaves nothing."""
+    alone = [office.advertise("training", round_, number) for round_ in range(4) for number in range(16)]
+    assert isinstance(office.ask("north", *alone), StepReply)
+    outcome = office.run()
+    assert {found.shares for found in outcome.sums.values()} == {5}
+    last = office.study.phases[-1]
+    for request in (office.advertise("training", 3, 15), office.advertise(last.name, last.rounds - 1, 0)):
+        reply = office.ask("north", request)
+        assert isinstance(reply, Refusal)
+        assert (reply.code, reply.rule) == (52, "RollbackError")
+    north = office.folder.supplier("north")
+    with experiments.opened(office.folder, office.parameters) as held, pytest.raises(RollbackError):
+        held["north"].approve(digest(office.study))
+    shutil.rmtree(north)
+    shutil.copytree(went_back, north)
+    assert isinstance(office.ask("north", office.advertise(last.name, last.rounds - 1, 0)), StepReply)
 
 
 def test_one_who_comes_back_may_have_missed_rounds_but_is_not_asked_for_them_again(office):

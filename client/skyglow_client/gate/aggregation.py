@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from skyglow_client.gate import exchanges
 from skyglow_client.gate.ledger import Ledger
 from skyglow_shared.aggregation import joined, session_of
-from skyglow_shared.errors import InternalError, LedgerError, OrderError
+from skyglow_shared.errors import InternalError, OrderError, RollbackError
 from skyglow_shared.messages import RoundRequest, Share, StepReply, StepRequest, open_reply, seal_reply
 from skyglow_shared.privacy.randomness import Randomness
 from skyglow_shared.secagg import ledger_heads
-from skyglow_shared.secagg.ledger_heads import Head
-from skyglow_shared.secagg.messages import FromSupplier, decode_request, encode
+from skyglow_shared.secagg.ledger_heads import Witness
+from skyglow_shared.secagg.messages import FromOffice, FromSupplier, decode_request, encode
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Phase, Study
@@ -74,8 +74,10 @@ class Aggregation:
         ------
         ProtocolError, SignatureError, OrderError
             See `skyglow_shared.secagg.rounds.Round.answer`.
-        LedgerError
-            A peer's ledger is behind where it was seen before.
+        PeerError
+            Another supplier's ledger is behind where it was seen before, or it says so of this one without proof.
+        RollbackError
+            Another supplier proves that this ledger is behind; from then on nothing leaves.
         """
         key = step_key(request, hashlib.sha256(request.content).hexdigest())
         if (sealed := self.ledger.sealed(key)) is not None:
@@ -84,7 +86,12 @@ class Aggregation:
         if before is None:
             raise OrderError("no attempt of this round was begun here; advertise keys first", rule="order")
         message = decode_request(request.content)
-        after, reply = before.answer(message, self.identity, lambda: self._vector(study, phase, share))
+        witness = self._witness(study)
+        try:
+            after, reply = before.answer(message, self.identity, lambda: self._vector(study, phase, share), witness)
+        except RollbackError:
+            self._convict(before, message, witness)
+            raise
         return self._keep(study, request, key, after, reply)
 
     def _vector(self, study: Study, phase: Phase, share: bytes) -> NDArray[np.int64]:
@@ -104,26 +111,27 @@ class Aggregation:
             supplier=self.name,
             content=encode(content),
         )
-        heads = self._witnessed(study, after)
+        keys = _keys(study)
+        heads = {keys[name]: head for name, head in after.heads().items()}
         message = seal_reply(reply, self.name, self.identity)
         exchanges.keep(self.ledger, key, message, place=place(request), state=after, heads=heads)
         return message
 
-    def _witnessed(self, study: Study, after: Round) -> dict[str, Head]:
-        """The heads that peers advertised, by public key; a peer that is behind is believed no more."""
-        seen, heads = exchanges.witnessed(self.ledger), {}
-        for supplier in study.suppliers:
-            head = after.heads().get(supplier.name)
-            if head is None or supplier.name == self.name:
-                continue
-            before = {supplier.name: seen[supplier.public_key]} if supplier.public_key in seen else {}
-            try:
-                ledger_heads.witness(before, {supplier.name: head})
-            except LedgerError:
-                exchanges.distrust(self.ledger, supplier.public_key)
-                raise
-            heads[supplier.public_key] = head
-        return heads
+    def _witness(self, study: Study) -> Witness:
+        """What the ledger knows of the others' ledgers, and of itself."""
+        seen = exchanges.witnessed(self.ledger)
+        named = {name: seen[key] for name, key in _keys(study).items() if name != self.name and key in seen}
+        return Witness(named, lambda entries: exchanges.digest_at(self.ledger, entries))
+
+    def _convict(self, before: Round, message: FromOffice, witness: Witness) -> None:
+        """Keep one proof that this ledger is not the right one."""
+        claims = before.claims(message)
+        for seen in ledger_heads.proofs(claims, witness.digest_at, self.identity.public_key).values():
+            exchanges.convict(self.ledger, self.identity.public_key, seen)
+
+
+def _keys(study: Study) -> dict[str, str]:
+    return {supplier.name: supplier.public_key for supplier in study.suppliers}
 
 
 def place(request: RoundRequest | StepRequest) -> str:

@@ -9,10 +9,9 @@ import hashlib
 from collections.abc import Mapping
 
 from skyglow_client.gate.ledger import Ledger
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg import ledger_heads
+from skyglow_shared.secagg.ledger_heads import MOST_ENTRIES, Head, Seen
 from skyglow_shared.secagg.rounds import Round
-
-_BEYOND_REACH = 2**62  # no ledger has so many entries
 
 
 def head(ledger: Ledger) -> Head:
@@ -27,18 +26,31 @@ def standing(ledger: Ledger, place: str) -> Round | None:
     return Round.decode(bytes(rows[0][0])) if rows else None
 
 
-def witnessed(ledger: Ledger) -> dict[str, Head]:
-    """How far the ledgers of other suppliers were when last heard of, by their public keys."""
-    return {key: Head(entries, digest) for key, entries, digest in ledger.rows("SELECT * FROM witnessed")}
+def digest_at(ledger: Ledger, entries: int) -> str:
+    """The digest that chains the ledger's first so many entries, or nothing if it never had as many."""
+    rows = ledger.rows("SELECT hash FROM entries WHERE seq = ?", entries) if entries < MOST_ENTRIES else []
+    return str(rows[0][0]) if rows else ""
 
 
-def distrust(ledger: Ledger, supplier: str) -> None:
-    """Have every head that a supplier advertises from now on be behind, until people have cleared up why one was."""
+def witnessed(ledger: Ledger) -> dict[str, Seen]:
+    """How far ledgers were when last heard of, by their suppliers' public keys."""
+    rows = ledger.rows("SELECT supplier, entries, digest, keys, signature FROM witnessed")
+    return {supplier: Seen(Head(entries, digest), *signed) for supplier, entries, digest, *signed in rows}
+
+
+def convict(ledger: Ledger, public_key: str, seen: Seen) -> None:
+    """Keep what proves that this is not the ledger that it should be: it says so for as long as it is used."""
     with ledger.transaction():
-        ledger.connection.execute("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?)", (supplier, _BEYOND_REACH, ""))
+        _keep_heads(ledger, {public_key: seen})
 
 
-def keep(ledger: Ledger, key: str, reply: bytes, *, place: str, state: Round, heads: Mapping[str, Head]) -> None:
+def check(ledger: Ledger, public_key: str) -> None:
+    """RollbackError if there is proof that this is not the ledger of the supplier of that public key."""
+    if (seen := witnessed(ledger).get(public_key)) is not None:
+        ledger_heads.check_own({"others": seen}, lambda entries: digest_at(ledger, entries), public_key)
+
+
+def keep(ledger: Ledger, key: str, reply: bytes, *, place: str, state: Round, heads: Mapping[str, Seen]) -> None:
     """Store a step's reply under `key`, the state that follows it and the peers' heads, durably and at once.
 
     Raises
@@ -50,6 +62,10 @@ def keep(ledger: Ledger, key: str, reply: bytes, *, place: str, state: Round, he
         ledger.chain_on("seal", {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
         ledger.connection.execute("INSERT INTO sealed VALUES (?, ?)", (key, reply))
         ledger.connection.execute("INSERT OR REPLACE INTO exchanges VALUES (?, ?)", (place, state.encode()))
-        rows = [(supplier, one.entries, one.digest) for supplier, one in heads.items()]
-        ledger.connection.executemany("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?)", rows)
+        _keep_heads(ledger, heads)
     ledger.forget()
+
+
+def _keep_heads(ledger: Ledger, heads: Mapping[str, Seen]) -> None:
+    rows = [(key, one.head.entries, one.head.digest, one.keys, one.signature) for key, one in heads.items()]
+    ledger.connection.executemany("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?, ?)", rows)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from skyglow_shared.errors import ProtocolError
+from skyglow_shared.errors import PeerError, ProtocolError
 
 KEY_BYTES = 32
 
@@ -63,8 +63,10 @@ def encrypt(key: bytes, content: bytes, bound_to: bytes) -> bytes:
 
 
 def decrypt(key: bytes, content: bytes, bound_to: bytes, *, sender: str) -> bytes:
-    """Decrypt what `sender` encrypted; ProtocolError if it was changed on the way, or is another attempt's."""
+    """Decrypt what `sender` encrypted; PeerError if it was changed on the way, or is another attempt's."""
     try:
         return AESGCM(key).decrypt(_NONCE, content, bound_to)
     except InvalidTag:
-        raise ProtocolError(f"what {sender} shared was changed on the way, or is not of this attempt") from None
+        raise PeerError(
+            f"what {sender} shared was changed on the way, or is not of this attempt", peer=sender
+        ) from None

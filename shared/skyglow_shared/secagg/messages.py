@@ -23,17 +23,18 @@ import msgspec
 
 from skyglow_shared import signing
 from skyglow_shared.errors import ProtocolError
+from skyglow_shared.secagg.ledger_heads import ADVERTISEMENT, MOST_ENTRIES, SEEN_BYTES, Head, Seen
 from skyglow_shared.secagg.shamir import SHARE_BYTES
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Key, Name
 
 T = TypeVar("T")
 
-ADVERTISEMENT = b"skyglow-secagg-advertisement-v1\0"
 SURVIVORS = b"skyglow-secagg-survivors-v1\0"
 
 MAX_BYTES = 64 * 1024 * 1024
 
+_ADVERTISED = b"skyglow-secagg-advertised-v1\0"
 _KEYS = b"skyglow-secagg-keys-v1\0"
 _TRANSCRIPT = b"skyglow-secagg-transcript-v1\0"
 _TAG_BYTES = 16
@@ -41,7 +42,8 @@ _TAG_BYTES = 16
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 SecretShare = Annotated[bytes, msgspec.Meta(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
-Ciphertext = Annotated[bytes, msgspec.Meta(min_length=2 * SHARE_BYTES + 16, max_length=2 * SHARE_BYTES + _TAG_BYTES)]
+_CIPHERTEXT_BYTES = 2 * SHARE_BYTES + SEEN_BYTES + _TAG_BYTES
+Ciphertext = Annotated[bytes, msgspec.Meta(min_length=_CIPHERTEXT_BYTES, max_length=_CIPHERTEXT_BYTES)]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,20 +64,26 @@ class Advertisement(Step, frozen=True, kw_only=True, tag=True):
     ledger_entries, ledger_head : int, str
         How many entries its ledger has, and the digest that chains them: the others are its witnesses.
     signature : bytes
-        Ed25519, over all the rest.
+        Ed25519, over all the rest: in such a way that the head can be shown without the keys.
     """
 
     sender: Name
     exchange_key: Digest
     mask_key: Digest
     seed_commitment: Digest
-    ledger_entries: Annotated[int, msgspec.Meta(ge=0)]
+    ledger_entries: Annotated[int, msgspec.Meta(ge=1, lt=MOST_ENTRIES)]
     ledger_head: Key
     signature: Signature
 
+    def seen(self) -> Seen:
+        """The head, with the signature and what else that is over."""
+        rest = (self.session, self.sender, self.exchange_key, self.mask_key, self.seed_commitment)
+        keys = hashlib.sha256(_ADVERTISED + msgspec.msgpack.encode(rest)).digest()
+        return Seen(Head(self.ledger_entries, self.ledger_head), keys, self.signature)
+
     def body(self) -> bytes:
         """What is signed: everything but the signature."""
-        return msgspec.msgpack.encode(msgspec.structs.astuple(self)[:-1])
+        return self.seen().body()
 
     def signed(self, identity: Identity) -> "Advertisement":
         """The same with the signature of `identity`."""
@@ -83,12 +91,15 @@ class Advertisement(Step, frozen=True, kw_only=True, tag=True):
 
     def verify(self, public_key: str) -> None:
         """SignatureError unless signed by that Ed25519 key."""
-        what = f"the advertisement of {self.sender}"
-        signing.verify(public_key, ADVERTISEMENT, self.body(), self.signature, what=what)
+        self.seen().verify(public_key, what=f"the advertisement of {self.sender}")
 
 
 class EncryptedShares(Step, frozen=True, kw_only=True, tag=True):
-    """For every other supplier that advertised: a share of the sender's seed and one of its mask key, encrypted."""
+    """For every other supplier that advertised, encrypted, and of one size always.
+
+    A share of the sender's seed, one of its mask key, and the last head of the recipient's ledger that the sender saw
+    in an attempt before (`ledger_heads.pack`), which only the recipient can hold against its ledger.
+    """
 
     sender: Name
     shares: dict[Name, Ciphertext]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skyglow_shared.errors import ProtocolError
 from skyglow_shared.secagg import agreement, codec, keys, masks, messages, shamir
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.ledger_heads import Seen
 from skyglow_shared.secagg.messages import (
     Advertisement,
     Advertisements,
@@ -77,9 +77,9 @@ class Collecting:
         transcript = messages.transcript(messages.keys_digest(identifier, self.heard.values()), ordered)
         return Adding(self.session, self.heard, tuple(ordered), transcript), deliveries
 
-    def heads(self) -> dict[str, Head]:
+    def heads(self) -> dict[str, Seen]:
         """Where the suppliers say their ledgers stand."""
-        return {name: Head(one.ledger_entries, one.ledger_head) for name, one in self.heard.items()}
+        return {name: one.seen() for name, one in self.heard.items()}
 
 
 @dataclass(frozen=True, slots=True)

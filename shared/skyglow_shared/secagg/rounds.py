@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from skyglow_shared.errors import LedgerError, OrderError
 from skyglow_shared.privacy.randomness import Randomness
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.ledger_heads import Head, Seen, Witness
 from skyglow_shared.secagg.messages import (
     Advertisement,
     Advertisements,
@@ -78,8 +78,18 @@ class Round(Secret, frozen=True):
             raise OrderError("a new attempt must be of the same round, and later than those before", rule="order")
         return Round.begin(session, self.state.name, identity, head, randomness)
 
-    def answer(self, message: FromOffice, identity: Identity, vector: Vector) -> tuple["Round", FromSupplier]:
+    def answer(
+        self, message: FromOffice, identity: Identity, vector: Vector, witness: Witness
+    ) -> tuple["Round", FromSupplier]:
         """Take the step that a message of the office asks for.
+
+        Parameters
+        ----------
+        message : FromOffice
+        identity : Identity
+        vector : callable
+        witness : Witness
+            What is known of ledgers: others' are checked before secrets are shared, the own before it is masked.
 
         Raises
         ------
@@ -89,13 +99,15 @@ class Round(Secret, frozen=True):
             Not signed by those who it says signed it.
         OrderError
             Not this step's turn, or taken before.
+        RollbackError
+            The own ledger is not the one that others saw.
         """
         self.state.session.check(message.session)
         match self.state, message:
             case Advertised() as state, Advertisements():
-                return _after(state.share(message))
+                return _after(state.share(message, witness.seen))
             case Shared() as state, Delivery():
-                return _after(state.mask_input(message, vector()))
+                return _after(state.mask_input(message, vector(), witness.digest_at))
             case Masked() as state, SurvivorSet():
                 return _after(state.sign(message, identity))
             case Signed() as state, SurvivorSignatures():
@@ -104,9 +116,15 @@ class Round(Secret, frozen=True):
             "this step of the attempt was taken before, or is not next; ask for the next one", rule="order"
         )
 
-    def heads(self) -> dict[str, Head]:
+    def heads(self) -> dict[str, Seen]:
         """Where the others say their ledgers stand: known once keys are advertised and until the vector is masked."""
         return self.state.heads if isinstance(self.state, Shared) else {}
+
+    def claims(self, message: FromOffice) -> dict[str, Seen | None]:
+        """What the others last saw of this supplier's ledger, if that is in a message."""
+        if isinstance(self.state, Shared) and isinstance(message, Delivery):
+            return self.state.claims(message)
+        return {}
 
     def encode(self) -> bytes:
         """The bytes to be stored in the supplier's ledger. They hold secrets until the attempt is over."""

@@ -6,13 +6,15 @@ be stored, together with the message that came with it, before that message is s
 does the first half of this, the gate's ledger the second.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import InternalError, ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream, Randomness
-from skyglow_shared.secagg import agreement, codec, keys, masks, messages, shamir
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg import agreement, codec, keys, ledger_heads, masks, messages, shamir
+from skyglow_shared.secagg.ledger_heads import DigestAt, Head, Seen
 from skyglow_shared.secagg.messages import (
     Advertisement,
     Advertisements,
@@ -27,6 +29,8 @@ from skyglow_shared.secagg.messages import (
 from skyglow_shared.secagg.session import Session
 from skyglow_shared.secagg.state import Secret, State
 from skyglow_shared.signing import Identity
+
+_PAIR_BYTES = 2 * shamir.SHARE_BYTES
 
 
 class Pair(Secret, frozen=True):
@@ -45,38 +49,49 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
     polynomials: bytes
     advertisement: Advertisement
 
-    def share(self, message: Advertisements) -> tuple["Shared", EncryptedShares]:
-        """Check everybody's keys and share the own two secrets out among them.
+    def share(self, message: Advertisements, seen: Mapping[str, Seen]) -> tuple["Shared", EncryptedShares]:
+        """Check everybody's keys and ledgers, and share the own two secrets out among them.
+
+        Parameters
+        ----------
+        message : Advertisements
+        seen : mapping of Seen
+            The last heads of the others' ledgers that were seen before, by name: checked, and sent back encrypted.
 
         Raises
         ------
         ProtocolError, SignatureError
             See `agreement.check_advertisements`; or the own advertisement is not among them as it was sent.
+        PeerError
+            See `ledger_heads.check_others`.
         """
         self.session.check(message.session)
         given = {one.sender: one for one in message.advertisements}
         if len(given) != len(message.advertisements) or given.get(self.name) != self.advertisement:
             raise ProtocolError("the list of advertisements repeats a supplier or lacks this one's own; refuse it")
         heard = agreement.check_advertisements(self.session, given)
+        heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
+        ledger_heads.check_others(seen, heads)
         held = self._split(list(heard))
         digest = messages.keys_digest(message.session, heard.values())
-        inbound, shares = {}, {}
-        for other, advertisement in heard.items():
-            if other != self.name:
-                secret = keys.agree(self.exchange, advertisement.exchange_key)
-                inbound[other] = keys.derive(secret, message.session, keys.DELIVERY, other, self.name)
-                outbound = keys.derive(secret, message.session, keys.DELIVERY, self.name, other)
-                bound_to = messages.delivery_binding(digest, self.name, other)
-                shares[other] = keys.encrypt(outbound, held[other].seed + held[other].mask_key, bound_to)
+        inbound, shares, pairs = {}, {}, {}
+        for other in heads:
+            secret = keys.agree(self.exchange, heard[other].exchange_key)
+            inbound[other] = keys.derive(secret, message.session, keys.DELIVERY, other, self.name)
+            outbound = keys.derive(secret, message.session, keys.DELIVERY, self.name, other)
+            bound_to = messages.delivery_binding(digest, self.name, other)
+            content = held[other].seed + held[other].mask_key + ledger_heads.pack(seen.get(other))
+            shares[other] = keys.encrypt(outbound, content, bound_to)
+            ends = self.session.in_order((self.name, other))
+            pairs[other] = keys.pair_mask_key(self.mask, heard[other].mask_key, message.session, *ends)
         state = Shared(
             session=self.session,
             name=self.name,
-            mask=self.mask,
             seed=self.seed,
             own=held[self.name],
             inbound=inbound,
-            mask_keys={name: advertisement.mask_key for name, advertisement in heard.items()},
-            heads={name: Head(one.ledger_entries, one.ledger_head) for name, one in heard.items()},
+            pairs=pairs,
+            heads=heads,
             keys_digest=digest,
         )
         return state, EncryptedShares(session=message.session, sender=self.name, shares=shares)
@@ -94,17 +109,18 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
 
 
 class Shared(State, frozen=True, kw_only=True, tag=True):
-    """Has shared its secrets out; `heads` says where everybody's ledger stands."""
+    """Has shared its secrets out; `heads` says where the others' ledgers stand, `pairs` are the keys of their masks."""
 
-    mask: bytes
     seed: bytes
     own: Pair
     inbound: dict[str, bytes]
-    mask_keys: dict[str, bytes]
-    heads: dict[str, Head]
+    pairs: dict[str, bytes]
+    heads: dict[str, Seen]
     keys_digest: bytes
 
-    def mask_input(self, message: Delivery, vector: NDArray[np.int64]) -> tuple["Masked", MaskedInput]:
+    def mask_input(
+        self, message: Delivery, vector: NDArray[np.int64], digest_at: DigestAt
+    ) -> tuple["Masked", MaskedInput]:
         """Open what the others shared, and mask the own vector against each of them.
 
         Parameters
@@ -112,47 +128,54 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
         message : Delivery
         vector : ndarray of int64, shape (words,)
             The noised share. The same in every attempt: noise is never drawn again.
+        digest_at : callable
+            Gives the digest of the own ledger's chain after so many entries.
 
         Raises
         ------
         ProtocolError
             Too few shares, of a stranger, or changed on the way.
+        RollbackError, PeerError
+            The own ledger lacks a head that another supplier saw; see `ledger_heads.check_own`.
         StudyError
             A number of the vector is out of the study's public bounds.
         """
-        self.session.check(message.session)
-        if message.recipient != self.name or not message.shares.keys() <= self.inbound.keys():
-            raise ProtocolError("a delivery is for another supplier or names one that advertised no keys; refuse it")
-        sharers = self.session.in_order([*message.shares, self.name])
-        agreement.check_floor(self.session, sharers, what="shared their secrets")
-        held = {name: self._open(message, name) for name in sharers}
+        contents = self._opened(message)
+        claims = _claims(contents)
+        ledger_heads.check_own(claims, digest_at, self.session.public_keys()[self.name])
+        sharers = self.session.in_order([*contents, self.name])
+        held = {name: _pair(contents[name]) if name in contents else self.own for name in sharers}
         transcript = messages.transcript(self.keys_digest, sharers)
         words = self._masked(message.session, sharers, vector)
         state = Masked(session=self.session, name=self.name, held=held, transcript=transcript)
         packed = codec.pack(words, self.session.word_bits)
         return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=packed)
 
-    def _open(self, message: Delivery, sender: str) -> Pair:
-        if sender == self.name:
-            return self.own
-        bound_to = messages.delivery_binding(self.keys_digest, sender, self.name)
-        content = keys.decrypt(self.inbound[sender], message.shares[sender], bound_to, sender=sender)
-        return Pair(content[: shamir.SHARE_BYTES], content[shamir.SHARE_BYTES :])
+    def claims(self, message: Delivery) -> dict[str, Seen | None]:
+        """What each of the others says it last saw of this supplier's ledger; ProtocolError as in `mask_input`."""
+        return _claims(self._opened(message))
+
+    def _opened(self, message: Delivery) -> dict[str, bytes]:
+        """What the others encrypted, by name."""
+        self.session.check(message.session)
+        if message.recipient != self.name or not message.shares.keys() <= self.inbound.keys():
+            raise ProtocolError("a delivery is for another supplier or names one that advertised no keys; refuse it")
+        agreement.check_floor(self.session, [*message.shares, self.name], what="shared their secrets")
+        contents = {}
+        for sender, shared in self.session.ordered(message.shares).items():
+            bound_to = messages.delivery_binding(self.keys_digest, sender, self.name)
+            contents[sender] = keys.decrypt(self.inbound[sender], shared, bound_to, sender=sender)
+        return contents
 
     def _masked(self, session: bytes, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> codec.Words:
         if vector.shape != (self.session.words,) or vector.dtype != np.int64:
             raise InternalError("the vector to be masked has not the session's length or type; please report this")
         bits, place = self.session.word_bits, sharers.index(self.name)
         words = codec.encode(vector, bits, self.session.parameters.suppliers)
-        later = (
-            keys.pair_mask_key(self.mask, self.mask_keys[other], session, self.name, other)
-            for other in sharers[place + 1 :]
-        )
-        earlier = (
-            keys.pair_mask_key(self.mask, self.mask_keys[other], session, other, self.name) for other in sharers[:place]
-        )
         own = keys.self_mask_key(self.seed, session, self.name)
-        return masks.apply(words, bits, plus=[own, *later], minus=earlier)
+        later, earlier = sharers[place + 1 :], sharers[:place]
+        plus, minus = [own, *(self.pairs[other] for other in later)], [self.pairs[other] for other in earlier]
+        return masks.apply(words, bits, plus=plus, minus=minus)
 
 
 class Masked(State, frozen=True, kw_only=True, tag=True):
@@ -221,6 +244,14 @@ class Signed(State, frozen=True, kw_only=True, tag=True):
 
 class Unmasked(State, frozen=True, kw_only=True, tag=True):
     """Has given its shares and forgotten them."""
+
+
+def _pair(content: bytes) -> Pair:
+    return Pair(content[: shamir.SHARE_BYTES], content[shamir.SHARE_BYTES : _PAIR_BYTES])
+
+
+def _claims(contents: Mapping[str, bytes]) -> dict[str, Seen | None]:
+    return {name: ledger_heads.unpack(content[_PAIR_BYTES:]) for name, content in contents.items()}
 
 
 def advertise(

@@ -8,7 +8,7 @@ import pytest
 
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages, office
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
@@ -30,7 +30,10 @@ def asked(message):
 
 @dataclass
 class Attempt:
-    """`rounds` are the suppliers, `requests` what the office would say next, `replies` what it heard last."""
+    """`rounds` are the suppliers, `requests` what the office would say next, `replies` what it heard last.
+
+    `seen` is what each supplier remembers of the others' ledgers, `chains` are their own as digests by length.
+    """
 
     session: Session
     identities: dict
@@ -38,6 +41,8 @@ class Attempt:
     heads: dict
     randomness: object
     rounds: dict = field(default_factory=dict)
+    seen: dict = field(default_factory=dict)
+    chains: dict = field(default_factory=dict)
     requests: dict = field(default_factory=dict)
     replies: dict = field(default_factory=dict)
     office: object = None
@@ -74,10 +79,16 @@ class Attempt:
         """What one supplier would answer, and where it would stand then."""
         known = self.rounds[name].encode()
         try:
-            stands, reply = self.rounds[name].answer(asked(request), self.identities[name], lambda: self.vectors[name])
+            given = self.identities[name], lambda: self.vectors[name], self.witness(name)
+            stands, reply = self.rounds[name].answer(asked(request), *given)
         finally:
             assert self.rounds[name].encode() == known
         return Round.decode(stands.encode()), sent(reply)
+
+    def witness(self, name):
+        """What a supplier's own ledger says of ledgers: its chain, and what it has seen of the others' chains."""
+        own = self.chains.get(name, {}) | {self.heads[name].entries: self.heads[name].digest}
+        return Witness(self.seen.get(name, {}), lambda entries: own.get(entries, ""))
 
     def until(self, step):
         """Everybody there, up to where the office has requests for the step of this name."""

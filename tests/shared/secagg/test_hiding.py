@@ -37,7 +37,6 @@ def masked(make_session, monkeypatch):
     """The masked words of a supplier with one number, under every choice of the masks."""
     drawn = dict(zip(MASKS, np.indices([MODULUS] * len(MASKS), dtype=np.uint8).reshape(len(MASKS), -1), strict=True))
     monkeypatch.setattr(keys, "self_mask_key", lambda _seed, _session, name: name.encode())
-    monkeypatch.setattr(keys, "pair_mask_key", lambda _own, _other, _session, *names: " ".join(names).encode())
     monkeypatch.setattr(masks, "_mask", lambda words, key, operation: operation(words, drawn[key], out=words))
     session = make_session(3, 1, 0, words=CHOICES, word_bits=BITS)
 
@@ -45,11 +44,10 @@ def masked(make_session, monkeypatch):
         state = Shared(
             session=session,
             name=name,
-            mask=b"",
             seed=b"",
             own=None,
             inbound={},
-            mask_keys=dict.fromkeys(NAMES, b""),
+            pairs={other: " ".join(sorted((name, other))).encode() for other in NAMES if other != name},
             heads={},
             keys_digest=b"",
         )

@@ -68,7 +68,7 @@ def test_states_hold_no_more_than_later_steps_need(make_attempt):
         left.append(own & set(secrets(attempt.rounds[VICTIM])))
         if attempt.collect():
             break
-    assert left == [{drawn.mask, drawn.seed}, set(), set(), set()]
+    assert left == [{drawn.seed}, set(), set(), set()]
     assert secrets(attempt.rounds[VICTIM].state) == []
 
 

@@ -86,7 +86,7 @@ def gives_shares(attempt, rounds, names, request):
     """Whether anybody gives shares on these signatures."""
     for name in names:
         try:
-            rounds[name].answer(request, attempt.identities[name], None)
+            rounds[name].answer(request, attempt.identities[name], None, None)
         except (ProtocolError, SignatureError, OrderError):
             continue
         return True
