@@ -14,10 +14,12 @@ import pytest
 
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 from skyglow_shared.study import COMPOSITION_CLASSES
-from skyglow_simulations.population import census
+from skyglow_simulations.population import census, households
+from skyglow_simulations.population.randoms import number_of, random_of
 
 DISTRICT = "E06000045"
 EXTRACT = Path(str(resources.files("skyglow_simulations") / "extract" / DISTRICT))
+FULL = Path(__file__).parents[2].parent / "shared" / "data" / "census2021"
 LOOKUP = "lsoa21-msoa21-lad22.csv"
 
 
@@ -135,6 +137,13 @@ FAULTS = {
     "two columns of one name": ("ts017", lambda rows: [row.append(row[-1]) for row in rows], FormatError),
     "words for counts": ("ts003", lambda rows: rows[3].__setitem__(6, "c"), FormatError),
     "an empty cell": ("ts017", lambda rows: rows[3].__setitem__(6, ""), FormatError),
+    "a column too many": (
+        "ts003",
+        lambda rows: [
+            row.append("Household composition: Total of totals" if not n else "0") for n, row in enumerate(rows)
+        ],
+        FormatError,
+    ),
     "negative counts": ("ts017", lambda rows: rows[3].__setitem__(6, "-4"), FormatError),
     "a short row": ("ts059", lambda rows: rows[3].pop(), FormatError),
     "a long row": ("ts059", lambda rows: rows[3].append("1"), FormatError),
@@ -191,3 +200,56 @@ def test_a_missing_table_is_named(tables: Path):
     (tables / "ts017-lsoa.csv").unlink()
     with pytest.raises(FormatError, match="ts017"):
         census.load(DISTRICT, tables)
+
+
+def test_any_areas_of_any_district(tables: Path):
+    town = census.load(DISTRICT)
+    some = [town.areas[row].lsoa for row in (7, 3, 90)]
+    picked = census.load_areas(some)
+    assert [area.lsoa for area in picked.areas] == sorted(some)
+    assert np.array_equal(picked.classes, town.classes[[3, 7, 90]])
+    change(tables / LOOKUP, lambda rows: [row.__setitem__(4, "W06000015") for row in rows[1:60]])
+    every = census.load_areas([], tables)
+    assert every.areas[0].lad == "W06000015"
+    assert np.array_equal(every.classes, town.classes)
+
+
+def test_an_unknown_area_is_named():
+    with pytest.raises(GeographyError, match=r"E01000001 .*--lsoas"):
+        census.load_areas([census.load(DISTRICT).areas[0].lsoa, "E01000001"])
+
+
+def test_an_area_without_households_and_a_surplus_column_are_named(tables: Path):
+    change(tables / "ts003-lsoa.csv", zero_households)
+    with pytest.raises(DataError, match=r"E01\d{6} .*no households"):
+        census.load(DISTRICT, tables)
+    change(tables / "ts017-lsoa.csv", lambda rows: [row.append("x: y" if not n else "1") for n, row in enumerate(rows)])
+    with pytest.raises(FormatError, match="surplus"):
+        census.load(DISTRICT, tables)
+
+
+def absolute_errors(town: census.Census) -> tuple[float, float]:
+    """Total absolute error of generated households, as a share: by composition, by size."""
+    plans = households.plan_areas(town, scale=1, seed=2, drift=0)
+    homes = [
+        households.draw(plan, random_of(2, number_of(area.lsoa))) for plan, area in zip(plans, town.areas, strict=True)
+    ]
+    classes = np.stack([np.bincount(own.composition, minlength=6) for own in homes])
+    sizes = np.stack([np.bincount(own.size, minlength=9)[1:] for own in homes])
+    total = town.classes.sum()
+    return abs(classes - town.classes).sum() / total, abs(sizes - town.sizes).sum() / total
+
+
+def test_generated_households_are_the_census():
+    composition, size = absolute_errors(census.load(DISTRICT))
+    assert composition == 0
+    assert size < 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL.is_dir(), reason="the full census tables are not beside the repository")
+@pytest.mark.parametrize("district", ["E09000030", "E07000181", "W06000015", "W06000008", "E06000052"])
+def test_generated_households_are_the_census_elsewhere(district: str):
+    composition, size = absolute_errors(census.load(district, FULL))
+    assert composition < 0.001
+    assert size < 0.01

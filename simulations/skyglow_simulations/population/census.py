@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Census 2021 tables for one district of England and Wales.
+"""Census 2021 tables for areas of England and Wales.
 
 Reads either the small extract that ships with skyglow or a folder with the full tables as the ONS publishes them
 (``ts003-lsoa.csv`` or ``.csv.gz``, and so on). Source: Office for National Statistics, Open Government Licence v3.0.
@@ -25,6 +25,7 @@ from skyglow_shared.study import COMPOSITION_CLASSES, Area
 
 TABLES = ("ts003", "ts017", "ts059", "ts065")
 _LOOKUP = "lsoa21-msoa21-lad22"
+_SHIPPED = "E06000045"
 _LEVELS = ("LSOA21", "MSOA21", "LAD22")
 _SLACK = 20  # households by which disclosure control may set two tables apart
 _SINGLE, _COUPLE = "Single family household: ", "Married or civil partnership couple: "
@@ -106,24 +107,57 @@ def load(district: str, folder: Path | None = None) -> Census:
     if not re.fullmatch(r"[EW]0[6-9]\d{6}", district):
         raise GeographyError("a district is a code such as E06000045: E06–E09 or W06, then six digits")
     if folder is None:
-        folder = Path(str(resources.files("skyglow_simulations") / "extract" / district))
+        folder = _extract(district)
         if not folder.is_dir():
             raise GeographyError(f"the tables of {district} do not ship with skyglow; give a folder with --census DIR")
+    lookup = [row for row in _lookup(folder) if row["LAD22CD"] == district]
+    if not lookup:
+        raise GeographyError(
+            f"no area of the lookup lies in {district}; give a district as of 2022 (newer councils have other codes)"
+        )
+    return _assemble(lookup, folder)
+
+
+def load_areas(lsoas: Sequence[str], folder: Path | None = None) -> Census:
+    """Load the tables of any LSOAs, or of all there are if none is named; otherwise as `load`."""
+    if folder is None:
+        folder = _extract(_SHIPPED)
+    lookup = _lookup(folder)
+    wanted, known = set(lsoas), {row["LSOA21CD"] for row in lookup}
+    unknown = sorted(wanted - known)
+    if unknown:
+        raise GeographyError(
+            f"{unknown[0]} ({len(unknown)} in all) is no LSOA of 2021 in these tables; correct --lsoas, translate "
+            "codes of 2011 with the ONS's lookup, or give a folder with --census DIR"
+        )
+    return _assemble([row for row in lookup if not wanted or row["LSOA21CD"] in wanted], folder)
+
+
+def _extract(district: str) -> Path:
+    return Path(str(resources.files("skyglow_simulations") / "extract" / district))
+
+
+def _lookup(folder: Path) -> list[dict[str, str]]:
     rows = _read(folder, _LOOKUP)
     wanted = [f"{level}{part}" for level in _LEVELS for part in ("CD", "NM")]
-    if rows and not set(wanted) <= rows[0].keys():
+    if not rows or not set(wanted) <= rows[0].keys():
         raise FormatError(f"the area lookup must have the columns {', '.join(wanted)}; use the ONS lookup of 2021/22")
-    lookup = [row for row in rows if row["LAD22CD"] == district]
-    if not lookup:
-        raise GeographyError(f"no area of the lookup lies in {district}; is it a district of 2021/22?")
+    return rows
+
+
+def _assemble(lookup: list[dict[str, str]], folder: Path) -> Census:
+    """Join the tables of the lookup's areas."""
     lookup.sort(key=lambda row: row["LSOA21CD"])
     codes = [row["LSOA21CD"] for row in lookup]
     if len(set(codes)) < len(codes):
-        raise GeographyError("the lookup names an area of the district twice; keep one row an LSOA")
+        raise GeographyError("the lookup names an area twice; keep one row an LSOA")
     tables = {name: _rows_of(name, _read(folder, name), codes) for name in TABLES}
     classes = np.stack([_columns(tables["ts003"], "ts003", _COMPOSITION[name]) for name in COMPOSITION_CLASSES], axis=1)
-    if (classes.sum(axis=1) == 0).any():
-        raise DataError("an area of the district has no households; leave it out of the tables")
+    empty = np.flatnonzero(classes.sum(axis=1) == 0)
+    if len(empty):
+        raise DataError(
+            f"{codes[empty[0]]} ({len(empty)} in all) has no households in ts003; leave it out of the lookup"
+        )
     sizes = np.stack([_columns(tables["ts017"], "ts017", (_size_column(size),)) for size in range(1, 9)], axis=1)
     if (abs(sizes.sum(axis=1) - classes.sum(axis=1)) > _SLACK + 0.05 * classes.sum(axis=1)).any():
         raise DataError("ts003 and ts017 count different numbers of households; use tables of one census")
@@ -193,7 +227,17 @@ def _tidy(header: str) -> str:
     return re.sub(r"\s+", " ", header).replace(" ,", ",").replace("; measures: Value", "").strip()
 
 
+def _published(table: str) -> set[str]:
+    """The columns of counts that a table has as the ONS publishes it, as in the shipped extract."""
+    with (_extract(_SHIPPED) / f"{table}-lsoa.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {_normal(_tidy(name)) for name in next(csv.reader(file)) if ": " in name}
+
+
 def _rows_of(table: str, rows: Sequence[dict[str, str]], codes: Sequence[str]) -> list[dict[str, str]]:
+    present = {_normal(name) for name in rows[0] if ": " in name} if rows else _published(table)
+    for kind, names in (("lacks", _published(table) - present), ("has surplus", present - _published(table))):
+        if names:
+            raise FormatError(f"{table} {kind} the column {min(names)!r}; use the table as the ONS publishes it")
     by_code = {row.get("geography code", ""): row for row in rows}
     if len(by_code) < len(rows):
         raise FormatError(f"{table} has no column 'geography code', or the same code twice; fetch it again")

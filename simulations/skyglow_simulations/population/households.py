@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from skyglow_shared.study import COMPOSITION_CLASSES
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.census import Census
+from skyglow_simulations.population.drift import drifted
+from skyglow_simulations.population.randoms import random_of
+
+__all__ = ["MAX_PEOPLE", "AreaPlan", "Households", "draw", "largest_remainder", "plan_areas", "random_of"]
 
 #: Chances of household size 1 … 8 by composition before fitting; zeros stay zero.
 _SIZE_SEED = np.array(
@@ -59,12 +63,9 @@ class Households:
     pattern: NDArray[np.int8]
 
 
-def random_of(seed: int, *labels: int) -> np.random.Generator:
-    """The generator of one part of one area: the same whatever the order, chunks or number of workers."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *labels])))
-
-
-def plan_areas(census: Census, *, scale: float, seed: int, drift: float = 1.0) -> tuple[AreaPlan, ...]:
+def plan_areas(
+    census: Census, *, scale: float, seed: int, drift: float = 1.0, building: bool = False
+) -> tuple[AreaPlan, ...]:
     """Decide how many households of each class each LSOA holds at the study's date.
 
     Parameters
@@ -75,31 +76,39 @@ def plan_areas(census: Census, *, scale: float, seed: int, drift: float = 1.0) -
     seed : int
     drift : float
         Multiplies all drift; 0 reproduces the census.
+    building : bool
+        Whether new housing adds households.
     """
     fitted = _fit_sizes(census.classes.astype(float), census.sizes.astype(float))
-    share = _drifted_share(census, seed, drift)
     plans = []
-    for row, counts in enumerate(census.classes.astype(float)):
-        total = max(min(_ROOM, int(counts.sum())), round(counts.sum() * scale))
-        older, younger = counts[:2], counts[2:]
-        weights = np.concatenate([share[row] * _parts(older), (1 - share[row]) * _parts(younger)])
-        plans.append(AreaPlan(largest_remainder(weights, total), fitted[row], float(census.employed[row])))
+    for row, counts in enumerate(drifted(census, seed=seed, amount=drift, building=building)):
+        homes = round(counts.sum())
+        total = max(min(_ROOM, homes), round(homes * scale))
+        plans.append(AreaPlan(largest_remainder(counts, total), fitted[row], float(census.employed[row])))
     return tuple(plans)
 
 
 def draw(plan: AreaPlan, rng: np.random.Generator) -> Households:
     """Draw the households and people of one area."""
     composition = np.repeat(np.arange(len(COMPOSITION_CLASSES), dtype=np.int8), plan.classes)
-    sizes = [
-        np.repeat(np.arange(1, MAX_PEOPLE + 1, dtype=np.int8), largest_remainder(chance, int(count)))
-        for chance, count in zip(plan.size_given_class, plan.classes, strict=True)
-    ]
+    sizes = [np.repeat(np.arange(1, MAX_PEOPLE + 1, dtype=np.int8), counts) for counts in _whole_sizes(plan)]
     order = rng.permutation(len(composition))
     composition, size = composition[order], np.concatenate(sizes)[order]
     home = np.repeat(np.arange(len(size)), size)
     first = np.concatenate([[0], np.cumsum(size)[:-1]])
     place = np.arange(len(home)) - first[home]
     return Households(composition, size, home, _patterns(composition, size, home, place, plan.employed, rng))
+
+
+def _whole_sizes(plan: AreaPlan) -> NDArray[np.int64]:
+    """Households by class and size, [6, 8]: what rounding takes from one class's size it gives to the next class's."""
+    table = np.zeros(plan.size_given_class.shape, np.int64)
+    owed = np.zeros(MAX_PEOPLE)
+    for row, (chance, count) in enumerate(zip(plan.size_given_class, plan.classes, strict=True)):
+        exact = chance * count
+        table[row] = largest_remainder(np.where(chance > 0, np.maximum(exact + owed, 0), 0), int(count))
+        owed += exact - table[row]
+    return table
 
 
 def largest_remainder(weights: NDArray[np.float64], total: int) -> NDArray[np.int64]:
@@ -111,22 +120,6 @@ def largest_remainder(weights: NDArray[np.float64], total: int) -> NDArray[np.in
     for place in np.argsort(whole - exact, kind="stable")[: total - whole.sum()]:
         whole[place] += 1
     return whole
-
-
-def _parts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    smoothed = counts + 0.5  # so that drift can create a class that the census did not see
-    return smoothed / smoothed.sum()
-
-
-def _drifted_share(census: Census, seed: int, drift: float) -> NDArray[np.float64]:
-    """Share of homes all aged 66+ in each area, moved on the logit scale at three levels."""
-    total = census.classes.sum(axis=1)
-    share = (census.classes[:, :2].sum(axis=1) + 0.5) / (total + 1)
-    rng = random_of(seed, 0)
-    _, msoa = np.unique([area.msoa for area in census.areas], return_inverse=True)
-    move = rng.normal(0, p.DRIFT_SD_DISTRICT)
-    move = move + rng.normal(0, p.DRIFT_SD_MSOA, msoa.max() + 1)[msoa] + rng.normal(0, p.DRIFT_SD_LSOA, len(share))
-    return 1 / (1 + (1 - share) / share * np.exp(-drift * move))
 
 
 def _fit_sizes(classes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
