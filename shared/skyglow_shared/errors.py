@@ -14,7 +14,8 @@
     │   ├── PolicyError               31   the supplier's policy does not allow what the study asks
     │   ├── BudgetError               32   the charge would pass the policy's privacy budget
     │   ├── ApprovalError             33   the study was not approved here, or was changed since
-    │   └── OrderError                34   a round out of order, or one the study does not contain
+    │   ├── OrderError                34   a round out of order, or one the study does not contain
+    │   └── ClockError                35   the supplier's clock cannot be believed
     ├── ProtocolError                 40   a message that is malformed, oversized or of another version
     │   └── PeerError                 41   what another supplier sent cannot be right; `peer` names it
     ├── LedgerError                   50   the ledger fails its own checks
@@ -111,6 +112,12 @@ class OrderError(RefusalError):
     """A round that is out of order, or that the approved study does not contain."""
 
     exit_code = 34
+
+
+class ClockError(RefusalError):
+    """The supplier's clock is further ahead of its ledger than it is believed, or not at the date it should be."""
+
+    exit_code = 35
 
 
 class ProtocolError(SkyglowError):

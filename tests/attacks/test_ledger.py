@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from skyglow_client.gate.gate import utc_now
+from skyglow_client.gate.clock import utc_now
 from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
 from skyglow_shared.messages import Refusal, Share
 from skyglow_shared.study import digest
@@ -127,34 +127,51 @@ def test_concurrent_studies_do_not_overspend(town):
 def with_clock(supplier, **shift):
     """The supplier with its clock moved."""
     moved = utc_now() + datetime.timedelta(**shift)
-    supplier.gate = dataclasses.replace(supplier.gate, clock=lambda: moved)
+    ledger = dataclasses.replace(supplier.gate.ledger, clock=lambda: moved)
+    supplier.gate = dataclasses.replace(supplier.gate, ledger=ledger)
 
 
 @pytest.mark.parametrize("days", [-4000, -400, -1, 1, 400, 4000])
-def test_a_clock_moved_does_not_free_a_running_study(town, days):
-    """The clock is set back or forward while a study is open: it counts in full, and no other fits beside it."""
-    study, other = town.study(), town.study(name="other", expires="2126-12-30")
+@pytest.mark.parametrize("lasting", [2, 3650])
+def test_a_clock_moved_frees_nothing(town, days, lasting):
+    """The clock is set back or forward, while a study is open or past its end and window: no other fits beside it."""
+    today = utc_now().date()
+    study = town.study(expires=str(today + datetime.timedelta(days=lasting)))
+    other = town.study(name="other", expires="2126-12-30")
     with town.open() as supplier:
         town.approve(supplier, study)
         cost = supplier.gate.check(study).requested.epsilon_upper
-    town.write_policy(epsilon=1.1 * cost)
+    town.write_policy(epsilon=1.1 * cost, window_days=30)
     with town.open() as supplier:
         assert isinstance(town.ask(supplier, town.request(study)), Share)
-        with_clock(supplier, days=days)
-        assert town.ask(supplier, town.proposal(other)).rule == "epsilon"
-        first = supplier.handle(town.request(study))
-        assert isinstance(town.read(first), Share)
+        for shift in (days, 0, -days, days):
+            with_clock(supplier, days=shift)
+            assert town.ask(supplier, town.proposal(other)).rule in {"epsilon", "clock"}
+        assert isinstance(town.ask(supplier, town.request(study)), Share), "what was sealed is always sent again"
         assert len(supplier.gate.ledger.entries("charge")) == 1
 
 
+@pytest.mark.parametrize("days", [400, 4000])
+def test_a_clock_set_forward_ends_no_study(town, days):
+    """The clock is set forward beyond a study's last day: nothing is answered by it, nothing is over by it."""
+    study = town.study(expires=str((utc_now() + datetime.timedelta(days=40)).date()))
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        with_clock(supplier, days=days)
+        assert town.ask(supplier, town.request(study)).rule == "clock"
+        with_clock(supplier, days=0)
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+
+
 def test_a_clock_set_back_does_not_revive_an_expired_study(town):
-    """A study has expired; whatever the clock says later, what was charged for it stays charged."""
-    soon = (utc_now() + datetime.timedelta(days=2)).date()
-    study = town.study(expires=str(soon))
+    """A study has expired and an entry was made since: whatever the clock says later, it stays so, and charged."""
+    study = town.study(expires=str((utc_now() + datetime.timedelta(days=2)).date()))
     with town.open() as supplier:
         town.approve(supplier, study)
         assert isinstance(town.ask(supplier, town.request(study)), Share)
         with_clock(supplier, days=5)
-        assert town.ask(supplier, town.request(study, "training", 1)).code == 22
-        with_clock(supplier, days=-1000)
+        assert town.ask(supplier, town.proposal(town.study(name="other"))).code == 33
+        for days in (5, -1000):
+            with_clock(supplier, days=days)
+            assert town.ask(supplier, town.request(study, "training", 1)).code == 22
         assert len(supplier.gate.ledger.charges()) == 1

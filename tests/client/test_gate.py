@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order is the guarantee: what is not approved, not its turn, or changed is not answered, and nothing twice."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -36,17 +37,13 @@ def with_block(study, **changes):
     return replaced(study, phases=(replaced(first, blocks=(replaced(first.blocks[0], **changes),)), *study.phases[1:]))
 
 
-def later(supplier, days):
-    """Let the supplier's clock run ahead."""
+def later(supplier, days, *, confirmed=False):
+    """Let the supplier's clock run ahead, and have a person say so."""
     now = datetime.now(UTC) + timedelta(days=days)
-    supplier.gate = gates.Gate(
-        supplier.gate.name,
-        supplier.gate.identity,
-        supplier.gate.policy,
-        supplier.gate.ledger,
-        supplier.gate.randomness,
-        lambda: now,
-    )
+    ledger = dataclasses.replace(supplier.gate.ledger, clock=lambda: now)
+    supplier.gate = dataclasses.replace(supplier.gate, ledger=ledger)
+    if confirmed:
+        ledger.accept_clock(now.date())
 
 
 @pytest.fixture
@@ -247,9 +244,11 @@ def test_the_window_closes_behind_a_study(town):
     study, second = town.study(expires=str(soon)), town.study(name="second")
     with town.open() as supplier:
         town.approve(supplier, study)
-        later(supplier, 20)  # expired, but within the window
+        later(supplier, 20, confirmed=True)  # expired, but within the window
         assert town.ask(supplier, town.proposal(second)).code == 32
-        later(supplier, 40)
+        later(supplier, 40)  # by a clock that nobody has confirmed
+        assert town.ask(supplier, town.proposal(second)).code == 32
+        later(supplier, 40, confirmed=True)
         assert town.ask(supplier, town.proposal(second)).code == 33
 
 
@@ -258,7 +257,7 @@ def test_a_study_that_may_still_be_charged_never_leaves_the_window(town):
     study, second = town.study(), town.study(name="second")
     with town.open() as supplier:
         town.approve(supplier, study)
-        later(supplier, 100)
+        later(supplier, 100, confirmed=True)
         assert town.ask(supplier, town.proposal(second)).code == 32
 
 

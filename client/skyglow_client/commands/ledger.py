@@ -2,11 +2,13 @@
 """``skyglow supplier ledger``: read, check and hand out the account of what left."""
 
 import argparse
+from datetime import date
 from pathlib import Path
 
 import msgspec
 
 from skyglow_client.commands.terminal import Verbs, open_supplier, proposed, show, verb
+from skyglow_client.gate.clock import stamp
 from skyglow_shared.privacy.accounting import study_cost
 
 
@@ -21,6 +23,11 @@ def register(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     )
     verb(verbs, "verify", _verify, "recompute the whole chain")
     verb(verbs, "export", _export, "write the chain as JSON lines").add_argument("file", type=Path)
+    verb(
+        verbs, "accept-clock", _accept_clock, "confirm this machine's clock, by which studies leave the policy's window"
+    ).add_argument(
+        "today", type=date.fromisoformat, help="today's date as you know it, not as the machine says: 2026-03-21"
+    )
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -60,4 +67,12 @@ def _verify(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     with open_supplier(options) as supplier:
         supplier.gate.ledger.export(options.file)
+    return 0
+
+
+def _accept_clock(options: argparse.Namespace) -> int:
+    with open_supplier(options) as supplier:
+        ledger = supplier.gate.ledger
+        ledger.accept_clock(options.today)
+        show(f"the clock is confirmed at {stamp(ledger.confirmed)}; studies leave the window by that date")
     return 0

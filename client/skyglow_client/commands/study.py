@@ -84,7 +84,7 @@ def _trust(study: Study) -> str:
 
 def _cost(supplier: Supplier, study: Study) -> tuple[str, ...]:
     gate = supplier.gate
-    found = budget.of_study(gate.policy, gate.ledger, study, gate.clock())
+    found = budget.of_study(gate.policy, gate.ledger, study)
     cost = found.requested
     after = max(found.limit - found.after, 0.0)
     return (

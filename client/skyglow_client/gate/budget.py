@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
+from skyglow_client.gate.clock import stamp
 from skyglow_client.gate.ledger import Ledger
 from skyglow_client.gate.policy import Policy
 from skyglow_shared.errors import BudgetError
@@ -52,19 +53,21 @@ class Budget:
         return max(self.limit - self.before, 0.0)
 
 
-def committed(ledger: Ledger, policy: Policy, now: datetime.datetime) -> dict[str, Plan]:
+def committed(ledger: Ledger, policy: Policy) -> dict[str, Plan]:
     """Events that count in the policy's window, by study.
 
     A study counts with its whole plan while it is approved, and with what was charged once its approval was withdrawn.
-    It leaves the window when it has expired and its approval and its last charge are older than the window.
+    It leaves the window when, by the date that a person confirmed last, it has expired and its approval and its last
+    charge are older than the window.
     """
-    since = (now - datetime.timedelta(days=policy.window_days)).isoformat(timespec="seconds")
+    confirmed = ledger.confirmed
+    since = stamp(confirmed - datetime.timedelta(days=policy.window_days))
     decided = ledger.entries("approval", "refusal")
     decisions = {msgspec.json.decode(entry.body)["study"]: entry.kind for entry in decided}
     counted: dict[str, Plan] = {}
     older: list[str] = []
     for identity, (approved, expires, events) in _plans(ledger).items():
-        if decisions[identity] == "approval" and (approved >= since or now.date() <= expires):
+        if decisions[identity] == "approval" and (approved >= since or confirmed.date() <= expires):
             counted[identity] = events
         else:
             older.append(identity)
@@ -88,9 +91,9 @@ def _total(plans: tuple[Plan, ...], delta: float) -> float:
     return sum(study_cost(events, delta).epsilon_upper for events in plans)
 
 
-def of_study(policy: Policy, ledger: Ledger, study: Study, now: datetime.datetime) -> Budget:
+def of_study(policy: Policy, ledger: Ledger, study: Study) -> Budget:
     """Compute what a study would cost beside all that counts already."""
-    plans = committed(ledger, policy, now)
+    plans = committed(ledger, policy)
     events = plan(study, all_round_numbers(study))
     others = {identity: other for identity, other in plans.items() if identity != digest(study)}
     return Budget(
@@ -114,7 +117,8 @@ def check(budget: Budget, study: Study) -> None:
         raise BudgetError(
             f"the study requests epsilon {requested} and the policy has {_DISPLAY.format(budget.remaining)} remaining "
             f"of {budget.limit:g} (with it, all studies of the window would come to {_DISPLAY.format(budget.after)}); "
-            "ask the office for less, or wait until older studies leave the window",
+            "ask the office for less, or wait until older studies leave the window, which they do by a date that a "
+            "person here confirms: `skyglow supplier ledger accept-clock`",
             rule="epsilon",
         )
 

@@ -8,13 +8,11 @@ completed under the same charge with the same sampled homes.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 
 import msgspec
 
 from skyglow_client.gate import budget as budgets
-from skyglow_client.gate import exchanges
 from skyglow_client.gate import policy as policies
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
@@ -44,11 +42,6 @@ from skyglow_shared.study import Phase, Study, digest_of
 Prepare = Callable[[Study], Homes]
 
 
-def utc_now() -> datetime:
-    """The time by which studies expire and leave the window."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Gate:
     """The door of one supplier.
@@ -62,8 +55,6 @@ class Gate:
     ledger : Ledger
     randomness : Randomness
         Source of noise and sampling secrets.
-    clock : callable
-        Gives the time, UTC.
     """
 
     name: str
@@ -71,7 +62,7 @@ class Gate:
     policy: Policy
     ledger: Ledger
     randomness: Randomness
-    clock: Callable[[], datetime] = utc_now
+    _composed: set[tuple[Policy, str, str]] = field(default_factory=set, repr=False, compare=False)
 
     def propose(self, request: StudyRequest) -> Approval:
         """Answer a proposed study: with the approval, if this supplier has given it.
@@ -106,6 +97,7 @@ class Gate:
         found = self.check(study)
         if self.ledger.decision(identity) != "approval":
             self.ledger.append("approval", {"study": identity, "name": study.name})
+        self._composed.add((self.policy, self.ledger.decided, identity))
         return found
 
     def refuse(self, identity: str) -> None:
@@ -127,17 +119,9 @@ class Gate:
         Raises
         ------
         ExpiredError, StudyError, PolicyError, BudgetError
-        RollbackError
-            Other suppliers have proved that this ledger is not the one it was: it does not know what was spent.
         """
-        self._check_ours(study)
-        exchanges.check(self.ledger, self.identity.public_key)
-        policies.check(self.policy, study, self.identity.public_key)
-        for model in study.models:
-            logistic.build(model)
-        if presence.load(study.occupancy.basis).digest != study.occupancy.basis_digest:
-            raise StudyError("the study's presence basis differs from the one installed here; update the older side")
-        found = budgets.of_study(self.policy, self.ledger, study, self.clock())
+        self._check_allowed(study)
+        found = budgets.of_study(self.policy, self.ledger, study)
         budgets.check(found, study)
         return found
 
@@ -202,7 +186,6 @@ class Gate:
         return Aggregation(self.name, self.identity, self.ledger, self.randomness)
 
     def _approved(self, request: RoundRequest | StepRequest) -> Study:
-        exchanges.check(self.ledger, self.identity.public_key)
         if self.ledger.decision(request.study) != "approval":
             raise ApprovalError("this supplier has not approved that study; propose it first", rule="approval")
         return self.proposed(request.study)
@@ -217,15 +200,37 @@ class Gate:
             return sealed
         if charged is None:
             self._check_turn(study, phase, request)
-            self.check(study)
+            self._check_reserved(study, request.study)
             self._charge(study, phase, request)
         share = self._share(study, phase, request, weights, prepare)
         reply = seal_reply(share, self.name, self.identity)
         self.ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
         return reply
 
+    def _check_reserved(self, study: Study, identity: str) -> None:
+        """Check an approved study as `check` does, but compose nothing that was composed before.
+
+        The whole plan of an approved study that has not expired counts in the window from its approval on, so no charge
+        of one changes what counts: only a person's acts and the policy do.
+        """
+        composed = self.policy, self.ledger.decided, identity
+        if composed in self._composed:
+            self._check_allowed(study)
+        else:
+            self.check(study)
+            self._composed.add(composed)
+
+    def _check_allowed(self, study: Study) -> None:
+        """All that `check` checks but the budget."""
+        self._check_ours(study)
+        policies.check(self.policy, study, self.identity.public_key)
+        for model in study.models:
+            logistic.build(model)
+        if presence.load(study.occupancy.basis).digest != study.occupancy.basis_digest:
+            raise StudyError("the study's presence basis differs from the one installed here; update the older side")
+
     def _check_ours(self, study: Study) -> None:
-        if self.clock().date() > study.expires:
+        if self.ledger.now().date() > study.expires:
             raise ExpiredError("the study has expired; ask the office for a new one")
         keys = {supplier.name: supplier.public_key for supplier in study.suppliers}
         if keys.get(self.name) != self.identity.public_key:
@@ -254,7 +259,7 @@ class Gate:
         order = [(phase.name, round_) for phase in study.phases for round_ in range(phase.rounds)]
         later = order[order.index((request.phase, request.round)) + 1 :]
         keys = {round_key(msgspec.structs.replace(request, phase=phase, round=round_)) for phase, round_ in later}
-        if keys & self.ledger.charged_keys():
+        if keys & self.ledger.charged_keys(request.study):
             raise OrderError("rounds are answered in the study's order; a later one was answered", rule="order")
 
     def _charge(self, study: Study, phase: Phase, request: RoundRequest) -> None:

@@ -8,28 +8,28 @@ charged but not yet sealed: which homes it samples. The secret is erased when th
 
 Whoever opens a ledger holds it alone, by a lock on ``ledger.sqlite.lock``. That file also keeps a mark of the last
 entry, so that a ledger that went missing, or was put back to an earlier state, is noticed: it would forget what was
-spent.
+spent. What the time is, is for the ledger to say, not for the machine's clock alone: see `gate.clock`.
 """
 
-import fcntl
 import hashlib
-import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
+from io import FileIO
 from pathlib import Path
 
 import msgspec
 
-from skyglow_client.gate import chain, schema
+from skyglow_client.gate import chain, ledger_file, schema
 from skyglow_client.gate.chain import Entry, Kind
-from skyglow_shared.errors import LedgerBusyError, LedgerError
+from skyglow_client.gate.clock import believed, check_date, stamp, utc_now
+from skyglow_client.gate.ledger_file import RESTORE
+from skyglow_shared.errors import LedgerError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.privacy.accounting import Cost, Event, adaptive_cost, study_cost
 from skyglow_shared.study import digest_of
-
-_RESTORE = "restore it from the latest backup"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,17 +37,51 @@ class Ledger:
     """An open ledger; make one with `open_ledger`."""
 
     connection: sqlite3.Connection
-    lock: int
+    lock: FileIO
+    clock: Callable[[], datetime] = utc_now
 
     def close(self) -> None:
-        """Close the file and let others have it."""
+        """Close the file and let others have it; closing twice is closing once."""
         self.connection.close()
-        os.close(self.lock)
+        self.lock.close()
 
     @property
     def head(self) -> str:
         """Hash of the last entry: the state of the whole ledger in 64 characters."""
         return str(self.rows("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1")[0][0])
+
+    @property
+    def decided(self) -> str:
+        """Hash of the last entry that a person made: while it stays, so does all that counts in the window."""
+        return str(self.rows(schema.LAST_BY_A_PERSON)[0][0])
+
+    @property
+    def confirmed(self) -> datetime:
+        """The time at which a person last confirmed the date, or else that of the first entry."""
+        return datetime.fromisoformat(self.rows(schema.LAST_CONFIRMED)[0][0])
+
+    def now(self) -> datetime:
+        """The time: by the clock, but never before the last entry; ClockError if the clock is too far after it."""
+        last = self.rows("SELECT time FROM entries ORDER BY seq DESC LIMIT 1")[0][0]
+        return believed(self.clock(), datetime.fromisoformat(last))
+
+    def accept_clock(self, today: date) -> None:
+        """Take the clock's time for true from here on, whatever was believed before: a person's act.
+
+        Parameters
+        ----------
+        today : date
+            The date, as the person knows it from elsewhere.
+
+        Raises
+        ------
+        ClockError
+            The clock says another date.
+        """
+        time = self.clock()
+        check_date(time, today)
+        with self.transaction():
+            self._append("clock", time, {"date": str(today)})
 
     def head_at(self, entries: int) -> bytes | None:
         """Digest of the chain when it had so many entries (32 bytes), or None if it never had; one look-up by key."""
@@ -81,10 +115,8 @@ class Ledger:
 
     def decision(self, digest: str) -> str:
         """A person's last decision on a study: ``approval``, ``refusal``, or empty."""
-        for entry in reversed(self.entries("approval", "refusal")):
-            if msgspec.json.decode(entry.body)["study"] == digest:
-                return entry.kind
-        return ""
+        rows = self.rows(schema.DECISION, digest)
+        return str(rows[0][0]) if rows else ""
 
     def charge(self, key: str, request: str, secret: bytes, body: object) -> None:
         """Append a charge and keep its round's sampling secret: one durable step."""
@@ -98,15 +130,18 @@ class Ledger:
         rows = self.rows("SELECT request FROM charges WHERE key = ?", key)
         return str(rows[0][0]) if rows else None
 
-    def charged_keys(self) -> set[str]:
-        """Every round that was charged."""
-        return {str(key) for (key,) in self.rows("SELECT key FROM charges")}
+    def charged_keys(self, study: str) -> set[str]:
+        """Every round of a study that was charged."""
+        return {
+            str(key)
+            for (key,) in self.rows("SELECT key FROM charges WHERE key >= ? AND key < ?", study + "/", study + "0")
+        }
 
     def secret(self, key: str) -> bytes:
         """The sampling secret of a round that is charged and not yet sealed."""
         rows = self.rows("SELECT secret FROM pending WHERE key = ?", key)
         if not rows:
-            raise LedgerError(f"the ledger has no sampling secret for a charged round; {_RESTORE}")
+            raise LedgerError(f"the ledger has no sampling secret for a charged round; {RESTORE}")
         return bytes(rows[0][0])
 
     def seal(self, key: str, reply: bytes, body: object) -> None:
@@ -160,19 +195,16 @@ class Ledger:
         LedgerError
             Something was changed, lost or added.
         """
-        head = chain.verify(self.entries())
-        charged, replies = self._recorded("charge", "request"), self._recorded("seal", "reply")
-        if charged != dict(self.rows("SELECT key, request FROM charges")):
-            raise LedgerError(f"the ledger's rounds are not those its chain records; release nothing, {_RESTORE}")
-        sealed = {key: hashlib.sha256(reply).hexdigest() for key, reply in self.rows("SELECT key, reply FROM sealed")}
-        if replies != sealed:
-            raise LedgerError(f"a sealed reply is not the one the chain records; release nothing, {_RESTORE}")
-        if {key for (key,) in self.rows("SELECT key FROM pending")} != set(charged) - set(replies):
-            raise LedgerError(f"the ledger lacks the secret of a charged round, or keeps one too many; {_RESTORE}")
-        proposed = {str(msgspec.json.decode(entry.body)["study"]) for entry in self.entries("proposal")}
-        studies = self.studies()
-        if proposed != set(studies) or any(digest_of(study) != digest for digest, study in studies.items()):
-            raise LedgerError(f"a study is not the one that was proposed; release nothing, {_RESTORE}")
+        entries = self.entries()
+        head = chain.verify(entries)
+        sealed = self.connection.execute("SELECT key, reply FROM sealed")
+        chain.verify_beside(
+            entries,
+            charges=dict(self.rows("SELECT key, request FROM charges")),
+            replies={key: hashlib.sha256(reply).hexdigest() for key, reply in sealed},
+            pending={str(key) for (key,) in self.rows("SELECT key FROM pending")},
+            studies={digest: digest_of(study) for digest, study in self.studies().items()},
+        )
         return head
 
     def export(self, path: Path) -> None:
@@ -182,31 +214,31 @@ class Ledger:
 
     def check_mark(self) -> None:
         """LedgerError if the last entry that was marked is not in the ledger any more."""
-        seq, _, marked = os.pread(self.lock, 128, 0).decode("ascii", "replace").strip().partition(" ")
-        if not seq.isdecimal():
+        marked = ledger_file.marked(self.lock)
+        if marked is None:
             return
-        rows = self.rows("SELECT hash FROM entries WHERE seq = ?", int(seq))
-        if not rows or rows[0][0] != marked:
+        head = self.head_at(marked[0])
+        if head is None or head.hex() != marked[1]:
             raise LedgerError(
-                f"the ledger is older than it was: entry {int(seq)} is gone, and with it what was charged; {_RESTORE}. "
+                f"the ledger is older than it was: entry {marked[0]} is gone, and with it what was charged; {RESTORE}. "
                 "See docs/reference/supplier-policy.md if there is none"
             )
 
-    def _recorded(self, kind: Kind, field: str) -> dict[str, str]:
-        bodies = [msgspec.json.decode(entry.body) for entry in self.entries(kind)]
-        return {body["key"]: body[field] for body in bodies}
-
     def chain_on(self, kind: Kind, body: object) -> None:
-        """Append an entry, within a transaction."""
+        """Append an entry of now, within a transaction; ClockError if it cannot be said when now is."""
+        self._append(kind, self.now(), body)
+
+    def _append(self, kind: Kind, time: datetime, body: object) -> None:
         seq, previous = self.rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
-        _insert(self.connection, chain.link(seq + 1, kind, body, previous))
+        entry = chain.link(seq + 1, kind, stamp(time), body, previous)
+        self.connection.execute(schema.INSERT, msgspec.structs.astuple(entry))
 
     def rows(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
         """What a query gives; LedgerError if the file cannot be read."""
         try:
             return self.connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise LedgerError(f"the ledger cannot be read ({type(error).__name__}); {_RESTORE}") from None
+            raise LedgerError(f"the ledger cannot be read ({type(error).__name__}); {RESTORE}") from None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -224,10 +256,10 @@ class Ledger:
             message = f"the ledger could not be written ({name}); nothing was released; check disk space and rights"
             raise LedgerError(message) from None
         seq, head = self.rows("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1")[0]
-        os.pwrite(self.lock, f"{seq:020d} {head}\n".encode(), 0)
+        ledger_file.mark(self.lock, seq, head)
 
 
-def open_ledger(path: Path) -> Ledger:
+def open_ledger(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Ledger:
     """Open a ledger, making it first where there never was one, verify it and hold it alone.
 
     Raises
@@ -237,61 +269,21 @@ def open_ledger(path: Path) -> Ledger:
     LedgerError
         It is missing, corrupt, truncated, changed, older than it was, or another program's file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = ledger_file.hold(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise LedgerBusyError("another process holds this ledger; wait for it to end, or stop it") from None
-    try:
-        return _open(path, lock)
-    except BaseException:
-        os.close(lock)
-        raise
-
-
-def _open(path: Path, lock: int) -> Ledger:
-    if not path.exists():
-        if os.pread(lock, 1, 0):
-            raise LedgerError(f"{path.name} was here before and is missing; {_RESTORE}, for it holds what was spent")
-        _create(path)
-    connection = None
-    try:
-        place = f"{path.resolve().as_uri()}?mode=rw"  # never make a new one in place of one that went missing
-        connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
-        if connection.execute("PRAGMA application_id").fetchone() != (schema.APPLICATION,):
-            raise LedgerError(f"{path.name} is empty or not a skyglow ledger; {_RESTORE}")
-        if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-            raise LedgerError(f"{path.name} is damaged; {_RESTORE}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-        ledger = Ledger(connection, lock)
-        ledger.verify()
-        ledger.check_mark()
-    except BaseException as error:
-        if connection is not None:
+        if not path.exists():
+            ledger_file.create(path, lock, chain.link(1, "genesis", stamp(clock()), {"format": 1}, ""))
+        connection = ledger_file.connect(path)
+        try:
+            ledger = Ledger(connection, lock, clock)
+            ledger.verify()
+            ledger.check_mark()
+        except BaseException:
             connection.close()
+            raise
+    except BaseException as error:
+        lock.close()
         if not isinstance(error, sqlite3.Error | msgspec.MsgspecError | KeyError | TypeError):
             raise
-        raise LedgerError(f"{path.name} is not a readable ledger ({type(error).__name__}); {_RESTORE}") from None
+        raise LedgerError(f"{path.name} is not a readable ledger ({type(error).__name__}); {RESTORE}") from None
     return ledger
-
-
-def _create(path: Path) -> None:
-    """Make a ledger under another name, then give it its own: there is never half a ledger."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    connection = sqlite3.connect(new, isolation_level=None)
-    try:
-        connection.executescript(schema.TABLES)
-        _insert(connection, chain.link(1, "genesis", {"format": 1}, ""))
-    finally:
-        connection.close()
-    write_atomically(path, new.read_bytes(), mode=0o600)
-    new.unlink()
-
-
-def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
-    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(entry))
