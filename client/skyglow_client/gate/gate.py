@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skyglow_client.gate import budget as budgets
+from skyglow_client.gate import exchanges
 from skyglow_client.gate import policy as policies
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
@@ -119,6 +120,8 @@ class Gate:
         Raises
         ------
         ExpiredError, StudyError, PolicyError, BudgetError
+        RollbackError
+            Other suppliers have proved that this ledger is not the one it was: it does not know what was spent.
         """
         self._check_allowed(study)
         found = budgets.of_study(self.policy, self.ledger, study)
@@ -186,6 +189,7 @@ class Gate:
         return Aggregation(self.name, self.identity, self.ledger, self.randomness)
 
     def _approved(self, request: RoundRequest | StepRequest) -> Study:
+        exchanges.check(self.ledger, self.identity.public_key)
         if self.ledger.decision(request.study) != "approval":
             raise ApprovalError("this supplier has not approved that study; propose it first", rule="approval")
         return self.proposed(request.study)
@@ -223,6 +227,7 @@ class Gate:
     def _check_allowed(self, study: Study) -> None:
         """All that `check` checks but the budget."""
         self._check_ours(study)
+        exchanges.check(self.ledger, self.identity.public_key)
         policies.check(self.policy, study, self.identity.public_key)
         for model in study.models:
             logistic.build(model)

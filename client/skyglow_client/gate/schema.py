@@ -15,7 +15,10 @@ CREATE TABLE charges (key TEXT PRIMARY KEY, request TEXT NOT NULL) STRICT;
 CREATE TABLE pending (key TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT;
 CREATE TABLE sealed (key TEXT PRIMARY KEY, reply BLOB NOT NULL) STRICT;
 CREATE TABLE exchanges (place TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT;
-CREATE TABLE witnessed (supplier TEXT PRIMARY KEY, entries INTEGER NOT NULL, digest TEXT NOT NULL) STRICT;
+CREATE TABLE witnessed (
+    supplier TEXT PRIMARY KEY, entries INTEGER NOT NULL, digest TEXT NOT NULL, keys BLOB NOT NULL,
+    signature BLOB NOT NULL
+) STRICT;
 CREATE TRIGGER entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER entries_last BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
