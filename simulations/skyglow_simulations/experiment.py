@@ -43,7 +43,7 @@ from skyglow_simulations.run import Folder, Parameters
 Progress = Callable[[str, int, int], None]
 
 #: What a study that is tried in trust mode `aggregate` withstands.
-_WITHSTOOD = Aggregation(dropouts=1, colluders=1)
+WITHSTOOD = Aggregation(dropouts=1, colluders=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ def _trusting(study: Study, parameters: Parameters) -> Study:
     """The study in the trust mode that the run's parameters ask for."""
     if parameters.trust in ("", study.trust_mode):
         return study
-    withstood = _WITHSTOOD if parameters.trust == "aggregate" else None
+    withstood = WITHSTOOD if parameters.trust == "aggregate" else None
     study = msgspec.structs.replace(study, trust_mode=parameters.trust, aggregation=withstood)
     check(study)
     return study

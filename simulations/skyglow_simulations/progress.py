@@ -20,6 +20,8 @@ LABELS = {
     "release": "release of area sums",
     "evaluation": "estimates and truth",
     "report": "report",
+    "levels": "noise of every level",
+    "cities": "cities",
 }
 
 Draw = Callable[[str, int, int, str], None]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many studies of the same homes at once: what suppliers would send, to the number, and what the office makes of it.
+
+A real run charges, seals, signs and masks every share; a sweep over hundreds of studies has no use for that. Here the
+shares are computed from the same samples, with the same clipping, grid and noise, by the client's own code; only the
+gradients are not, whose products are taken for all studies at once. The sums are those of a real run with the same
+seed, up to a grid step where the last bit of a gradient differs. Masks cancel, so that trust mode ``aggregate`` has the
+sum of the shares too, each with its smaller part of the noise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from skyglow_client.gate.aggregation import share_request
+from skyglow_client.gate.rounds import label, noised, poisson_sample
+from skyglow_client.learning.contributions import labels
+from skyglow_client.learning.homes import Homes, calibrates
+from skyglow_server.coordinator import Outcome, Training, advance, parameters
+from skyglow_server.sums import block_sums
+from skyglow_shared.aggregation import joined
+from skyglow_shared.layout import column_weights, share_block
+from skyglow_shared.messages import RoundRequest, encode_integers
+from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream, Randomness
+from skyglow_shared.privacy.release import add_noise, grouped_sum
+from skyglow_shared.study import Block, Study, digest
+
+Array = NDArray[np.float64]
+Weights = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One supplier's homes, and where its samples and noise come from."""
+
+    name: str
+    homes: Homes
+    randomness: Randomness
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """One supplier in all studies.
+
+    Attributes
+    ----------
+    party : Party
+    homes : sequence of Homes
+        The party's, divided in halves as each study divides them.
+    panel : ndarray of int64, shape (panel homes,)
+        Rows of the homes that train in one study or another.
+    inputs, truths : mapping of model name to ndarray, shapes (panel homes, features + 1) and (panel homes, 1)
+        Features beside a one, and labels.
+    """
+
+    party: Party
+    homes: Sequence[Homes]
+    panel: NDArray[np.int64]
+    inputs: Mapping[str, Array]
+    truths: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, party: Party, studies: Sequence[Study]) -> "_Crowd":
+        """Divide a party's homes once a study, and lay its panel out for products."""
+        halves = [calibrates(party.homes.pseudonyms, digest(study)) for study in studies]
+        panel = np.flatnonzero(party.homes.metered & (party.homes.composition >= 0))
+        ones = np.ones((len(panel), 1))
+        models = studies[0].models
+        return cls(
+            party,
+            [replace(party.homes, calibrates=half) for half in halves],
+            panel,
+            {model.name: np.hstack([party.homes.x[model.name][panel], ones]) for model in models},
+            {model.name: labels(model, party.homes.composition[panel])[:, None] for model in models},
+        )
+
+    def slopes(self, model: str, weights: Sequence[Weights]) -> Array:
+        """Derivative of each panel home's loss by its logit in every study, shape (panel homes, studies)."""
+        logits = self.inputs[model] @ np.stack([own[model] for own in weights], axis=1)
+        return np.asarray(expit(logits) - self.truths[model])
+
+    def trainers(self, study: int, sample: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the panel train in a round of a study, shape (panel homes,)."""
+        return sample[self.panel] & ~self.homes[study].calibrates[self.panel]
+
+
+def rehearse(studies: Sequence[Study], parties: Sequence[Party]) -> list[Outcome]:
+    """Run studies to their end.
+
+    Parameters
+    ----------
+    studies : sequence of Study
+        Alike in everything but trust mode and noise.
+    parties : sequence of Party
+        The roster's suppliers.
+
+    Returns
+    -------
+    list of Outcome, one a study
+
+    Notes
+    -----
+    For simulation only: everybody's homes are in one place, and nothing is charged.
+    """
+    crowds = [_Crowd.of(party, studies) for party in parties]
+    outcomes = [Outcome({model.name: Training.start(model) for model in study.models}) for study in studies]
+    for place, common in enumerate(studies[0].phases):
+        phases = [study.phases[place] for study in studies]
+        for round_ in range(common.rounds):
+            weights = [parameters(*pair) for pair in zip(phases, outcomes, strict=True)]
+            totals = np.sum([_shares(crowd, studies, place, round_, weights) for crowd in crowds], axis=0)
+            outcomes = [
+                advance(study, phase, round_, outcome, block_sums(study, phase, total, len(parties)))
+                for study, phase, outcome, total in zip(studies, phases, outcomes, totals, strict=True)
+            ]
+    return outcomes
+
+
+def _shares(
+    crowd: _Crowd, studies: Sequence[Study], place: int, round_: int, weights: Sequence[Weights]
+) -> NDArray[np.int64]:
+    """One supplier's shares of a round of every study, on the blocks' grids, shape (studies, numbers of a round)."""
+    slopes = {
+        block.model: crowd.slopes(block.model, weights)
+        for block in studies[0].phases[place].blocks
+        if block.source == "gradient"
+    }
+    shares = []
+    for number, study in enumerate(studies):
+        phase = study.phases[place]
+        request = RoundRequest(study=digest(study), phase=phase.name, round=round_, weights={})
+        named = label(share_request(request))
+        secret = crowd.party.randomness.stream("sample", *named).read(KEY_BYTES)
+        sample = poisson_sample(secret, len(crowd.party.homes), phase.sampling_rate)
+        blocks = {}
+        for block in phase.blocks:
+            stream = crowd.party.randomness.stream("noise", *named, block.name)
+            if block.source == "gradient":
+                rows = crowd.trainers(number, sample)
+                vectors = slopes[block.model][rows, number, None] * crowd.inputs[block.model][rows]
+                blocks[block.name] = _gradient(study, block, vectors, stream)
+            else:
+                chosen = crowd.homes[number].take(sample)
+                blocks[block.name] = noised(study, block, chosen, weights[number], stream)
+        shares.append(joined(study, phase, blocks))
+    return np.stack(shares)
+
+
+def _gradient(study: Study, block: Block, vectors: Array, stream: ByteStream) -> bytes:
+    """What `noised` makes of gradients."""
+    weighted = vectors * column_weights(study, block)
+    exact = grouped_sum(weighted, np.zeros(len(vectors), dtype=np.int64), 1, share_block(study, block))
+    return encode_integers(add_noise(exact, stream))
