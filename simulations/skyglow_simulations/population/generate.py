@@ -6,49 +6,39 @@ readings file a supplier: the result is the same bytes whatever the number of wo
 the district.
 
 What only a simulation knows is in `truth`: ``households.parquet``, a row a household (``supplier`` is an index in
-`parameters.SUPPLIERS`, 6 = one that takes no part, -1 = no smart meter); ``presence.npy``, whether a metered home is
-occupied, by day and half-hour, as bits, in the order of the metered rows; ``occupied.npy``, the mean share of homes
-occupied [areas, weekday and weekend, 48]; and ``done``, written last.
+`parameters.SUPPLIERS`, 6 = one that takes no part, -1 = no smart meter); ``premises.parquet``, meters without a
+household; ``faults.parquet``, what is wrong with the raw files; ``presence.npy``, whether a metered home is occupied,
+by day and half-hour, as bits, in the order of the metered rows; ``occupied.npy``, the mean share of homes occupied
+[areas, weekday and weekend, 48]; and ``done``, written last.
 """
 
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import Period
 from skyglow_simulations.population import census as census_tables
-from skyglow_simulations.population import frame as frames
-from skyglow_simulations.population import households, load, presence, raw
+from skyglow_simulations.population import chunks, dirty, frame, households, survey
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.census import Census
+from skyglow_simulations.population.chunks import Chunk
+from skyglow_simulations.population.randoms import number_of
+from skyglow_simulations.population.survey import unpack
+
+__all__ = ["CHUNK_AREAS", "census_codes", "cut", "generate", "redraw_panel", "run_chunks", "unpack", "write_reference"]
 
 Progress = Callable[[str, int, int], None]
-_CHUNK_AREAS = 8
+CHUNK_AREAS = 8
 _DONE = "done"
-_DRAW, _FRAME, _SURVEY, _DIRT = 1, 2, 3, 4  # labels of an area's generators
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """What one worker needs to generate a few areas."""
-
-    number: int
-    plans: tuple[tuple[int, households.AreaPlan], ...]
-    codes: tuple[str, ...]
-    seed: int
-    period: Period
-    out: Path
 
 
 def generate(
@@ -97,12 +87,20 @@ def generate(
         shutil.rmtree(out / folder, ignore_errors=True)
         (out / folder).mkdir(parents=True)
     plans = households.plan_areas(census, scale=scale, seed=seed)
-    chunks = [
-        _Chunk(number, tuple(enumerate(plans))[first : first + _CHUNK_AREAS], census_codes(census), seed, period, out)
-        for number, first in enumerate(range(0, len(plans), _CHUNK_AREAS))
-    ]
-    _run(chunks, workers, partial(progress or _silent, "population"), len(plans))
-    _collect(census, out, len(chunks))
+    pieces = cut(
+        census,
+        plans,
+        seed=seed,
+        period=period,
+        suppliers=out / "suppliers",
+        parts=out / "parts",
+        form="wide",
+        dirt=dirty.MILD,
+        gaps=frame.EVEN,
+    )
+    run_chunks(pieces, workers, partial(progress or _silent, "population"), len(plans))
+    _collect(out, len(pieces))
+    write_reference(out, census, plans)
     redraw_panel(out, seed=seed, period=period, panel_fraction=panel_fraction)
     write_atomically(out / "truth" / _DONE, b"")
 
@@ -118,128 +116,94 @@ def redraw_panel(out: Path, *, seed: int, period: Period, panel_fraction: float 
     The readings stay as they are: replicates of a study differ in who is surveyed.
     """
     homes = pl.read_parquet(out / "truth" / "households.parquet")
-    rng = households.random_of(seed, _SURVEY)
-    diary_days = np.where(presence.exists(period).all(axis=1), presence.day_types(period), -1)
-    survey = frames.draw_survey(len(homes), diary_days, panel_fraction, rng)
     bits = np.load(out / "truth" / "presence.npy", mmap_mode="r")
-    row = np.cumsum(homes["metered"].to_numpy()) - 1
-    supplier, meter = homes["supplier"].to_numpy(), homes["meter_id"].to_numpy()
-    composition = homes["composition"].to_numpy()
-    known = homes["known_postcode"].to_numpy()
-    for index, name in enumerate(p.SUPPLIERS):
-        raw_folder = out / "suppliers" / name / "raw"
-        asked = survey.panel & (supplier == index) & known
-        raw.write_panel(raw_folder / "panel.csv", meter[asked], composition[asked])
-        keeps = [np.flatnonzero(asked & (days >= 0)) for days in (survey.weekday, survey.weekend)]
-        home, day = np.concatenate(keeps), np.concatenate([survey.weekday[keeps[0]], survey.weekend[keeps[1]]])
-        days = unpack(bits, row[home], period.days)[np.arange(len(home)), day]
-        raw.write_diaries(raw_folder / "diaries.csv", meter[home], day, days, period)
+    group = survey.Group(homes, bits)
+    survey.write(out / "suppliers", [group], seed=seed, period=period, fraction=panel_fraction, gaps=frame.EVEN)
 
 
-def unpack(bits: NDArray[np.uint8], rows: NDArray[np.int64], days: int) -> NDArray[np.uint8]:
-    """Presence 0/1 [rows, days, 48] of rows of the packed truth."""
-    return np.unpackbits(np.asarray(bits[rows]), axis=1).reshape(len(rows), days, presence.SLOTS)
+def cut(
+    census: Census,
+    plans: Sequence[households.AreaPlan],
+    *,
+    seed: int,
+    period: Period,
+    suppliers: Path,
+    parts: Path,
+    form: str,
+    dirt: dirty.Amounts,
+    gaps: frame.Amounts,
+) -> list[Chunk]:
+    """Cut areas into chunks of `CHUNK_AREAS`."""
+    frame.check_market()
+    pieces = []
+    for number, first in enumerate(range(0, len(plans), CHUNK_AREAS)):
+        part = slice(first, first + CHUNK_AREAS)
+        lsoas = tuple(area.lsoa for area in census.areas[part])
+        districts = tuple(area.lad for area in census.areas[part])
+        chosen = tuple(plans[part])
+        pieces.append(Chunk(number, chosen, lsoas, districts, seed, period, suppliers, parts, form, dirt, gaps))
+    return pieces
 
 
-def _run(chunks: list[_Chunk], workers: int, progress: Callable[[int, int], None], areas: int) -> None:
+def run_chunks(
+    pieces: Sequence[Chunk], workers: int, progress: Callable[[int, int], None], areas: int, *, at_once: int = 1
+) -> None:
+    """Generate chunks in this process or in several; `at_once` is how many a worker takes at a time."""
     progress(0, areas)
+    done = 0
     if workers == 1:
-        for chunk in chunks:
-            _generate_chunk(chunk)
-            progress(min((chunk.number + 1) * _CHUNK_AREAS, areas), areas)
+        for piece in pieces:
+            done += chunks.generate(piece)
+            progress(done, areas)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(_generate_chunk, chunks), start=1):
-            progress(min(done * _CHUNK_AREAS, areas), areas)
+        for made in pool.map(chunks.generate, pieces, chunksize=at_once):
+            done += made
+            progress(done, areas)
 
 
-def _generate_chunk(chunk: _Chunk) -> None:
-    """Generate a few areas and write their part of every file."""
-    kinds = presence.day_types(chunk.period)
-    kwh, meters, suppliers, postcodes, rows, bits, occupied = [], [], [], [], [], [], []
-    for area, plan in chunk.plans:
-        rng = households.random_of(chunk.seed, _DRAW, area)
-        homes = households.draw(plan, rng)
-        at_home = presence.simulate(homes, chunk.period, rng)
-        frame = frames.draw_frame(len(homes.size), area, households.random_of(chunk.seed, _FRAME, area))
-        held = (frame.supplier >= 0) & (frame.supplier < frames.ABSENT)
-        kwh.append(load.simulate(homes, at_home, kinds, rng)[held])
-        meters.append(frame.meter_id[held])
-        suppliers.append(frame.supplier[held])
-        postcodes += [frames.postcode_text(area, int(number)) for number in frame.postcode[held]]
-        packed = np.packbits(at_home.occupied[frame.metered].reshape(int(frame.metered.sum()), -1), axis=1)
-        bits.append(packed)
-        occupied.append(_mean_profile(at_home.occupied, kinds, presence.exists(chunk.period)))
-        rows.append(_truth_rows(chunk.codes[area], homes, frame))
-    _write_chunk(chunk, np.concatenate(kwh), np.concatenate(meters), np.concatenate(suppliers), postcodes)
-    pl.concat(rows).write_parquet(chunk.out / "parts" / f"households-{chunk.number:03d}.parquet")
-    np.save(chunk.out / "parts" / f"presence-{chunk.number:03d}.npy", np.concatenate(bits))
-    np.save(chunk.out / "parts" / f"occupied-{chunk.number:03d}.npy", np.stack(occupied))
-
-
-def _mean_profile(
-    occupied: NDArray[np.bool_], kinds: NDArray[np.int64], there: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Mean occupied share [2, 48] over homes and days (weekdays, weekend days) of the half-hours that there were."""
-    shares = occupied.mean(axis=0) * there  # [days, 48]
-    return np.stack([shares[days].sum(axis=0) / there[days].sum(axis=0) for days in (kinds == 0, kinds > 0)])
-
-
-def _truth_rows(code: str, homes: households.Households, frame: frames.Frame) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "lsoa21cd": [code] * len(homes.size),
-            "composition": homes.composition,
-            "size": homes.size,
-            "metered": frame.metered,
-            "supplier": frame.supplier,
-            "meter_id": frame.meter_id,
-            "known_postcode": frame.postcode >= 0,
-        }
-    )
-
-
-def _write_chunk(
-    chunk: _Chunk,
-    kwh: NDArray[np.float32],
-    meters: NDArray[np.int64],
-    suppliers: NDArray[np.int8],
-    postcodes: list[str],
-) -> None:
-    for index, name in enumerate(p.SUPPLIERS):
-        held = np.flatnonzero(suppliers == index)
-        rng = households.random_of(chunk.seed, _DIRT, chunk.number, index)
-        folder = chunk.out / "suppliers" / name / "raw"
-        raw.write_readings(folder / f"readings-{chunk.number:03d}.parquet", meters[held], kwh[held], chunk.period, rng)
-        part = chunk.out / "parts" / f"meters-{name}-{chunk.number:03d}.csv"
-        raw.write_meters(part, meters[held], [postcodes[row] for row in held])
-
-
-def _collect(census: Census, out: Path, chunks: int) -> None:
-    """Join the chunks' parts into the district's files."""
-    parts = out / "parts"
+def write_reference(out: Path, census: Census, plans: Sequence[households.AreaPlan]) -> None:
+    """Join the suppliers' lists of meters, and write what everybody has: areas, postcodes, boundaries."""
     for name in p.SUPPLIERS:
-        files = [parts / f"meters-{name}-{number:03d}.csv" for number in range(chunks)]
-        table = pl.concat([pl.read_csv(file, schema_overrides={"meter_id": pl.String}) for file in files])
-        table.write_csv(out / "suppliers" / name / "raw" / "meters.csv")
-    tables = [pl.read_parquet(parts / f"households-{number:03d}.parquet") for number in range(chunks)]
-    homes = pl.concat(tables)
-    homes.write_parquet(out / "truth" / "households.parquet")
-    for name in ("presence", "occupied"):
-        arrays = [np.load(parts / f"{name}-{number:03d}.npy") for number in range(chunks)]
-        np.save(out / "truth" / f"{name}.npy", np.concatenate(arrays))
-    counts = homes.group_by("lsoa21cd").len()
-    homes_by_code = dict(zip(counts["lsoa21cd"], counts["len"], strict=True))
-    lines = ["pcds,lsoa21cd"]
-    for area, code in enumerate(census_codes(census)):
-        last = (homes_by_code[code] - 1) // p.HOMES_PER_POSTCODE
-        lines += [f"{frames.postcode_text(area, number)},{code}" for number in range(last + 1)]
-    write_atomically(out / "reference" / "postcodes.csv", ("\n".join(lines) + "\n").encode())
-    today = [homes_by_code[code] for code in census_codes(census)]
+        _append(sorted((out / "parts").glob(f"meters-{name}-*.csv")), out / "suppliers" / name / "raw" / "meters.csv")
+    today = [int(plan.classes.sum()) for plan in plans]
+    write_atomically(out / "reference" / "postcodes.csv", "".join(_postcodes(census, today)).encode())
     census_tables.write_areas(census, today, out / "reference" / "areas.csv")
     if census.boundaries is not None:
         write_atomically(out / "reference" / "msoa.geojson", json.dumps(census.boundaries).encode())
-    shutil.rmtree(parts)
+    shutil.rmtree(out / "parts")
+
+
+def _postcodes(census: Census, today: Sequence[int]) -> Iterator[str]:
+    yield "pcds,lsoa21cd\n"
+    for code, homes in zip(census_codes(census), today, strict=True):
+        for number in range((homes - 1) // p.HOMES_PER_POSTCODE + 1):
+            yield f"{frame.postcode_text(number_of(code), number)},{code}\n"
+
+
+def _append(tables: Sequence[Path], path: Path) -> None:
+    """One table of several with the same header line."""
+    with path.open("wb") as file:
+        for number, table in enumerate(tables):
+            content = table.read_bytes()
+            file.write(content if number == 0 else content[content.index(b"\n") + 1 :])
+
+
+def _collect(out: Path, count: int) -> None:
+    """Join the chunks' parts into the district's files of truth."""
+    parts, truth = out / "parts", out / "truth"
+    for name in ("households", "premises"):
+        tables = [pl.read_parquet(parts / f"{name}-{number:05d}.parquet") for number in range(count)]
+        pl.concat(tables).write_parquet(truth / f"{name}.parquet")
+    faults = [
+        pl.read_parquet(file).with_columns(pl.lit(name).alias("supplier"), pl.lit(file.stem[-5:]).alias("file"))
+        for name in p.SUPPLIERS
+        for file in sorted(parts.glob(f"faults-{name}-*.parquet"))
+    ]
+    pl.concat(faults).write_parquet(truth / "faults.parquet")
+    for name in ("presence", "occupied"):
+        arrays = [np.load(parts / f"{name}-{number:05d}.npy") for number in range(count)]
+        np.save(truth / f"{name}.npy", np.concatenate(arrays))
 
 
 def _silent(phase: str, done: int, total: int) -> None:

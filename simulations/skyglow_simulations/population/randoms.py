@@ -14,3 +14,8 @@ def random_of(seed: int, *labels: int) -> np.random.Generator:
 def number_of(code: str) -> int:
     """A GSS code as a number: one for each code of England and Wales, of any level."""
     return int(code[1:]) + (_WELSH if code[0] == "W" else 0)
+
+
+def place_of(number: int) -> int:
+    """The number of an LSOA as one below 100,000, no two alike: England has 35,762 at most, Wales 2,040."""
+    return number % 10**6 + (50_000 if number >= _WELSH else 0)

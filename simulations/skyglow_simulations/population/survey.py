@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panel: which homes are surveyed, what they say, and their diaries, written a few areas at a time."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skyglow_shared.study import Period
+from skyglow_simulations.population import frame, presence, raw
+from skyglow_simulations.population import parameters as p
+from skyglow_simulations.population.randoms import number_of, random_of
+
+FILES: Final = ("panel.csv", "diaries.csv")
+_SURVEY = 3  # label of an area's generator
+
+
+class Group(NamedTuple):
+    """Some areas' rows of truth/households, and the packed presence of their metered homes in the same order."""
+
+    homes: pl.DataFrame
+    bits: NDArray[np.uint8]
+
+
+def write(
+    suppliers: Path, groups: Iterable[Group], *, seed: int, period: Period, fraction: float, gaps: frame.Amounts
+) -> None:
+    """Draw the panel and rewrite every supplier's ``panel.csv`` and ``diaries.csv``."""
+    places = {(name, file): suppliers / name / "raw" / file for name in p.SUPPLIERS for file in FILES}
+    temporary = {key: path.with_name(f".{path.name}.new") for key, path in places.items()}
+    with ExitStack() as stack:
+        files = {key: stack.enter_context(path.open("wb")) for key, path in temporary.items()}
+        for number, group in enumerate(groups):
+            for key, table in _tables(group, seed, period, fraction, gaps).items():
+                files[key].write(table.write_csv(include_header=number == 0).encode())
+    for key, path in temporary.items():
+        path.replace(places[key])
+
+
+def unpack(bits: NDArray[np.uint8], rows: NDArray[np.int64], days: int) -> NDArray[np.uint8]:
+    """Presence 0/1 [rows, days, 48] of rows of the packed truth."""
+    return np.unpackbits(np.asarray(bits[rows]), axis=1).reshape(len(rows), days, presence.SLOTS)
+
+
+def _tables(
+    group: Group, seed: int, period: Period, fraction: float, gaps: frame.Amounts
+) -> dict[tuple[str, str], pl.DataFrame]:
+    """Each supplier's rows of the panel and of the diaries."""
+    homes = group.homes
+    panel, said, weekday, weekend = _drawn(homes, seed, period, fraction, gaps)
+    row = np.cumsum(homes["metered"].to_numpy()) - 1
+    supplier, meter = homes["supplier"].to_numpy(), homes["meter_id"].to_numpy()
+    tables = {}
+    for index, name in enumerate(p.SUPPLIERS):
+        asked = panel & (supplier == index) & homes["known_postcode"].to_numpy()
+        tables[name, FILES[0]] = raw.panel_table(meter[asked], said[asked])
+        keeps = [np.flatnonzero(asked & (days >= 0)) for days in (weekday, weekend)]
+        home, day = np.concatenate(keeps), np.concatenate([weekday[keeps[0]], weekend[keeps[1]]])
+        days = unpack(group.bits, row[home], period.days)[np.arange(len(home)), day]
+        tables[name, FILES[1]] = raw.diary_table(meter[home], day, days, period)
+    return tables
+
+
+def _drawn(
+    homes: pl.DataFrame, seed: int, period: Period, fraction: float, gaps: frame.Amounts
+) -> tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
+    """Each area's survey, one area after the other: panel, what is said, diary days."""
+    kinds = frame.diary_days(period)
+    surveys = []
+    for code, own in homes.group_by("lsoa21cd", maintain_order=True):
+        rng = random_of(seed, _SURVEY, number_of(str(code[0])))
+        surveys.append(frame.draw_survey(own["composition"].to_numpy(), kinds, fraction, gaps, rng))
+    return (
+        np.concatenate([one.panel for one in surveys]),
+        np.concatenate([one.composition for one in surveys]),
+        np.concatenate([one.weekday for one in surveys]),
+        np.concatenate([one.weekend for one in surveys]),
+    )
