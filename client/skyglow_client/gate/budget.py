@@ -123,6 +123,17 @@ def check(budget: Budget, study: Study) -> None:
         )
 
 
+def check_committed(policy: Policy, ledger: Ledger) -> None:
+    """Raise BudgetError if what was approved already is more than the policy allows, as it may have become since."""
+    spent = total(list(committed(ledger, policy).values()), policy.delta)
+    if spent > policy.epsilon * _SLACK:
+        raise BudgetError(
+            f"all studies of the window come to epsilon {_DISPLAY.format(spent)}, more than the policy's "
+            f"{policy.epsilon:g}; no further round of any is answered until some leave the window",
+            rule="epsilon",
+        )
+
+
 def _plans(ledger: Ledger) -> dict[str, tuple[str, datetime.date, Plan]]:
     """When each study was last approved, its last day and its whole plan, by digest."""
     found = {identity: (time, ledger.study(identity)) for identity, time in _approvals(ledger).items()}

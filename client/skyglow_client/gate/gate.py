@@ -63,7 +63,7 @@ class Gate:
     policy: Policy
     ledger: Ledger
     randomness: Randomness
-    _composed: set[tuple[Policy, str, str]] = field(default_factory=set, repr=False, compare=False)
+    _within: set[tuple[Policy, str]] = field(default_factory=set, repr=False, compare=False)
 
     def propose(self, request: StudyRequest) -> Approval:
         """Answer a proposed study: with the approval, if this supplier has given it.
@@ -98,7 +98,7 @@ class Gate:
         found = self.check(study)
         if self.ledger.decision(identity) != "approval":
             self.ledger.append("approval", {"study": identity, "name": study.name})
-        self._composed.add((self.policy, self.ledger.decided, identity))
+        self._within.add((self.policy, self.ledger.decided))
         return found
 
     def refuse(self, identity: str) -> None:
@@ -204,25 +204,24 @@ class Gate:
             return sealed
         if charged is None:
             self._check_turn(study, phase, request)
-            self._check_reserved(study, request.study)
+            self._check_reserved(study)
             self._charge(study, phase, request)
         share = self._share(study, phase, request, weights, prepare)
         reply = seal_reply(share, self.name, self.identity)
         self.ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
         return reply
 
-    def _check_reserved(self, study: Study, identity: str) -> None:
-        """Check an approved study as `check` does, but compose nothing that was composed before.
+    def _check_reserved(self, study: Study) -> None:
+        """Check an approved study again; all that counts is composed only if it may have changed since it last was.
 
         The whole plan of an approved study that has not expired counts in the window from its approval on, so no charge
         of one changes what counts: only a person's acts and the policy do.
         """
-        composed = self.policy, self.ledger.decided, identity
-        if composed in self._composed:
-            self._check_allowed(study)
-        else:
-            self.check(study)
-            self._composed.add(composed)
+        self._check_allowed(study)
+        standing = self.policy, self.ledger.decided
+        if standing not in self._within:
+            budgets.check_committed(self.policy, self.ledger)
+            self._within.add(standing)
 
     def _check_allowed(self, study: Study) -> None:
         """All that `check` checks but the budget."""
