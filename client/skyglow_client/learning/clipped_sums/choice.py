@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two ways to a clipped sum behind one call, and which of them is faster for a network."""
+
+import time
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_client.learning.clipped_sums.batch import Batch
+from skyglow_client.learning.clipped_sums.by_home import home_gradients
+from skyglow_client.learning.clipped_sums.norms import terms
+from skyglow_client.learning.clipped_sums.passes import block_homes
+from skyglow_client.learning.clipped_sums.rounding import FINE, SINGLE, Arithmetic, home_steps, leaf_homes, slack
+from skyglow_client.learning.clipped_sums.sums import Clip, fused_sums
+from skyglow_shared.models.network import Network
+from skyglow_shared.privacy.noise import sensitivity_steps
+from skyglow_shared.privacy.release import ExactSum, clip_rows, grouped_sum
+from skyglow_shared.study import Block
+
+Method = Literal["fused", "by_home"]
+METHODS: tuple[Method, ...] = ("fused", "by_home")
+
+
+def clipped_sum(
+    network: Network,
+    weights: NDArray[np.float64],
+    batch: Batch,
+    l2_bound: float,
+    *,
+    arithmetic: Arithmetic = SINGLE,
+    method: Method | None = None,
+) -> NDArray[np.float64]:
+    """Sum over homes of each home's gradient, scaled to norm at most `l2_bound`.
+
+    Parameters
+    ----------
+    network : Network
+    weights : ndarray of float64, shape (parameters,)
+    batch : Batch
+    l2_bound : float
+    arithmetic : Arithmetic
+        Numbers that gradients are computed in.
+    method : {"fused", "by_home"} or None
+        None: whichever is faster.
+
+    Returns
+    -------
+    ndarray of float64, shape (parameters,)
+        Zero for an empty batch.
+
+    Privacy
+    -------
+    Sensitive. Not on the grid and without noise: for tests and simulations; `exact_sum` is what may be released.
+    """
+    total = np.zeros(network.parameters)
+    if (method or fastest(network)) == "fused":
+        for part in fused_sums(network, weights, batch, Clip(l2_bound), arithmetic):
+            total += part
+    else:
+        for gradients in home_gradients(network, weights, batch, arithmetic):
+            total += clip_rows(gradients, l2_bound).sum(axis=0)
+    return total
+
+
+def exact_sum(
+    network: Network, weights: NDArray[np.float64], batch: Batch, block: Block, *, method: Method | None = None
+) -> ExactSum:
+    """The same on the block's grid, in float32 arithmetic and exact integers.
+
+    Returns
+    -------
+    ndarray of int64, shape (1, parameters), in grid steps
+
+    Raises
+    ------
+    StudyError
+        The block's grid is too coarse for a network of this size.
+
+    Privacy
+    -------
+    Adding or removing one household changes the result by at most ``sensitivity_steps(block.noise_multiplier)`` in
+    Euclidean norm, every rounding included and however many households there are (see `rounding`). The result is exact,
+    hence sensitive: only `privacy.release.add_noise` may take it further.
+    """
+    if (method or fastest(network)) == "by_home":
+        total = np.zeros((1, network.parameters), dtype=np.int64)
+        for gradients in home_gradients(network, weights, batch, SINGLE):
+            total += grouped_sum(gradients, np.zeros(len(gradients), dtype=np.intp), 1, block)
+        return ExactSum(total)
+    products, charged = terms(network), sensitivity_steps(block.noise_multiplier)
+    steps = home_steps(block, network.parameters, slack(SINGLE, products, leaf_homes(SINGLE, products)))
+    clip = Clip(block.l2_bound * steps / charged, FINE * charged / block.l2_bound, whole=True)
+    fine = np.zeros(network.parameters, dtype=np.int64)
+    for part in fused_sums(network, weights, batch, clip, SINGLE):
+        fine += part.astype(np.int64)
+    return ExactSum((fine[None] + FINE // 2) // FINE)
+
+
+@lru_cache(maxsize=64)
+def fastest(network: Network) -> Method:
+    """The faster method for a network on this machine, timed on homes of zeros: nobody's data decide."""
+    homes = block_homes(network)
+    batch = Batch(
+        np.arange(homes, dtype=np.uint64) << np.uint64(50),
+        np.zeros((homes, *network.places, network.inputs)),
+        np.zeros((homes, *network.places, network.outputs)),
+    )
+    weights = np.zeros(network.parameters)
+    taken = {}
+    for method in METHODS:
+        for _ in range(2):  # the first warms up
+            begun = time.process_time()
+            clipped_sum(network, weights, batch, 1.0, method=method)
+            taken[method] = time.process_time() - begun
+    return min(METHODS, key=taken.__getitem__)

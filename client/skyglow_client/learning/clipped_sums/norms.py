@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long each home's gradient is, by the cheapest way for each layer, never too short.
+
+At a single place a layer's gradient is an outer product and its norm the product of two norms. Where a home has several
+places, one of two things is made, whichever takes fewer products: the inner products of its places' errors and inputs
+(``gram``), of which the norm is a sum, or the gradient itself (``explicit``).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from skyglow_client.learning.clipped_sums.rounding import Arithmetic
+from skyglow_shared.models.network import Layer, Network, gradients, seen
+
+Form = Literal["single", "gram", "explicit"]
+
+_FEW = 8  # operations beyond sums of products
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One layer's gradients of a block of homes.
+
+    Attributes
+    ----------
+    square : Tensor
+        Upper bound on each home's squared norm, float64 ``[homes]``; not finite where a home cannot be used.
+    magnitude : Tensor
+        Upper bound on the squared norm of its summed magnitudes, float64 ``[homes]``.
+    left, right : Tensor
+        Two factors of the gradients, ``[homes, places, …]``: errors and inputs; or, where the form is explicit, ones
+        ``[homes, 1, 1]`` and the gradients ``[homes, 1, parameters]``.
+    """
+
+    square: Tensor
+    magnitude: Tensor
+    left: Tensor
+    right: Tensor
+
+
+def form(network: Network, layer: Layer) -> Form:
+    """The cheapest way for a layer, in multiplications."""
+    places = network.count
+    if places == 1:
+        return "single"
+    return "gram" if places * (layer.width + layer.outputs) < layer.width * layer.outputs else "explicit"
+
+
+def terms(network: Network) -> int:
+    """Most products that one home adds to a number of a leaf's sum."""
+    return network.count if "gram" in {form(network, layer) for layer in network.layers} else 1
+
+
+def measured(kind: Form, layer: Layer, rows: Tensor, errors: Tensor, arithmetic: Arithmetic) -> Measured:
+    """Norms of one layer's gradients, and what their sum is made of; `rows` are as they go into the layer."""
+    if kind == "explicit":
+        return _explicit(*gradients(layer, errors, rows), arithmetic)
+    inputs = seen(layer, rows)
+    margin = arithmetic.gamma(layer.width + layer.outputs + _FEW)
+    if kind == "gram":
+        return _gram(inputs, errors, margin, arithmetic)
+    square = _squares(errors, arithmetic) * (_squares(inputs, arithmetic) + 1.0) * (1 + margin)
+    return Measured(square, square, errors, inputs)
+
+
+def _explicit(weights: Tensor, biases: Tensor, arithmetic: Arithmetic) -> Measured:
+    gradient = torch.cat([weights.flatten(1), biases], dim=1)
+    square = _squares(gradient, arithmetic) * (1 + arithmetic.gamma(gradient.shape[1] + _FEW))
+    return Measured(square, square, gradient.new_ones(len(gradient), 1, 1), gradient[:, None])
+
+
+def _gram(inputs: Tensor, errors: Tensor, margin: float, arithmetic: Arithmetic) -> Measured:
+    """A gram's products may cancel: its rounding is bounded by the magnitudes, which cannot."""
+    of_errors, of_inputs = torch.bmm(errors, errors.mT), torch.bmm(inputs, inputs.mT).add_(1.0)
+    of_places = (of_errors.diagonal(dim1=1, dim2=2).double() + _floor(errors, arithmetic)) * (
+        of_inputs.diagonal(dim1=1, dim2=2).double() + _floor(inputs, arithmetic)
+    )
+    magnitude = of_places.sqrt().sum(1).square() * (1 + 2 * margin)
+    found = of_errors.mul_(of_inputs).sum((1, 2), dtype=torch.float64).clamp_min(0.0)
+    return Measured(found * (1 + margin) + 2 * margin * magnitude, magnitude, errors, inputs)
+
+
+def _squares(values: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """Squared norm of each home's numbers, float64 ``[homes]``, with what underflow may have taken."""
+    norm = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return norm.double().square() + _floor(values, arithmetic)
+
+
+def _floor(values: Tensor, arithmetic: Arithmetic) -> float:
+    return arithmetic.least * values[0].numel()
