@@ -6,6 +6,8 @@ rule              passes when
 ================  =====================================================================================================
 least_homes       the noised number of metered homes of the area is at least the study's `least_homes`
 least_suppliers   at least the study's `least_suppliers` suppliers' shares are in every sum that the estimate is made of
+complementary     no withheld figure can be worked out from this one and other published ones (`complementary`)
+differencing      with earlier releases it gives away no figure for few homes (`differencing`)
 ================  =====================================================================================================
 """
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # estimation applies these rules, so at run time they cannot 
     from skyglow_server.estimation.results import Estimate
 
 LEAST_HOMES, LEAST_SUPPLIERS = "least_homes", "least_suppliers"
+COMPLEMENTARY, DIFFERENCING = "complementary", "differencing"
 
 
 @dataclass(frozen=True, slots=True)

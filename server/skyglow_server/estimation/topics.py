@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a study's noised sums to everything it estimates."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from skyglow_server.disclosure.footprint import Footprint, footprint_of
+from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -17,7 +19,12 @@ CENSUS_ALONE, PANEL_ALONE, METERS_ALONE = "census_alone", "panel_alone", "meters
 
 
 def estimate(
-    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], *, planning: Planning = PLANNING
+    study: Study,
+    areas: AreaTable,
+    sums: Mapping[str, BlockSum],
+    *,
+    planning: Planning = PLANNING,
+    earlier: Sequence[Footprint] = (),
 ) -> tuple[Estimate, ...]:
     """Estimate every topic of a study for every area, with 95 % intervals, and apply its disclosure rules.
 
@@ -30,6 +37,8 @@ def estimate(
         Noised sums over suppliers of every completed block.
     planning : Planning
         Planning constants; change them only to see how much they matter.
+    earlier : sequence of Footprint
+        What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
 
     Returns
     -------
@@ -49,7 +58,7 @@ def estimate(
         estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning))
     if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
-    return disclose(estimates, checks(study, areas, sums))
+    return disclose(estimates, checks(study, areas, sums, earlier))
 
 
 def compare(
@@ -73,28 +82,41 @@ def compare(
     }
 
 
-def checks(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> tuple[Check, ...]:
+def checks(
+    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], earlier: Sequence[Footprint] = ()
+) -> tuple[Check, ...]:
     """The record of every disclosure rule applied to every area and topic, for a human to read."""
-    return check_all(study.thresholds, _facts(study, areas, sums))
+    scores = {topic: found for topic, found, _ in _topics(study, sums)}
+    record = check_all(study.thresholds, _facts(study, areas, sums))
+    trees = (_tree(study, areas, topic, found) for topic, found in scores.items())
+    return complete(record, trees, study.thresholds.least_homes, earlier)
+
+
+def _tree(study: Study, areas: AreaTable, topic: str, scores: BlockSum) -> Tree:
+    atoms = dict(zip(areas.codes["LSOA"], scores.values[:, 0].tolist(), strict=True))
+    whole = footprint_of(study, topic, LEVELS[1:] if topic == OCCUPANCY else LEVELS)
+    homes = {(cell.level, cell.code): sum(atoms[atom] for atom in cell.atoms) for cell in whole.cells}
+    return Tree(whole, homes, atoms)
+
+
+def _topics(study: Study, sums: Mapping[str, BlockSum]) -> Iterable[tuple[str, BlockSum, tuple[BlockSum, ...]]]:
+    """Every topic with the sum that counts its homes and the further sums that it is made of."""
+    for model in _estimable(study):
+        blocks = (find(study, sums, "class_score", model.name), find(study, sums, "area_label", model.name))
+        yield model.name, find(study, sums, "area_score", model.name), blocks
+    if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
+        blocks = (find(study, sums, "area_profile"), find(study, sums, "diary_profile"))
+        yield OCCUPANCY, find(study, sums, "area_score", _estimable(study)[0].name), blocks
 
 
 def _facts(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Facts]:
-    for model in _estimable(study):
-        scores = find(study, sums, "area_score", model.name)
-        blocks = (find(study, sums, "class_score", model.name), find(study, sums, "area_label", model.name))
-        yield from _facts_of(areas, model.name, scores, blocks)
-    if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
-        scores = find(study, sums, "area_score", _estimable(study)[0].name)
-        blocks = (find(study, sums, "area_profile"), find(study, sums, "diary_profile"))
-        yield from _facts_of(areas, OCCUPANCY, scores, blocks)
-
-
-def _facts_of(areas: AreaTable, topic: str, scores: BlockSum, others: tuple[BlockSum, ...]) -> Iterable[Facts]:
-    suppliers = min(block.shares for block in (scores, *others))
-    for level in LEVELS:
-        homes = areas.membership(level) @ scores.values[:, 0]
-        for (code, _), count in zip(areas.areas(level), homes, strict=True):
-            yield Facts(level, code, topic, float(count), suppliers)
+    for topic, scores, others in _topics(study, sums):
+        suppliers = min(block.shares for block in (scores, *others))
+        for level in LEVELS[1:] if topic == OCCUPANCY else LEVELS:
+            homes: dict[str, float] = {}
+            for code, count in zip(areas.codes[level], scores.values[:, 0].tolist(), strict=True):
+                homes[code] = homes.get(code, 0.0) + count
+            yield from (Facts(level, code, topic, count, suppliers) for code, count in sorted(homes.items()))
 
 
 def _estimable(study: Study) -> tuple[Model, ...]:
