@@ -11,6 +11,7 @@ from rich.console import Console
 from skyglow_shared.errors import RunError
 from skyglow_simulations import outputs, progress, run
 from skyglow_simulations.experiment import begin
+from skyglow_simulations.population import command as population
 from skyglow_simulations.report.terminal import print_summary
 from skyglow_simulations.run import Folder, Parameters
 
@@ -41,10 +42,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     simulate.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: out/<study>-<time>)")
     simulate.add_argument("--resume", type=Path, metavar="DIR", help="continue a run that was stopped")
     simulate.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    population.add_options(simulate)
     simulate.set_defaults(func=_simulate)
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    if options.study == "population":
+        return population.write(options)
+    population.refuse_own(options)
     logging.getLogger("skyglow_client").setLevel(logging.ERROR)
     folder, parameters = _folder(options)
     with run.held(folder):

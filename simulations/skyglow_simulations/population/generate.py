@@ -101,6 +101,7 @@ def generate(
     run_chunks(pieces, workers, partial(progress or _silent, "population"), len(plans))
     _collect(out, len(pieces))
     write_reference(out, census, plans)
+    shutil.rmtree(out / "parts")
     redraw_panel(out, seed=seed, period=period, panel_fraction=panel_fraction)
     write_atomically(out / "truth" / _DONE, b"")
 
@@ -171,7 +172,6 @@ def write_reference(out: Path, census: Census, plans: Sequence[households.AreaPl
     census_tables.write_areas(census, today, out / "reference" / "areas.csv")
     if census.boundaries is not None:
         write_atomically(out / "reference" / "msoa.geojson", json.dumps(census.boundaries).encode())
-    shutil.rmtree(out / "parts")
 
 
 def _postcodes(census: Census, today: Sequence[int]) -> Iterator[str]:
