@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from skyglow_server.publication import check_folder, places, provenance, quality_page, spreadsheet, tidy, words
+from skyglow_server.publication import check_folder, places, provenance, quality_page, tidy, words
 from skyglow_server.publication.release import Release
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import canonical_bytes
 
-CHECKS, STUDY = "checks.csv", "study.json"
+CHECKS, STUDY, WORKBOOK = "checks.csv", "study.json", "small-area-estimates.xlsx"
 
 
 def publish(path: Path, release: Release) -> None:
@@ -54,7 +54,7 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
     """Every file of a release by name; the spreadsheet's writer needs a place to write to."""
     tables = tidy.files(release)
     further = {name: content for name, content in tables.items() if not name.startswith("estimates-")}
-    further[spreadsheet.NAME] = _workbook(release, scratch)
+    further[WORKBOOK] = _workbook(release, scratch)
     further[quality_page.NAME] = quality_page.page(release)
     further[CHECKS] = _checks(release)
     further[STUDY] = canonical_bytes(release.study)
@@ -81,14 +81,16 @@ _ABOUT: Mapping[str, str] = {
     places.NAME: "Shares by MSOA with boundaries",
     provenance.NAME: "Provenance: study, ledgers, software, files and their digests",
     quality_page.NAME: "Quality and methods in plain words",
-    spreadsheet.NAME: "The figures as an accessible spreadsheet",
+    WORKBOOK: "The figures as an accessible spreadsheet",
     tidy.METADATA: "CSVW metadata of the CSV files",
     tidy.SOURCES: "What the intervals are made of",
 }
 
 
 def _workbook(release: Release, scratch: Path) -> bytes:
-    path = scratch / spreadsheet.NAME
+    from skyglow_server.publication import spreadsheet  # noqa: PLC0415 - half a second that no other command wants
+
+    path = scratch / WORKBOOK
     spreadsheet.write(path, release)
     return path.read_bytes()
 

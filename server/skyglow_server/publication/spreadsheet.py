@@ -6,10 +6,10 @@ a sheet with its title in A1, no empty or merged cells, nothing said by colour a
 """
 
 import datetime
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
-import gptables
 import pandas as pd
 
 from skyglow_server.estimation.results import Estimate
@@ -17,7 +17,10 @@ from skyglow_server.publication import tidy, words
 from skyglow_server.publication.release import Release
 from skyglow_shared.study import digest
 
-NAME = "small-area-estimates.xlsx"
+with warnings.catch_warnings():  # it leaves a file open while it is imported
+    warnings.simplefilter("ignore", ResourceWarning)
+    import gptables
+
 _DIGITS = tidy.DIGITS - 2
 _NOTES = (
     (
@@ -158,8 +161,3 @@ def _by_half_hour(items: Iterable[Estimate]) -> pd.DataFrame:
 
 def _percent(share: float) -> float:
     return round(100 * share, _DIGITS)
-
-
-def shorthand_of(release: Release) -> Mapping[str, str]:
-    """The shorthand that a release uses, with its meaning."""
-    return {mark: words.SHORTHAND[mark] for mark in _marks(release.estimates)}
