@@ -56,7 +56,7 @@ def clipped_sum(
     """
     total = np.zeros(network.parameters)
     if (method or fastest(network)) == "fused":
-        for part in fused_sums(network, weights, batch, Clip(l2_bound), arithmetic):
+        for part in fused_sums(network, weights, batch, Clip(l2_bound, arithmetic=arithmetic)):
             total += part
     else:
         for gradients in home_gradients(network, weights, batch, arithmetic):
@@ -93,7 +93,7 @@ def exact_sum(
     steps = home_steps(block, network.parameters, slack(SINGLE, products, leaf_homes(SINGLE, products)))
     clip = Clip(block.l2_bound * steps / charged, FINE * charged / block.l2_bound, whole=True)
     fine = np.zeros(network.parameters, dtype=np.int64)
-    for part in fused_sums(network, weights, batch, clip, SINGLE):
+    for part in fused_sums(network, weights, batch, clip):
         fine += part.astype(np.int64)
     return ExactSum((fine[None] + FINE // 2) // FINE)
 

@@ -17,7 +17,7 @@ from skyglow_client.learning.clipped_sums.batch import Batch, rows
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import form, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
-from skyglow_client.learning.clipped_sums.rounding import Arithmetic, leaf_homes
+from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.network import Layer, Network, Parameters, parts
 
@@ -37,15 +37,18 @@ class Clip:
         What it is multiplied by thereafter.
     whole : bool
         Whether each leaf's sum is rounded to whole numbers.
+    arithmetic : Arithmetic
+        Numbers that all is computed in.
     """
 
     bound: float
     scale: float = 1.0
     whole: bool = False
+    arithmetic: Arithmetic = SINGLE
 
 
 def fused_sums(
-    network: Network, weights: NDArray[np.float64], batch: Batch, clip: Clip, arithmetic: Arithmetic
+    network: Network, weights: NDArray[np.float64], batch: Batch, clip: Clip
 ) -> Iterator[NDArray[np.float64]]:
     """Sums of clipped gradients, ``[parameters]`` each, of some thousand leaves at a time: whole numbers stay exact.
 
@@ -57,11 +60,11 @@ def fused_sums(
     """
     batch.check(network)
     _check_precision()
-    parameters = parts(network, weights, arithmetic.dtype)
-    cuts = list(leaves(batch.keys, leaf_homes(arithmetic, terms(network))))
+    parameters = parts(network, weights, clip.arithmetic.dtype)
+    cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(network))))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
         some = cuts[first : first + _LEAVES_AT_ONCE]
-        yield _sum(network, parameters, batch, some, clip, arithmetic)
+        yield _sum(network, parameters, batch, some, clip)
 
 
 def _check_precision() -> None:
@@ -74,16 +77,16 @@ def _check_precision() -> None:
 
 @torch.no_grad()
 def _sum(
-    network: Network, parameters: Parameters, batch: Batch, cuts: Sequence[slice], clip: Clip, arithmetic: Arithmetic
+    network: Network, parameters: Parameters, batch: Batch, cuts: Sequence[slice], clip: Clip
 ) -> NDArray[np.float64]:
     """The sum of neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
-    totals = [_Total.start(network, layer, arithmetic) for layer in network.layers]
+    totals = [_Total.start(network, layer, clip.arithmetic) for layer in network.layers]
     step, end = block_homes(network), cuts[-1].stop
     waiting, begun = list(cuts), cuts[0].start
     pieces: list[list[Pair]] = [[] for _ in network.layers]
     for begin in range(begun, end, step):
         block = slice(begin, min(begin + step, end))
-        pairs = _block(network, parameters, batch.take(block), clip, arithmetic)
+        pairs = _block(network, parameters, batch.take(block), clip)
         while waiting and waiting[0].start < block.stop:
             cut = waiting[0]
             own = slice(max(cut.start, begin) - begin, min(cut.stop, block.stop) - begin)
@@ -132,20 +135,20 @@ class _Total:
         return np.concatenate([numbers.numpy().ravel() for numbers in made])
 
 
-def _block(network: Network, parameters: Parameters, batch: Batch, clip: Clip, arithmetic: Arithmetic) -> list[Pair]:
+def _block(network: Network, parameters: Parameters, batch: Batch, clip: Clip) -> list[Pair]:
     """Both factors of the clipped gradients of a block's homes, layer by layer."""
-    block = rows(network, batch, arithmetic.dtype, block_homes(network))
+    block = rows(network, batch, clip.arithmetic.dtype, block_homes(network))
     found = passed(network, parameters, block)
     layers = [
-        measured(form(network, layer), layer, into, errors, arithmetic)
+        measured(form(network, layer), layer, into, errors, clip.arithmetic)
         for layer, into, errors in zip(network.layers, found.rows, found.errors, strict=True)
     ]
     square = torch.stack([one.square for one in layers]).sum(0)
     magnitude = torch.stack([one.magnitude for one in layers]).sum(0)
     usable = block.usable & torch.isfinite(square) & torch.isfinite(magnitude)
-    longest = torch.maximum(square.sqrt(), magnitude.sqrt() / arithmetic.spread)
-    factor = clip.scale * (clip.bound / longest).clamp_max(1.0) * (1 - _ROUNDINGS * arithmetic.roundoff)
-    factor = torch.where(usable, factor, 0.0).to(arithmetic.dtype)[:, None, None]
+    longest = torch.maximum(square.sqrt(), magnitude.sqrt() / clip.arithmetic.spread)
+    factor = clip.scale * (clip.bound / longest).clamp_max(1.0) * (1 - _ROUNDINGS * clip.arithmetic.roundoff)
+    factor = torch.where(usable, factor, 0.0).to(clip.arithmetic.dtype)[:, None, None]
     pairs = [(one.left.mul_(factor), one.right) for one in layers]
     if not bool(usable.all()):
         for values in (values for pair in pairs for values in pair):
