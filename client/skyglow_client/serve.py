@@ -9,16 +9,25 @@ import threading
 from pathlib import Path
 
 from skyglow_client.links import grpc as link_end
+from skyglow_client.links.grpc import Patience
 from skyglow_client.supplier import Supplier
 from skyglow_shared import link
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.link import Kit
 
 KIT_FOLDER = "link"
+_PATIENCE = Patience()
 
 
-def serve(supplier: Supplier, stop: threading.Event) -> None:
+def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PATIENCE) -> None:
     """Answer the office of the kit in the supplier's folder until `stop` is set.
+
+    Parameters
+    ----------
+    supplier : Supplier
+    stop : threading.Event
+    patience : Patience
+        How long to wait before dialling again.
 
     Raises
     ------
@@ -32,7 +41,7 @@ def serve(supplier: Supplier, stop: threading.Event) -> None:
         raise RunError("the kit in link/ was made for another supplier; put this supplier's own there")
     if kit.office_key != supplier.gate.policy.office_key:
         raise RunError("the kit in link/ is of another office than policy.toml allows; ask the office for its key")
-    link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop)
+    link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop, patience=patience)
 
 
 def stop_at_signals() -> threading.Event:

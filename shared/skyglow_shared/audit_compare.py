@@ -91,6 +91,13 @@ class _Books:
         """Whether a study's shares are added under masks."""
         return study in self.studies and self.studies[study].trust_mode == "aggregate"
 
+    def charge_of(self, key: str) -> str:
+        """The charge that covers what was sealed: its own, or in secure aggregation that of its round."""
+        parts = key.split("/")
+        if len(parts) < 5 or not self.together(parts[0]):
+            return key
+        return "/".join((*parts[:-2], "0", "share"))
+
     def places(self, reply: Received) -> set[str]:
         """Digests of what was sealed where a reply belongs: its own step, or in secure aggregation its attempt."""
         if not self.together(reply.study):
@@ -163,7 +170,8 @@ def _charge_problems(books: _Books) -> list[str]:
     found = []
     keys = [charge.key for charge in books.charges]
     found += [f"{_place(key)}: charged twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
-    found += [f"{_place(key)}: sealed without a charge" for key in books.seals if key not in set(keys)]
+    covered = set(keys)
+    found += [f"{_place(key)}: sealed without a charge" for key in books.seals if books.charge_of(key) not in covered]
     for charge in books.charges:
         study = books.studies.get(charge.study)
         if study is None:

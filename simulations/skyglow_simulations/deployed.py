@@ -41,7 +41,7 @@ _NAME = "skyglow_simulations.deployed"
 NAMES = suppliers.NAMES[:5]
 _STOP_SECONDS = 20.0
 _log = logging.getLogger(_NAME)
-_QUIET = progress.Screen(lambda phase, done, total, note: None)
+QUIET = progress.Screen(lambda phase, done, total, note: None)
 
 
 def begin(folder: Folder, parameters: Parameters, show: experiment.Progress) -> Experiment:
@@ -79,7 +79,7 @@ def serve_supplier(folder: Folder, name: str) -> None:
 def serve_office(folder: Folder, patience: float) -> None:
     """Be the office: run the study's rounds over the link, from wherever its checkpoints say it stands."""
     _, parameters = run.resume(folder.path)
-    done = begin(folder, parameters, _QUIET)
+    done = begin(folder, parameters, QUIET)
     address = keys.address_of(office_folder(folder))
     with office_side.federation(office_folder(folder), listen=address, patience=patience) as federation:
         checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
@@ -133,6 +133,7 @@ def compare(there: Experiment, here: Experiment) -> None:
 
 def _bytes(outcome: Outcome) -> dict[str, tuple[bytes, ...]]:
     """All that a study has yielded, number by number."""
+    models: dict[str, tuple[bytes, ...]]
     models = {name: (model.weights.tobytes(), model.final.tobytes()) for name, model in outcome.models.items()}
     return models | {name: (block.values.tobytes(), bytes([block.shares])) for name, block in outcome.sums.items()}
 
