@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, find
-from skyglow_server.estimation.mixed import Posterior, System, solve
+from skyglow_server.estimation.mixed import System
 from skyglow_server.estimation.observations import Evidence, build, drift_of
 from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.posterior import Posterior, solve
 from skyglow_server.estimation.results import Estimate, Level, estimate_of
 from skyglow_shared.study import COMPOSITION_CLASSES, Model, Study
 

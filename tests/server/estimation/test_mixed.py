@@ -2,22 +2,16 @@
 """The mixed model against a dense solve in information form, and its parts."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from skyglow_server.estimation.mixed import (
-    SLOPE,
-    Drift,
-    System,
-    Turn,
-    log_likelihoods,
-    noise_covariance,
-    solve,
-    solve_at,
-)
+from skyglow_server.estimation.grid import Grid, Likelihood, grid_weights
+from skyglow_server.estimation.mixed import Drift, Point, System, Turn, noise_covariance, solve_at
 from skyglow_server.estimation.planning import PLANNING
+from skyglow_server.estimation.posterior import SLOPE, solve
 
 ROWS = np.array([[1.0, 0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2], [0, 0, 0, 0.5, 0.5]])
 
@@ -72,15 +66,27 @@ def brute_force(system, drift, lsoa, msoa, scale, t=0.0):
 @pytest.mark.parametrize("kind", ["case", "turning"])
 def test_one_point_of_the_grid_agrees_with_a_dense_solve(request, kind):
     system, drift = request.getfixturevalue(kind)
-    likelihoods, differences = log_likelihoods(system, drift, PLANNING), []
+    likelihood, differences = Likelihood(system, drift, PLANNING), []
     for lsoa, msoa, scale, t in ((0.2, 0.14, 1.0, 0.0), (0.08, 0.4, 2.0, 0.0 if kind == "case" else -2.0)):
         prior, noise = drift.covariance(lsoa, msoa, PLANNING), noise_covariance(system, scale)
         mean, covariance, _ = solve_at(system, drift, prior, noise, t)
         wanted_mean, wanted_covariance, evidence = brute_force(system, drift, lsoa, msoa, scale, t)
         np.testing.assert_allclose(mean, wanted_mean, atol=1e-8)
         np.testing.assert_allclose(covariance, wanted_covariance, atol=1e-8)
-        differences.append(likelihoods[lsoa, msoa, scale, t] - evidence)
+        differences.append(likelihood.at(Point(lsoa, msoa, scale, t)) - evidence)
     assert differences[0] == pytest.approx(differences[1], abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["case", "turning"])
+def test_the_walk_finds_every_point_that_matters(request, kind):
+    system, drift = request.getfixturevalue(kind)
+    grid, likelihood = Grid.of(system, PLANNING), Likelihood(system, drift, PLANNING)
+    places = list(product(*(range(len(values)) for values in grid.values)))
+    logs = np.array([likelihood.at(grid.point(place)) + grid.prior(place) for place in places])
+    wanted = np.exp(logs - logs.max())
+    wanted = dict(zip(map(grid.point, places), wanted / wanted.sum(), strict=True))
+    found = grid_weights(system, drift, PLANNING)
+    assert sum(abs(found.get(point, 0.0) - weight) for point, weight in wanted.items()) < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["case", "turning"])

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid of (σ_L, σ_M, scale, t) over which the mixed model is integrated, and which of its points matter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from skyglow_server.estimation.mixed import Drift, Point, System, noise_covariance
+from skyglow_server.estimation.planning import Planning
+
+Array = NDArray[np.float64]
+
+_TURNS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of t, which is standard normal before the data
+_NEGLIGIBLE = -12.0  # points with e⁻¹² of the best one's weight cannot be seen in the result
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid's values of (σ_L, σ_M, scale, t) and what they are worth before the data.
+
+    Weak priors: half-normal(`drift_scale`) on σ_L and σ_M, log-normal around one (sd 0.7) on the scale, standard normal
+    on t; each value stands for an interval of its own width.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    priors: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, system: System, planning: Planning) -> "Grid":
+        """The grid for a system: without a source to scale, or without a turn, that direction has one value."""
+        drifts = np.array(planning.drift_grid)
+        scales = planning.score_deviation_multiples if system.scaled in system.loadings else (1.0,)
+        turns = _TURNS if system.turn is not None else (0.0,)
+        drift = np.log(np.gradient(drifts)) - 0.5 * (drifts / planning.drift_scale) ** 2
+        scaled = -0.5 * (np.log(np.array(scales)) / 0.7) ** 2
+        values = (planning.drift_grid, planning.drift_grid, tuple(scales), turns)
+        return cls(values, (drift, drift, scaled, -0.5 * np.square(turns)))
+
+    def point(self, place: tuple[int, ...]) -> Point:
+        """The point at a place of the grid."""
+        return Point(*(values[at] for values, at in zip(self.values, place, strict=True)))
+
+    def prior(self, place: tuple[int, ...]) -> float:
+        """Log prior there, but for a constant."""
+        return float(sum(prior[at] for prior, at in zip(self.priors, place, strict=True)))
+
+    def neighbours(self, place: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        """The places one step away."""
+        for way, at in enumerate(place):
+            for step in (at - 1, at + 1):
+                if 0 <= step < len(self.values[way]):
+                    yield (*place[:way], step, *place[way + 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Log marginal likelihood at points of the grid; S is linear in σ_L², σ_M², scale²: one factorisation a point."""
+
+    system: System
+    drift: Drift
+    planning: Planning
+    _noises: dict[float, Array] = field(default_factory=dict)
+    _parts: dict[float, tuple[Array, ...]] = field(default_factory=dict)
+
+    def at(self, point: Point) -> float:
+        """Log likelihood, but for a constant."""
+        if point.scale not in self._noises:
+            self._noises[point.scale] = noise_covariance(self.system, point.scale)
+        if point.turn not in self._parts:
+            residual, design = self.system.at(self.drift, point.turn)
+            parts = (design @ part @ design.T for part in self.drift.parts(self.planning))
+            self._parts[point.turn] = (residual, *parts)
+        residual, fixed, by_lsoa, by_msoa = self._parts[point.turn]
+        covariance = self._noises[point.scale] + fixed + point.lsoa**2 * by_lsoa + point.msoa**2 * by_msoa
+        factor = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)
+        fitted = float(residual @ cho_solve(factor, residual, check_finite=False))
+        return -0.5 * fitted - float(np.log(np.diag(factor[0])).sum())
+
+
+def grid_weights(system: System, drift: Drift, planning: Planning) -> dict[Point, float]:
+    """Posterior weights of the grid's points that have any, found by walking uphill and then outwards.
+
+    The best point seen is always the next whose neighbours are looked at, and none is whose weight is negligible beside
+    it: of a thousand points a hundred are looked at.
+    """
+    grid, likelihood = Grid.of(system, planning), Likelihood(system, drift, planning)
+    start = tuple(len(values) // 2 for values in grid.values)
+    logs = {start: likelihood.at(grid.point(start)) + grid.prior(start)}
+    best, waiting = logs[start], [(-logs[start], start)]
+    while waiting:
+        log, place = heappop(waiting)
+        if -log < best + _NEGLIGIBLE:
+            break
+        for other in grid.neighbours(place):
+            if other not in logs:
+                logs[other] = likelihood.at(grid.point(other)) + grid.prior(other)
+                best = max(best, logs[other])
+                heappush(waiting, (-logs[other], other))
+    weights = {grid.point(place): float(np.exp(log - best)) for place, log in logs.items() if log > best + _NEGLIGIBLE}
+    whole = sum(weights.values())
+    return {point: weight / whole for point, weight in weights.items()}
