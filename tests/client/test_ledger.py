@@ -4,18 +4,32 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 
 from skyglow_client.gate import gate as gates
+from skyglow_client.gate.exchanges import keep, witnessed
 from skyglow_client.gate.ledger import open_ledger
 from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
 from skyglow_shared.messages import RoundRequest, Share, open_request
 from skyglow_shared.privacy.accounting import Event, adaptive_cost, study_cost
+
+
+@dataclass
+class State:
+    """Stands in for where a round of secure aggregation stands."""
+
+    number: int
+
+    def encode(self):
+        return bytes([self.number])
+
 
 EVENT = {"noise_multiplier": 5.0, "sampling_rate": 0.5, "count": 1, "numbers": 23}
 
@@ -230,6 +244,47 @@ def test_the_export_holds_the_chain_and_no_secret(used, tmp_path):
     assert lines[1]["body"]["event"] == EVENT
     assert b"s" * 32 not in (tmp_path / "chain.jsonl").read_bytes()
     ledger.close()
+
+
+def test_where_secure_aggregation_stands_is_verified_too(path):
+    """A state put back would let a round that was unmasked be unmasked once more: its digest is in the chain."""
+    ledger = open_ledger(path)
+    for n in range(2):
+        keep(ledger, f"study/training/0/{n}/advertise", b"reply", place="study/training/0", state=State(n), heads={})
+    ledger.verify()
+    ledger.close()
+    for statement in (
+        "UPDATE exchanges SET state = x'00'",
+        "DELETE FROM exchanges",
+        "INSERT INTO exchanges SELECT 'study/training/1', state FROM exchanges",
+    ):
+        shutil.copy(path, path.with_name("copy"))
+        tamper(path.with_name("copy"), statement)
+        with pytest.raises(LedgerError, match="secure aggregation"):
+            open_ledger(path.with_name("copy"))
+
+
+def test_a_ledger_of_an_older_version_is_opened(used):
+    """Version 0.1 had no index of decisions, no digests of states, and heads of peers without signatures."""
+    connection = sqlite3.connect(used)
+    connection.executescript(
+        "DROP INDEX decisions; DROP TABLE witnessed;"
+        "CREATE TABLE witnessed (supplier TEXT PRIMARY KEY, entries INTEGER NOT NULL, digest TEXT NOT NULL) STRICT;"
+        "INSERT INTO witnessed VALUES ('aa', 3, 'bb'); INSERT INTO exchanges VALUES ('study/training/0', x'00')"
+    )
+    connection.close()
+    for _ in range(2):
+        ledger = open_ledger(used)
+        assert ledger.decision("study") == ""
+        assert witnessed(ledger) == {}
+        ledger.close()
+
+
+def test_closing_twice_is_closing_once(path):
+    ledger = open_ledger(path)
+    ledger.close()
+    ledger.close()
+    open_ledger(path).close()
 
 
 HOLD = """

@@ -2,7 +2,7 @@
 """The chain of a ledger: entries of which each one's hash covers the one before."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -10,14 +10,35 @@ from skyglow_shared import audit
 from skyglow_shared.audit import Entry
 from skyglow_shared.errors import LedgerError
 
-__all__ = ["Entry", "Kind", "link", "verify"]
+__all__ = ["Entry", "Kind", "link", "verify", "verify_beside"]
 
 #: ``refusal`` is a person's decision, which also withdraws an approval; a gate's own refusals change nothing. ``clock``
 #: is a person's word for the date.
 Kind = Literal["genesis", "proposal", "approval", "refusal", "clock", "charge", "seal"]
 
+Body = TypeVar("Body")
+
 _STOP = "release nothing, restore it from the latest backup"
-_FIELDS = {"charge": ("key", "request"), "seal": ("key", "reply"), "proposal": ("study", "study")}
+
+
+class _Charge(msgspec.Struct):
+    key: str
+    request: str
+
+
+class _Seal(msgspec.Struct):
+    key: str
+    reply: str
+    state: str = ""  # of a step of secure aggregation; version 0.1 did not record it
+
+    @property
+    def place(self) -> str:
+        """The round that the key is of, over all its attempts."""
+        return "/".join(self.key.split("/")[:3])
+
+
+class _Proposal(msgspec.Struct):
+    study: str
 
 
 def link(seq: int, kind: Kind, time: str, body: object, previous: str) -> Entry:
@@ -45,6 +66,7 @@ def verify_beside(
     charges: Mapping[str, str],
     replies: Mapping[str, str],
     pending: Collection[str],
+    states: Mapping[str, str],
     studies: Mapping[str, str],
 ) -> None:
     """Compare with a sound chain what stands beside it.
@@ -58,6 +80,8 @@ def verify_beside(
         SHA-256 (hex) of the sealed reply by round and step.
     pending : collection of str
         Rounds whose sampling secret is kept.
+    states : mapping of str to str
+        SHA-256 (hex) of where secure aggregation stands, by round.
     studies : mapping of str to str
         Digest of what is kept, by the digest it is kept under.
 
@@ -66,16 +90,23 @@ def verify_beside(
     LedgerError
         Something was changed, lost or added.
     """
-    recorded: dict[str, dict[str, str]] = {"charge": {}, "seal": {}, "proposal": {}}
+    bodies: dict[str, list[bytes]] = {"charge": [], "seal": [], "proposal": []}
     for entry in entries:
-        if entry.kind in _FIELDS:
-            body, (key, value) = msgspec.json.decode(entry.body), _FIELDS[entry.kind]
-            recorded[entry.kind][body[key]] = body[value]
-    if recorded["charge"] != charges:
+        if entry.kind in bodies:
+            bodies[entry.kind].append(entry.body)
+    if {one.key: one.request for one in _decoded(bodies["charge"], _Charge)} != charges:
         raise LedgerError(f"the ledger's rounds are not those its chain records; {_STOP}")
-    if recorded["seal"] != replies:
+    seals = list(_decoded(bodies["seal"], _Seal))
+    if {one.key: one.reply for one in seals} != replies:
         raise LedgerError(f"a sealed reply is not the one the chain records; {_STOP}")
+    last = {one.place: one.state for one in seals if one.state}
+    if last != {place: states.get(place) for place in last} or not set(states) <= {one.place for one in seals}:
+        raise LedgerError(f"a round of secure aggregation does not stand where the chain records it; {_STOP}")
     if set(pending) != set(charges) - set(replies):
         raise LedgerError(f"the ledger lacks the secret of a charged round, or keeps one too many; {_STOP}")
-    if recorded["proposal"] != studies:
+    if {one.study: one.study for one in _decoded(bodies["proposal"], _Proposal)} != studies:
         raise LedgerError(f"a study is not the one that was proposed; {_STOP}")
+
+
+def _decoded(bodies: Iterable[bytes], record: type[Body]) -> Iterable[Body]:
+    return map(msgspec.json.Decoder(record).decode, bodies)

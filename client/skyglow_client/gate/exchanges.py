@@ -58,10 +58,12 @@ def keep(ledger: Ledger, key: str, reply: bytes, *, place: str, state: Round, he
     LedgerError
         It cannot be written; then nothing has changed and nothing may be sent.
     """
+    kept = state.encode()
+    digests = {"reply": hashlib.sha256(reply).hexdigest(), "state": hashlib.sha256(kept).hexdigest()}
     with ledger.transaction():
-        ledger.chain_on("seal", {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
+        ledger.chain_on("seal", {"key": key, **digests})
         ledger.connection.execute("INSERT INTO sealed VALUES (?, ?)", (key, reply))
-        ledger.connection.execute("INSERT OR REPLACE INTO exchanges VALUES (?, ?)", (place, state.encode()))
+        ledger.connection.execute("INSERT OR REPLACE INTO exchanges VALUES (?, ?)", (place, kept))
         _keep_heads(ledger, heads)
     ledger.forget()
 

@@ -198,11 +198,13 @@ class Ledger:
         entries = self.entries()
         head = chain.verify(entries)
         sealed = self.connection.execute("SELECT key, reply FROM sealed")
+        standing = self.rows("SELECT place, state FROM exchanges")
         chain.verify_beside(
             entries,
             charges=dict(self.rows("SELECT key, request FROM charges")),
             replies={key: hashlib.sha256(reply).hexdigest() for key, reply in sealed},
             pending={str(key) for (key,) in self.rows("SELECT key FROM pending")},
+            states={place: hashlib.sha256(state).hexdigest() for place, state in standing},
             studies={digest: digest_of(study) for digest, study in self.studies().items()},
         )
         return head

@@ -75,7 +75,15 @@ def connect(path: Path) -> sqlite3.Connection:
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             connection.execute(f"PRAGMA {setting}")
         connection.execute(schema.DECISIONS)
+        _renew(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _renew(connection: sqlite3.Connection) -> None:
+    """Forget the heads that version 0.1 kept of other suppliers' ledgers: without signatures they prove nothing."""
+    columns = [name for (_, name, *_) in connection.execute("PRAGMA table_info(witnessed)")]
+    if columns == ["supplier", "entries", "digest"]:
+        connection.executescript(f"BEGIN; DROP TABLE witnessed; {schema.WITNESSED}; COMMIT")

@@ -2,6 +2,11 @@
 """The tables of a ledger's file, and the queries that need an index of their own."""
 
 APPLICATION = 0x736B7967  # "skyg", in SQLite's header: another program's database is not taken for a ledger
+WITNESSED = """
+CREATE TABLE witnessed (
+    supplier TEXT PRIMARY KEY, entries INTEGER NOT NULL, digest TEXT NOT NULL, keys BLOB NOT NULL,
+    signature BLOB NOT NULL
+) STRICT"""
 TABLES = f"""
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = 1;
@@ -15,10 +20,7 @@ CREATE TABLE charges (key TEXT PRIMARY KEY, request TEXT NOT NULL) STRICT;
 CREATE TABLE pending (key TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT;
 CREATE TABLE sealed (key TEXT PRIMARY KEY, reply BLOB NOT NULL) STRICT;
 CREATE TABLE exchanges (place TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT;
-CREATE TABLE witnessed (
-    supplier TEXT PRIMARY KEY, entries INTEGER NOT NULL, digest TEXT NOT NULL, keys BLOB NOT NULL,
-    signature BLOB NOT NULL
-) STRICT;
+{WITNESSED};
 CREATE TRIGGER entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER entries_last BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
