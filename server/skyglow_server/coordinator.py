@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from skyglow_server import aggregation
 from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_server.federation import Federation
-from skyglow_server.refusals import refusal_error
+from skyglow_server.refusals import Unread, refusal_error
 from skyglow_server.sums import BlockSum, add_shares, block_sums
 from skyglow_shared import signing
-from skyglow_shared.errors import ProtocolError, RunError
+from skyglow_shared.errors import ProtocolError, RunError, SkyglowError
 from skyglow_shared.messages import (
     Approval,
     Refusal,
@@ -40,6 +40,7 @@ from skyglow_shared.study import Model, Phase, Study, canonical_bytes, digest
 Progress = Callable[[str, int, int], None]
 
 Replies = dict[str, Reply]
+Answers = dict[str, Reply | Unread]
 Result = TypeVar("Result")
 
 APPROVALS = "approvals"
@@ -137,31 +138,46 @@ class Coordinator:
     def _everybody(self, place: Place, request: Request, read: Callable[[Replies], Result]) -> Result:
         """What every supplier must answer."""
 
-        def all_of(replies: Replies) -> Result:
+        def all_of(answers: Answers) -> Result:
+            replies: Replies = {}
             for supplier in self.study.suppliers:
-                if supplier.name not in replies:
+                if supplier.name not in answers:
                     raise RunError(f"{supplier.name} did not answer; see that it is running, then resume the study")
-                if isinstance(reply := replies[supplier.name], Refusal):
-                    raise refusal_error(supplier.name, reply)
+                answer = answers[supplier.name]
+                if isinstance(answer, Unread):
+                    raise answer.error
+                if isinstance(answer, Refusal):
+                    raise refusal_error(supplier.name, answer)
+                replies[supplier.name] = answer
             return read(replies)
 
         return self.exchange(place, {supplier.name: request for supplier in self.study.suppliers}, all_of)
 
-    def exchange(self, place: Place, requests: Mapping[str, Request], read: Callable[[Replies], Result]) -> Result:
-        """Ask suppliers, or read what they answered before; only steps that could be read are stored."""
+    def exchange(self, place: Place, requests: Mapping[str, Request], read: Callable[[Answers], Result]) -> Result:
+        """Ask suppliers, or read what they answered before; only steps that could be read are stored.
+
+        Raises
+        ------
+        ProtocolError, SignatureError
+            What is stored is not what suppliers signed; or whatever `read` raises.
+        """
         stored = self.checkpoints.load(place)
         messages = stored
         if messages is None:
             sealed = {name: seal_request(request, self.office) for name, request in requests.items()}
             messages = dict(self.federation.ask(sealed))
-        replies: Replies = {}
-        for supplier in self.study.suppliers:
-            if supplier.name in requests and supplier.name in messages:
-                message = messages[supplier.name]
-                replies[supplier.name] = open_reply(message, supplier.name, supplier.public_key)
-        result = read(replies)
+        keys = {supplier.name: supplier.public_key for supplier in self.study.suppliers}
+        answers = {
+            name: _opened(place, name, key, messages[name])
+            for name, key in keys.items()
+            if name in requests and name in messages
+        }
+        unread = {name: answer.error for name, answer in answers.items() if isinstance(answer, Unread)}
+        if stored is not None and unread:
+            raise next(iter(unread.values()))
+        result = read(answers)
         if stored is None:
-            self.checkpoints.save(place, messages)
+            self.checkpoints.save(place, {name: messages[name] for name in answers if name not in unread})
         return result
 
     def _check_approvals(self, replies: Replies) -> None:
@@ -202,6 +218,15 @@ def advance(study: Study, phase: Phase, round_: int, outcome: Outcome, sums: Map
         gradient = sums[block.name].values[0] / expected
         models[block.model] = models[block.model].step(study.model(block.model), gradient, late=late)
     return replace(outcome, models=models)
+
+
+def _opened(place: Place, name: str, public_key: str, message: bytes) -> Reply | Unread:
+    try:
+        reply = open_reply(message, name, public_key)
+        aggregation.check_place(place, name, reply)
+    except SkyglowError as error:
+        return Unread(error)
+    return reply
 
 
 def _trains(phase: Phase) -> bool:

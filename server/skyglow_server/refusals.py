@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A supplier's refusal as the office's error."""
+"""What a supplier may answer in place of a reply: a refusal, or what cannot be taken for a reply of its."""
+
+from dataclasses import dataclass
 
 from skyglow_shared import errors
 from skyglow_shared.errors import ProtocolError, SkyglowError
 from skyglow_shared.messages import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An answer that its supplier did not sign, or that belongs elsewhere: it is not kept. `error` says what it is."""
+
+    error: SkyglowError
 
 
 def refusal_error(supplier: str, refusal: Refusal) -> SkyglowError:

@@ -95,9 +95,13 @@ def word_bits(study: Study, phase: Phase) -> int:
     StudyError
         More than 64.
     """
+    return codec.word_bits(largest_number(study, phase), len(study.suppliers))
+
+
+def largest_number(study: Study, phase: Phase) -> int:
+    """The largest that a number of one supplier's share can be in one round, for any homes there may be."""
     steps = (sensitivity_steps(share_block(study, block).noise_multiplier) for block in phase.blocks)
-    largest = study.households * max(steps) + TAIL_SIGMAS * SIGMA_STEPS
-    return codec.word_bits(largest, len(study.suppliers))
+    return study.households * max(steps) + TAIL_SIGMAS * SIGMA_STEPS
 
 
 def round_numbers(study: Study, phase: Phase) -> int:

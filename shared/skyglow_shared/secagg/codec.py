@@ -68,8 +68,13 @@ def pack(words: Words, bits: int) -> bytes:
 def unpack(content: bytes, count: int, bits: int) -> Words:
     """The words that bytes hold; ProtocolError unless there are exactly `count` of them."""
     width, kind = bits // 8, lane(bits)
-    if len(content) != count * width:
-        raise ProtocolError("a masked vector is longer or shorter than the study's; drop it")
+    check_length(content, count, bits)
     octets = np.zeros((count, kind.itemsize), dtype=np.uint8)
     octets[:, :width] = np.frombuffer(content, dtype=np.uint8).reshape(count, width)
     return octets.view(kind).reshape(count)
+
+
+def check_length(content: bytes, count: int, bits: int) -> None:
+    """ProtocolError unless bytes hold exactly `count` words."""
+    if len(content) != count * bits // 8:
+        raise ProtocolError("a masked vector is longer or shorter than the study's; drop it")

@@ -4,7 +4,9 @@
 Shamir 1979, over the field of integers modulo the least prime above 2²⁵⁶.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from itertools import combinations
 
 from skyglow_shared.errors import ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream
@@ -13,6 +15,9 @@ SECRET_BYTES = 32
 SHARE_BYTES = 33
 
 PRIME = 2**256 + 297
+
+#: How many choices of shares are tried for one secret before it is given up: a second of work or so.
+MOST_TRIES = 4096
 
 
 def split(secret: bytes, threshold: int, points: Iterable[int], stream: ByteStream) -> dict[int, bytes]:
@@ -47,19 +52,77 @@ def join(shares: Mapping[int, bytes], threshold: int) -> bytes:
     """
     if len(shares) < threshold:
         raise ProtocolError(f"{threshold} shares are needed to recover a secret; ask more suppliers")
-    chosen = {point: int.from_bytes(shares[point], "little") for point in sorted(shares)[:threshold]}
-    secret = 0
-    for point, value in chosen.items():
-        numerator = denominator = 1
-        for other in chosen:
-            if other != point:
-                numerator = numerator * other % PRIME
-                denominator = denominator * (other - point) % PRIME
-        secret += value * numerator * pow(denominator, -1, PRIME)
-    secret %= PRIME
+    secret = _value(_chosen(shares, sorted(shares), threshold), 0)
     if secret >> (8 * SECRET_BYTES):
         raise ProtocolError("the shares of a secret do not fit together; one of them is wrong")
     return secret.to_bytes(SECRET_BYTES, "little")
+
+
+def recover(
+    shares: Mapping[int, bytes], threshold: int, is_it: Callable[[bytes], bool], suspects: Collection[int] = ()
+) -> tuple[bytes, set[int]]:
+    """The secret that is known by a commitment to it, though some shares be wrong, and at which points they are.
+
+    Parameters
+    ----------
+    shares : mapping of bytes
+        By point.
+    threshold : int
+    is_it : callable
+        Whether a secret is the one that was committed to.
+    suspects : collection of int
+        Points whose shares are used last.
+
+    Returns
+    -------
+    secret : bytes
+    wrong : set of int
+        Points whose shares are not on the polynomial of those that gave the secret; none where the first so many gave
+        it, and the others were not needed.
+
+    Raises
+    ------
+    ProtocolError
+        Too few shares, or no `threshold` of them, of `MOST_TRIES` tried, give the secret.
+    """
+    points = sorted(shares, key=lambda point: (point in suspects, point))
+    tried: set[tuple[int, ...]] = set()
+    left_out = (few for wrong in range(len(points) - threshold + 1) for few in combinations(points, wrong))
+    for without in left_out:
+        chosen = tuple(point for point in points if point not in without)[:threshold]
+        if chosen in tried:
+            continue
+        if len(tried) == MOST_TRIES:
+            break
+        tried.add(chosen)
+        with suppress(ProtocolError):
+            if is_it(secret := join({point: shares[point] for point in chosen}, threshold)):
+                return secret, _off(shares, chosen) if without else set()
+    raise ProtocolError(f"no {threshold} of {len(points)} shares give the secret that was committed to")
+
+
+def _off(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> set[int]:
+    """Points whose shares are not on the polynomial through the chosen ones."""
+    known = _chosen(shares, chosen, len(chosen))
+    others = shares.keys() - known.keys()
+    return {point for point in others if _value(known, point) != int.from_bytes(shares[point], "little") % PRIME}
+
+
+def _chosen(shares: Mapping[int, bytes], points: Iterable[int], count: int) -> dict[int, int]:
+    return {point: int.from_bytes(shares[point], "little") for point in list(points)[:count]}
+
+
+def _value(known: Mapping[int, int], at: int) -> int:
+    """The value at a point of the polynomial of least degree through known ones (Lagrange)."""
+    total = 0
+    for point, value in known.items():
+        numerator = denominator = 1
+        for other in known:
+            if other != point:
+                numerator = numerator * (other - at) % PRIME
+                denominator = denominator * (other - point) % PRIME
+        total += value * numerator * pow(denominator, -1, PRIME)
+    return total % PRIME
 
 
 def _uniform(stream: ByteStream) -> int:

@@ -65,7 +65,9 @@ class Attempt:
         if self.step == NEVER - 1:
             return result
         self.office, requests = result
-        self.requests = requests if isinstance(requests, dict) else dict.fromkeys(self.replies, requests)
+        heard = getattr(self.office, "survivors", self.office.heard)
+        each = dict.fromkeys((name for name in self.replies if name in heard), requests)
+        self.requests = requests if isinstance(requests, dict) else each
         self.step += 1
         return None
 

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One supplier lies to the office or to its peers: the study goes on, its log names it, and the sums are right."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from skyglow_shared.errors import AttemptError, ProtocolError
+from skyglow_shared.messages import StepReply, seal_reply
+from skyglow_shared.secagg import messages as secagg
+from skyglow_shared.secagg.rounds import Round
+from skyglow_shared.study import digest
+
+replace = msgspec.structs.replace
+LIAR, OTHER = "south", "up"
+PLACE = {"phase": "release", "round": 0, "attempt": 0, "supplier": LIAR}
+
+
+def at(step, change):
+    """Lie in one step, in every round."""
+    return lambda now, said: change(said) if now == step else said
+
+
+def run(league, caplog, lie):
+    """The study's outcome with the liar, and what the office's log says of who was left out."""
+    with caplog.at_level("WARNING", logger="skyglow_server"):
+        outcome = league.run({LIAR: lie})
+    return outcome, [record.getMessage() for record in caplog.records if record.name.startswith("skyglow_server")]
+
+
+def goes_on_without(league, caplog, lie, why):
+    outcome, told = run(league, caplog, lie)
+    assert {found.shares for found in outcome.sums.values()} == {4}
+    honest = [share for name, share in league.shares("release").items() if name != LIAR]
+    np.testing.assert_array_equal(league.numbers(outcome), np.sum(honest, axis=0))
+    assert any(LIAR in line and why in line for line in told), told
+
+
+def goes_on_with(league, caplog, lie, why):
+    outcome, told = run(league, caplog, lie)
+    assert {found.shares for found in outcome.sums.values()} == {5}
+    np.testing.assert_array_equal(league.numbers(outcome), np.sum(list(league.shares("release").values()), axis=0))
+    assert any(f"without {LIAR}: " in line and why in line for line in told), told
+
+
+@pytest.mark.parametrize("field", ["exchange_key", "mask_key"])
+def test_a_degenerate_key(league, caplog, field):
+    def lie(said):
+        return replace(said, **{field: bytes(32)}).signed(league.towns[LIAR].identity)
+
+    goes_on_without(league, caplog, at("advertise", lie), "degenerate")
+
+
+def test_an_advertisement_that_it_did_not_sign(league, caplog):
+    goes_on_without(league, caplog, at("advertise", lambda said: replace(said, signature=bytes(64))), "not signed")
+
+
+@pytest.mark.parametrize("size", [0, 2000])
+def test_a_masked_vector_of_another_length(league, caplog, size):
+    goes_on_without(league, caplog, at("mask", lambda said: replace(said, words=bytes(size))), "longer or shorter")
+
+
+@pytest.mark.parametrize("how", ["signed by another", "of another attempt", "no message at all", "not decodable"])
+def test_a_reply_that_is_not_one(league, caplog, how):
+    """On the wire or at the supplier, a reply was put in place of its own: it is not heard, and not kept as its."""
+
+    def spoil(said):
+        place = PLACE | {"study": digest(league.study)} | ({"attempt": 3} if how == "of another attempt" else {})
+        content = b"\xc1" if how == "not decodable" else secagg.encode(said)
+        signer = OTHER if how == "signed by another" else LIAR
+        sealed = seal_reply(StepReply(**place, content=content), LIAR, league.towns[signer].identity)
+        return b"" if how == "no message at all" else sealed
+
+    seen = []
+
+    def lie(now, said):
+        seen.append(now)
+        return spoil(said) if now == "mask" and seen.count("mask") == 3 else said  # the last phase's only round
+
+    outcome, told = run(league, caplog, lie)
+    assert {found.shares for found in outcome.sums.values()} == {4}
+    assert any(LIAR in line for line in told), told
+    league.run()  # reads everything that was kept again
+
+
+def test_wrong_secret_shares(league, caplog):
+    """Every share that it sends of others' secrets is wrong: what they committed to says which choice is right."""
+
+    def lie(said):
+        return replace(said, seeds={name: one[::-1] for name, one in said.seeds.items()})
+
+    goes_on_with(league, caplog, at("unmask", lie), "does not fit the others'")
+
+
+@pytest.mark.parametrize("step", ["sign", "unmask"])
+def test_silence_or_rubbish_once_its_vector_is_in_the_sum(league, caplog, step):
+    change = {"sign": {"signature": bytes(64)}, "unmask": {"seeds": {}}}[step]
+    goes_on_with(league, caplog, at(step, lambda said: replace(said, **change)), "")
+
+
+def test_rubbish_for_its_peers(league, caplog):
+    """What it encrypts for others opens for nobody: they refuse and name it, and the next attempt is without it."""
+
+    def lie(said):
+        return replace(said, shares={name: bytes(len(one)) for name, one in said.shares.items()})
+
+    goes_on_without(league, caplog, at("share_keys", lie), f"what {LIAR} shared was changed")
+
+
+def test_rubbish_for_one_peer(league, caplog):
+    """Its victim refuses and is missing; that is one dropout, and both names are in the log."""
+
+    def lie(said):
+        return replace(said, shares=said.shares | {OTHER: bytes(218)})
+
+    outcome, told = run(league, caplog, at("share_keys", lie))
+    assert {found.shares for found in outcome.sums.values()} == {4}
+    assert any(f"without {OTHER}" in line and f"what {LIAR} shared was changed" in line for line in told)
+
+
+def test_a_head_made_up(league, caplog):
+    """It tells its peers that their ledgers are other than it saw them: they believe their ledgers, and name it."""
+    connection = league.suppliers[LIAR].gate.ledger.connection
+
+    def lie(now, said):
+        if now == "share_keys":
+            connection.execute("UPDATE witnessed SET digest = ?", ("ab" * 32,))
+        return said
+
+    goes_on_without(league, caplog, lie, f"{LIAR} shows a head of this supplier's ledger that this supplier never")
+
+
+def test_words_that_are_no_share_at_all(league):
+    """Masked or random, words look alike; but no shares add up to so much, and nothing is made of such a sum."""
+    drawn = np.random.default_rng(3)
+
+    def lie(said):
+        return replace(said, words=drawn.bytes(len(said.words)))
+
+    with pytest.raises(ProtocolError, match="beyond the study's public bounds"):
+        league.run({LIAR: at("mask", lie)})
+
+
+def test_a_seed_that_it_committed_to_otherwise(league):
+    """Its seed is not what its commitment says, so no shares of it are right: the round has no sum, and says whose."""
+
+    def lie(said):
+        bad = replace(said, seed_commitment=bytes(32)).signed(league.towns[LIAR].identity)
+        ledger = league.suppliers[LIAR].gate.ledger
+        place, state = ledger.rows("SELECT place, state FROM exchanges ORDER BY rowid DESC LIMIT 1")[0]
+        stands = Round.decode(bytes(state))
+        own = Round(replace(stands.state, advertisement=bad)).encode()
+        ledger.connection.execute("UPDATE exchanges SET state = ? WHERE place = ?", (own, place))
+        return bad
+
+    with pytest.raises(AttemptError, match=f"the seed of {LIAR} cannot be recovered.*{LIAR} shared it out wrongly"):
+        league.run({LIAR: at("advertise", lie)})

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lying supplier can try on the office: it is left out by name and the sum is that of the others."""
+
+import contextlib
+
+import msgspec
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyglow_shared.errors import ProtocolError
+from skyglow_shared.privacy.randomness import ByteStream, SystemRandomness
+from skyglow_shared.secagg import agreement, shamir
+from skyglow_shared.secagg.messages import SurvivorSignature
+
+replace = msgspec.structs.replace
+LIAR, OTHER, THIRD, LAST = NAMES = ("s00", "s01", "s02", "s03")
+STEPS = ("advertised", "shared", "masked", "signed", "unmasked")
+
+
+def finish(attempt, lies):
+    """Run on; `lies[step]` changes what the office hears in that step."""
+    attempt.advertise()
+    while True:
+        step = STEPS[attempt.step]
+        if step in lies:
+            attempt.replies = lies[step](dict(attempt.replies))
+        if (result := attempt.collect()) is not None:
+            return result
+        attempt.replies = {name: attempt.answer(name) for name in attempt.requests if name in attempt.replies}
+
+
+def plain_sum(attempt, names):
+    return sum(attempt.vectors[name] for name in names)
+
+
+def changed(**fields):
+    return lambda heard: heard | {LIAR: replace(heard[LIAR], **fields)}
+
+
+def degenerate(field):
+    def lie(attempt):
+        def change(heard):
+            bad = replace(heard[LIAR], **{field: bytes(32)}).signed(attempt.identities[LIAR])
+            return heard | {LIAR: bad}
+
+        return change
+
+    return lie
+
+
+#: In which step, what the liar does, what is said of it.
+LIES = {
+    "a degenerate exchange key": ("advertised", degenerate("exchange_key"), "degenerate"),
+    "a degenerate mask key": ("advertised", degenerate("mask_key"), "degenerate"),
+    "an advertisement signed by nobody": ("advertised", lambda _: changed(signature=bytes(64)), "not signed"),
+    "an advertisement of another attempt": ("advertised", lambda _: changed(session=bytes(32)), "another attempt"),
+    "shares for too few": ("shared", lambda _: changed(shares={OTHER: bytes(218)}), "other suppliers"),
+    "another's name": ("shared", lambda _: changed(sender=OTHER), "another's name"),
+    "no words": ("masked", lambda _: changed(words=b""), "longer or shorter"),
+    "too few words": ("masked", lambda _: changed(words=bytes(5)), "longer or shorter"),
+    "too many words": ("masked", lambda _: changed(words=bytes(7)), "longer or shorter"),
+    "words under other masks": ("masked", lambda _: changed(transcript=bytes(32)), "against other suppliers"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_liar_has_dropped_and_the_others_are_added(make_attempt, lie):
+    step, make, why = LIES[lie]
+    attempt = make_attempt()
+    result = finish(attempt, {step: make(attempt)})
+    assert result.survivors == NAMES[1:]
+    np.testing.assert_array_equal(result.values, plain_sum(attempt, NAMES[1:]))
+    assert list(result.left_out) == [LIAR]
+    assert why in result.left_out[LIAR]
+
+
+@pytest.mark.parametrize("step", ["signed", "unmasked"])
+@pytest.mark.parametrize("how", ["another step", "another session", "a forgery"])
+def test_a_liar_after_its_vector_is_in_the_sum_changes_nothing(make_attempt, step, how):
+    def lie(heard):
+        given = heard[LIAR]
+        wrong = {
+            "another step": SurvivorSignature(session=given.session, sender=LIAR, signature=bytes(64))
+            if step == "unmasked"
+            else heard[LIAR].__class__.__bases__ and lie.advertisement,
+            "another session": replace(given, session=bytes(32)),
+            "a forgery": replace(given, signature=bytes(64)) if step == "signed" else replace(given, seeds={}),
+        }
+        return heard | {LIAR: wrong[how]}
+
+    attempt = make_attempt()
+    lie.advertisement = make_attempt().until("shared").requests[LIAR].advertisements[0]
+    result = finish(attempt, {step: lie})
+    assert result.survivors == NAMES
+    assert list(result.left_out) == [LIAR]
+    np.testing.assert_array_equal(result.values, plain_sum(attempt, NAMES))
+
+
+def test_two_who_advertise_one_key_are_both_left_out(make_attempt, make_session):
+    attempt = make_attempt(make_session(5, 2, 0))
+
+    def lie(heard):
+        copied = replace(heard[LIAR], mask_key=heard[OTHER].exchange_key).signed(attempt.identities[LIAR])
+        return heard | {LIAR: copied}
+
+    result = finish(attempt, {"advertised": lie})
+    assert set(result.left_out) == {LIAR, OTHER}
+    np.testing.assert_array_equal(result.values, plain_sum(attempt, attempt.names[2:]))
+
+
+def test_more_liars_than_may_drop_have_no_sum_and_are_named(make_attempt):
+    def lie(heard):
+        return heard | {name: replace(heard[name], words=b"") for name in (LIAR, THIRD)}
+
+    with pytest.raises(ProtocolError, match=f"fewer than 3.*{LIAR}: a masked.*{THIRD}: a masked"):
+        finish(make_attempt(), {"masked": lie})
+
+
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_a_stranger_is_not_heard(make_attempt, step):
+    attempt = make_attempt()
+    result = finish(attempt, {step: lambda heard: heard | {"s09": replace(heard[LIAR], sender="s09")}})
+    assert set(result.left_out) == {"s09"}
+    np.testing.assert_array_equal(result.values, plain_sum(attempt, NAMES))
+
+
+# Secret shares
+
+
+def spoilt(share):
+    return share[:9] + bytes([share[9] ^ 1]) + share[10:]
+
+
+@pytest.mark.parametrize(("k", "d", "c", "liars"), [(4, 1, 0, 1), (7, 2, 2, 1), (7, 2, 1, 2), (9, 3, 2, 3)])
+@pytest.mark.parametrize("kind", ["seeds", "mask_keys"])
+def test_who_sends_wrong_shares_is_found_and_the_sum_is_right(make_attempt, make_session, k, d, c, liars, kind):
+    """As many as there are more shares than the threshold: the commitment says which choice of them is right."""
+    attempt = make_attempt(make_session(k, d, c))
+    gone, lying = attempt.names[-1], attempt.names[:liars]
+    spare = k - (kind == "mask_keys") - attempt.session.parameters.threshold
+
+    def without(heard):
+        return {name: reply for name, reply in heard.items() if kind == "seeds" or name != gone}
+
+    def lie(heard):
+        for name in lying:
+            heard[name] = replace(heard[name], **{kind: {n: spoilt(s) for n, s in getattr(heard[name], kind).items()}})
+        return heard
+
+    if liars > spare:
+        with pytest.raises(ProtocolError, match="cannot be recovered"):
+            finish(attempt, {"masked": without, "unmasked": lie})
+        return
+    result = finish(attempt, {"masked": without, "unmasked": lie})
+    assert set(result.left_out) == set(lying)
+    np.testing.assert_array_equal(result.values, plain_sum(attempt, result.survivors))
+
+
+def test_who_shared_its_seed_out_wrongly_is_named(make_attempt):
+    """Every share of it is wrong, so no choice of them fits: the one whose seed it is is named."""
+    attempt = make_attempt()
+
+    def lie(heard):
+        return {name: replace(reply, seeds=reply.seeds | {THIRD: bytes(33)}) for name, reply in heard.items()}
+
+    with pytest.raises(ProtocolError, match=f"the seed of {THIRD} cannot be recovered.*{THIRD} shared it out wrongly"):
+        finish(attempt, {"unmasked": lie})
+
+
+def test_wrong_shares_of_two_seeds_do_not_add_up_to_too_many(make_attempt, make_session):
+    """Two suppliers each gave one other a wrong share: each secret has enough right ones, and both are recovered."""
+    attempt = make_attempt(make_session(5, 1, 1))
+    one, two = attempt.names[3:]
+
+    def lie(heard):
+        for holder, dealer in ((one, LIAR), (two, OTHER)):
+            seeds = heard[holder].seeds
+            heard[holder] = replace(heard[holder], seeds=seeds | {dealer: spoilt(seeds[dealer])})
+        return heard
+
+    result = finish(attempt, {"unmasked": lie})
+    np.testing.assert_array_equal(result.values, plain_sum(attempt, attempt.names))
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(2, 5), st.integers(0, 4), st.data())
+def test_a_secret_is_recovered_from_any_enough_right_shares(key, threshold, more, data):
+    stream = ByteStream(key)
+    secret, points = stream.read(32), range(1, threshold + more + 1)
+    shares, others = (shamir.split(each, threshold, points, stream) for each in (secret, stream.read(32)))
+    bad = data.draw(st.sets(st.sampled_from(points), max_size=more + 1))
+    given_ = shares | {point: others[point] for point in bad}
+    if len(bad) > more:
+        with pytest.raises(ProtocolError):
+            shamir.recover(given_, threshold, secret.__eq__)
+        return
+    found, wrong = shamir.recover(given_, threshold, secret.__eq__)
+    assert found == secret
+    assert wrong in (bad, set())
+    assert wrong or not bad & set(sorted(points)[:threshold])
+    assert shamir.recover(given_, threshold, secret.__eq__, suspects=bad) == (secret, set())
+
+
+def test_the_search_for_wrong_shares_ends(monkeypatch):
+    monkeypatch.setattr(shamir, "MOST_TRIES", 10)
+    stream, asked = SystemRandomness().stream(), []
+    shares = shamir.split(stream.read(32), 5, range(1, 12), stream)
+    with pytest.raises(ProtocolError):
+        shamir.recover(shares, 5, lambda secret: bool(asked.append(secret)))
+    assert len(asked) <= 10
+
+
+# Keys of small order
+
+
+def agrees_on_zeros(key):
+    with contextlib.suppress(ValueError):
+        X25519PrivateKey.from_private_bytes(bytes(range(32))).exchange(X25519PublicKey.from_public_bytes(key))
+        return False
+    return True
+
+
+def test_degenerate_keys_are_those_with_which_every_secret_agrees_on_zeros():
+    """Every encoding of each, by the library's own word; and none of their neighbours."""
+    prime, found = 2**255 - 19, set()
+    for small in agreement._SMALL_ORDER:
+        for same in (small, small + prime, small + 2**255, small + prime + 2**255):
+            for near in range(max(same - 2, 0), min(same + 3, 2**256)):
+                key = near.to_bytes(32, "little")
+                assert agreement.is_degenerate(key) == agrees_on_zeros(key)
+                found |= {near} if agreement.is_degenerate(key) else set()
+    assert len(found) == 2 * (5 + 2)
+    assert not agreement.is_degenerate(X25519PrivateKey.generate().public_key().public_bytes_raw())
