@@ -83,7 +83,7 @@ class Rows:
 
 
 def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows:
-    """Put a batch in the form of a pass, with zeros added up to `homes` rows.
+    """Put a batch in the form of a pass, with zeros added up to `homes` rows and up to the widths of the network.
 
     A home's loss is the mean over its known places, added over outputs. Days that do not count are replaced, never
     multiplied away: nothing that stands there, NaN not excepted, can reach a result.
@@ -91,8 +91,8 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
     count, places = len(batch), network.count
     x = torch.zeros(homes, places, network.inputs, dtype=dtype)
     y = torch.full((homes, places, network.outputs), torch.nan, dtype=dtype)
-    x[:count].view(batch.x.shape).copy_(_tensor(batch.x))
-    y[:count].view(batch.y.shape).copy_(_tensor(batch.y))
+    for into, given in ((x, batch.x), (y, batch.y)):
+        into[:count, :, : given.shape[-1]] = _tensor(given).view(count, places, given.shape[-1])
     if batch.days is not None:
         counts = torch.zeros(homes, network.places[0], dtype=torch.bool)
         counts[:count] = torch.from_numpy(batch.days)
@@ -110,4 +110,4 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
 
 
 def _tensor(values: NDArray[np.floating]) -> Tensor:
-    return torch.from_numpy(values if values.flags.writeable else values.copy())
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits, conv1d, pad, relu
 
+from skyglow_client.learning.clipped_sums.aligned import aligned, places_of, widened
 from skyglow_client.learning.clipped_sums.batch import Batch, Rows, rows
 from skyglow_client.learning.clipped_sums.passes import block_homes
 from skyglow_client.learning.clipped_sums.rounding import Arithmetic
@@ -31,16 +32,18 @@ def home_gradients(
     Sensitive, one row a household, unclipped. The leading dimension is checked to be the number of households.
     """
     batch.check(network)
-    step, parameters = block_homes(network), parts(network, weights, arithmetic.dtype)
-    each = vmap(grad(lambda values, x, y, share: _loss(network, values, x, y, share)), in_dims=(None, 0, 0, 0))
+    wide = aligned(network)
+    step, parameters = block_homes(wide), parts(wide, widened(network, wide, weights), arithmetic.dtype)
+    each = vmap(grad(lambda values, x, y, share: _loss(wide, values, x, y, share)), in_dims=(None, 0, 0, 0))
+    own = places_of(network, wide)
     for begin in range(0, len(batch), step):
         part = batch.take(slice(begin, begin + step))
-        block: Rows = rows(network, part, arithmetic.dtype, step)
+        block: Rows = rows(wide, part, arithmetic.dtype, step)
         found = each(parameters, block.x, block.y, block.share)
         flat = torch.cat([numbers.flatten(1) for layer in found for numbers in layer], dim=1)
-        if flat.shape != (step, network.parameters):
+        if flat.shape != (step, wide.parameters):
             raise InternalError("gradients are not one a household; please report this")
-        yield flat[: len(part)].double().numpy()
+        yield flat[: len(part)].double().numpy()[:, own]
 
 
 def _loss(network: Network, parameters: Parameters, x: Tensor, y: Tensor, share: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skyglow_client.learning.clipped_sums.aligned import aligned, places_of, widened
 from skyglow_client.learning.clipped_sums.batch import Batch, rows
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import form, measured, terms
@@ -60,11 +61,22 @@ def fused_sums(
     """
     batch.check(network)
     _check_precision()
-    parameters = parts(network, weights, clip.arithmetic.dtype)
-    cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(network))))
+    wide = aligned(network)
+    parameters = parts(wide, widened(network, wide, weights), clip.arithmetic.dtype)
+    own = places_of(network, wide)
+    cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(wide))))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
         some = cuts[first : first + _LEAVES_AT_ONCE]
-        yield _sum(network, parameters, batch, some, clip)
+        yield _sum(wide, parameters, batch, some, clip)[own]
+
+
+@torch.no_grad()
+def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> bool:
+    """Whether the homes of a block, all equal, come out equal to the last bit."""
+    wide = aligned(network)
+    parameters = parts(wide, widened(network, wide, weights), torch.float32)
+    pairs = clipped_block(wide, parameters, batch, Clip(1.0))
+    return all(bool((factor == factor[:1]).all()) for pair in pairs for factor in pair)
 
 
 def _check_precision() -> None:
@@ -86,7 +98,7 @@ def _sum(
     pieces: list[list[Pair]] = [[] for _ in network.layers]
     for begin in range(begun, end, step):
         block = slice(begin, min(begin + step, end))
-        pairs = _block(network, parameters, batch.take(block), clip)
+        pairs = clipped_block(network, parameters, batch.take(block), clip)
         while waiting and waiting[0].start < block.stop:
             cut = waiting[0]
             own = slice(max(cut.start, begin) - begin, min(cut.stop, block.stop) - begin)
@@ -135,7 +147,7 @@ class _Total:
         return np.concatenate([numbers.numpy().ravel() for numbers in made])
 
 
-def _block(network: Network, parameters: Parameters, batch: Batch, clip: Clip) -> list[Pair]:
+def clipped_block(network: Network, parameters: Parameters, batch: Batch, clip: Clip) -> list[Pair]:
     """Both factors of the clipped gradients of a block's homes, layer by layer."""
     block = rows(network, batch, clip.arithmetic.dtype, block_homes(network))
     found = passed(network, parameters, block)
