@@ -80,8 +80,9 @@ def class_means(block: BlockSum, positive: NDArray[np.bool_], mix: Array, planni
     expected = prior @ spread @ prior.T
     centre = np.where(positive, 0.5, -0.5) * planning.class_slope
     mean, variance = centre, np.full(count.shape, planning.score_variance)
+    copies = np.maximum(count / np.array(planning.class_distinct_homes or count.clip(1)), 1.0)
     for _ in range(6):  # the error's variance depends on the mean itself; this settles at once
-        own = np.sqrt(count * variance + doubt * mean**2)
+        own = np.sqrt(count * copies * variance + doubt * mean**2)
         error = own**2 + sum_noise**2 + (trust * count_noise * mean) ** 2
         covariance = count[:, None] * expected * count + np.diag(error)
         gain = np.linalg.solve(covariance, count[:, None] * expected).T

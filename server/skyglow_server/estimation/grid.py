@@ -15,7 +15,8 @@ from skyglow_server.estimation.planning import Planning
 Array = NDArray[np.float64]
 
 _TURNS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of t, which is standard normal before the data
-_NEGLIGIBLE = -12.0  # points with e⁻¹² of the best one's weight cannot be seen in the result
+_NEGLIGIBLE = -9.0  # points with e⁻⁹ of the best one's weight are not looked at
+_KEPT = 0.999  # of the weight: lighter points cannot be seen in the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ def grid_weights(system: System, drift: Drift, planning: Planning) -> dict[Point
                 logs[other] = likelihood.at(grid.point(other)) + grid.prior(other)
                 best = max(best, logs[other])
                 heappush(waiting, (-logs[other], other))
-    weights = {grid.point(place): float(np.exp(log - best)) for place, log in logs.items() if log > best + _NEGLIGIBLE}
-    whole = sum(weights.values())
-    return {point: weight / whole for point, weight in weights.items()}
+    heaviest = sorted(logs, key=lambda place: -logs[place])
+    weights = np.exp([logs[place] - best for place in heaviest])
+    kept = int(np.searchsorted(np.cumsum(weights), _KEPT * weights.sum())) + 1
+    whole = weights[:kept].sum()
+    return {grid.point(place): float(weight / whole) for place, weight in zip(heaviest[:kept], weights, strict=False)}

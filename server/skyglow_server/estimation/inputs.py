@@ -64,6 +64,20 @@ class AreaTable:
         order = np.array([code for code, _ in self.areas(level)])
         return np.asarray(order[:, None] == np.array(self.codes[level])[None, :], dtype=np.float64)
 
+    def totals(self, level: Level, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of LSOA values [A] over every area of the level."""
+        _, place = np.unique(np.array(self.codes[level]), return_inverse=True)
+        return np.asarray(np.bincount(place, values), dtype=np.float64)
+
+    def part(self, keep: NDArray[np.bool_]) -> "AreaTable":
+        """The table of some of its LSOAs."""
+        chosen = np.flatnonzero(keep)
+        codes, names = (
+            {level: tuple(column[at] for at in chosen) for level, column in table.items()}
+            for table in (self.codes, self.names)
+        )
+        return AreaTable(codes, names, self.households[chosen], self.counts[chosen])
+
     def weights(self, level: Level) -> NDArray[np.float64]:
         """Household weights [areas of the level, A]; every row sums to one."""
         weighted = self.membership(level) * self.households

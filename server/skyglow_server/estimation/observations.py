@@ -53,6 +53,9 @@ class Evidence:
     positive : ndarray of bool, shape (6,)
     scores, classes, labels : BlockSum
         area_score by LSOA, class_score by class, area_label by MSOA.
+    mix : ndarray of float64, shape (6,), optional
+        Old composition of all homes that the class sums are of, where those are of more areas than these; the class
+        counts then say nothing of these areas' own panel.
     """
 
     areas: AreaTable
@@ -60,6 +63,7 @@ class Evidence:
     scores: BlockSum
     classes: BlockSum
     labels: BlockSum
+    mix: Array | None = None
 
 
 def old_mix(evidence: Evidence) -> Array:
@@ -68,6 +72,12 @@ def old_mix(evidence: Evidence) -> Array:
     overall = (counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * counts.shape[1])
     smooth = counts + overall
     return np.asarray(smooth / smooth.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def overall_mix(evidence: Evidence) -> Array:
+    """Old census shares by class [C] of all households together."""
+    households = evidence.areas.households
+    return np.asarray(households @ old_mix(evidence) / households.sum())
 
 
 def drift_of(evidence: Evidence) -> Drift:
@@ -80,11 +90,13 @@ def drift_of(evidence: Evidence) -> Drift:
 
 def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool = True, panel: bool = True) -> System:
     """Linearise the chosen data around shares [A] (used in variances and loadings only)."""
-    mix = evidence.areas.weights("LAD").mean(axis=0) @ old_mix(evidence)
+    mix = overall_mix(evidence) if evidence.mix is None else evidence.mix
     means = class_means(evidence.classes, evidence.positive, mix, planning)
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
-    rows = np.concatenate([meter.known & meters, np.full(people.rows, panel)])
+    used = np.full(people.rows, panel)
+    used[-1] = panel and evidence.mix is None  # class counts of more areas than these say nothing of them
+    rows = np.concatenate([meter.known & meters, used])
     loadings = {
         name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])[rows]
         for name, width in {**_widths(meter.loadings), **_widths(people.loadings)}.items()
@@ -179,7 +191,7 @@ class _Panel:
         design = np.concatenate([size[:, None] * weights, [size @ weights]])
         known = size.sum() * centre
         metered, _ = metered_homes(evidence, planning)
-        fraction = np.minimum(size / (areas.membership("MSOA") @ metered), 1.0)
+        fraction = np.minimum(size / areas.totals("MSOA", metered), 1.0)
         frame = weights * _frame_deviation(evidence, metered, share)
         sampling = np.sqrt(size * local * (1 - local) * (1 - fraction))
         return cls(
@@ -221,8 +233,9 @@ def _frame_deviation(evidence: Evidence, metered: Array, share: Array) -> Array:
 
 def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
     """Panel homes by MSOA and their sd: noised counts shrunk to the noised total spread by households."""
-    households = evidence.areas.membership("MSOA") @ evidence.areas.households
-    total = max(float(evidence.classes.values[:, 0].sum()), 1.0)
+    households = evidence.areas.totals("MSOA", evidence.areas.households)
+    panel = evidence.classes if evidence.mix is None else evidence.labels
+    total = max(float(panel.values[:, 0].sum()), 1.0)
     expected = total * households / households.sum()
     prior = (planning.panel_size_deviation * expected) ** 2 + expected
     noise = float(evidence.labels.deviation[0]) ** 2

@@ -52,26 +52,51 @@ def occupancy_estimates(
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
     rules = rule_means(areas, scores, profiles, basis, planning)
     diaries = diary_model(find(study, sums, "diary_profile"), rules.overall, basis, planning)
-    households = areas.membership("MSOA") @ areas.households
-    nesting = (areas.membership("LAD") @ areas.membership("MSOA").T) > 0
-    districts = nesting * households
-    districts = districts / districts.sum(axis=1, keepdims=True)
-    levels: tuple[tuple[Level, Array], ...] = (("MSOA", np.eye(households.size)), ("LAD", districts))
+    msoas, households = areas.areas("MSOA"), areas.totals("MSOA", areas.households)
+    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
+    lads, place = np.unique([lad_of[code] for code, _ in msoas], return_inverse=True)
+    share = households / np.bincount(place, households)[place]
+    every = _Means(msoas, "MSOA", rules.mean, rules.variance, np.ones(len(msoas)))
+    whole = _Means(
+        areas.areas("LAD"),
+        "LAD",
+        _added(place, share, rules.mean, len(lads)),
+        _added(place, share**2, rules.variance, len(lads)),
+        np.asarray(np.bincount(place, share**2), dtype=np.float64),
+    )
     return tuple(
         estimate
-        for level, rows in levels
-        for estimate in _curves(areas, level, rows=rows, rules=rules, diaries=diaries, basis=basis, planning=planning)
+        for means in (every, whole)
+        for estimate in _curves(means, rules.overall, diaries=diaries, basis=basis, planning=planning)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """Weighted means of MSOAs' rule coefficients [m, 2, K], their variances, and the weights' sums of squares [m]."""
+
+    areas: tuple[tuple[str, str], ...]
+    level: Level
+    mean: Array
+    variance: Array
+    squares: Array
+
+
+def _added(place: NDArray[np.intp], weight: Array, values: Array, size: int) -> Array:
+    """Weighted sums of rows by place."""
+    total = np.zeros((size, *values.shape[1:]))
+    np.add.at(total, place, weight[:, None, None] * values)
+    return total
 
 
 def rule_means(
     areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
 ) -> RuleMeans:
     """Z_a of every MSOA from noised sums and counts, shrunk to their mean where noise makes them uncertain."""
-    members = areas.membership("MSOA")
-    households = members @ areas.households
-    homes = members @ scores.values[:, 0]
-    known = homes > _LEAST_NOISES * scores.deviation[0] * np.sqrt(members.sum(axis=1))
+    households = areas.totals("MSOA", areas.households)
+    homes = areas.totals("MSOA", scores.values[:, 0])
+    lsoas = areas.totals("MSOA", np.ones(len(areas.households)))
+    known = homes > _LEAST_NOISES * scores.deviation[0] * np.sqrt(lsoas)
     metered = np.where(known, np.minimum(homes, households), 1.0)[:, None, None]
     components = basis.components.shape[1]
     raw = np.where(known[:, None, None], profiles.values.reshape(-1, 2, components) / metered, 0.0)
@@ -91,39 +116,32 @@ def rule_means(
 
 
 def _curves(
-    areas: AreaTable,
-    level: Level,
-    *,
-    rows: Array,
-    rules: RuleMeans,
-    diaries: DiaryModel,
-    basis: PresenceBasis,
-    planning: Planning,
+    means: _Means, overall: Array, *, diaries: DiaryModel, basis: PresenceBasis, planning: Planning
 ) -> list[Estimate]:
-    """Estimates of areas that are weighted means, rows [m, M], of MSOAs."""
-    offset = np.einsum("ma,atk->mtk", rows, rules.mean) - rules.overall
-    values = basis.curve(diaries.level + diaries.slope * offset).reshape(len(rows), -1)
+    """Estimates of areas that are weighted means of MSOAs."""
+    offset = means.mean - overall
+    values = basis.curve(diaries.level + diaries.slope * offset).reshape(len(offset), -1)
     model_deviation = planning.by_component(planning.presence_area_deviation, offset.shape[2])
-    own = np.einsum("ma,atk->mtk", rows**2, rules.variance)
     coefficient_parts = {
         **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
-        "rule means of areas": diaries.slope**2 * own,
+        "rule means of areas": diaries.slope**2 * means.variance,
         "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
-        "area model": np.square(rows).sum(axis=1)[:, None, None] * np.broadcast_to(model_deviation**2, offset.shape),
+        "area model": means.squares[:, None, None] * np.broadcast_to(model_deviation**2, offset.shape),
     }
     power = SLOTS * np.square(basis.components)
     parts = {
-        name: np.einsum("mtk,tks->mts", part, power).reshape(len(rows), -1) for name, part in coefficient_parts.items()
+        name: np.einsum("mtk,tks->mts", part, power).reshape(len(offset), -1)
+        for name, part in coefficient_parts.items()
     }
     parts["beyond the components"] = np.full(values.shape, planning.presence_slot_deviation**2)
     variance = sum(parts.values(), np.zeros_like(values))
     return [
         estimate_of(
-            Estimate(*area, level, TOPIC, group),
+            Estimate(*area, means.level, TOPIC, group),
             float(values[i, j]),
             float(variance[i, j]),
             {name: float(part[i, j]) for name, part in parts.items()},
         )
-        for i, area in enumerate(areas.areas(level))
+        for i, area in enumerate(means.areas)
         for j, group in enumerate(GROUPS)
     ]

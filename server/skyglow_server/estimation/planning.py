@@ -28,6 +28,9 @@ class Planning:
         Prior sd of a class's own mean around these.
     class_size_deviation : float
         Relative sd of a class's share of the panel around its share in the old census.
+    class_distinct_homes : tuple of float
+        How many distinct homes stand behind the scores of each class where homes are used many times over, as in trials
+        on few real homes; empty = every home is counted once.
     score_variance : float
         Prior guess of the variance of scores within a class; `score_variance_homes` homes' worth of belief.
     score_lsoa_deviation, score_msoa_deviation : float
@@ -70,6 +73,7 @@ class Planning:
     class_slope_deviation: float = 0.3
     class_own_deviation: float = 0.2
     class_size_deviation: float = 0.25
+    class_distinct_homes: tuple[float, ...] = ()
     score_variance: float = 0.15
     score_variance_homes: float = 50.0
     score_lsoa_deviation: float = 0.016

@@ -2,13 +2,16 @@
 """Shares of homes of a kind for every LSOA, MSOA and district, in agreement across levels."""
 
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, find
 from skyglow_server.estimation.mixed import System
-from skyglow_server.estimation.observations import Evidence, build, drift_of
+from skyglow_server.estimation.observations import Evidence, build, drift_of, overall_mix
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior, solve
 from skyglow_server.estimation.results import Estimate, Level, estimate_of
@@ -40,18 +43,78 @@ def posterior_of(
     return solve(system, drift, planning), system
 
 
+def districts(evidence: Evidence) -> tuple[Evidence, ...]:
+    """The evidence on each district by itself, all with the class sums of the whole study.
+
+    A district's areas share their drift, and little of what one district's homes say is about another's; so a study of
+    many districts is estimated one by one, in time and memory linear in their number.
+    """
+    lads, (msoas, lad_of) = np.array(evidence.areas.codes["LAD"]), _parents(evidence.areas)
+    if len(set(lads.tolist())) == 1:
+        return (evidence,)
+    mix = overall_mix(evidence)
+    return tuple(
+        replace(
+            evidence,
+            areas=evidence.areas.part(lads == lad),
+            scores=_Rows.of(evidence.scores, lads == lad),
+            labels=_Rows.of(evidence.labels, np.array([lad_of[msoa] == lad for msoa in msoas])),
+            mix=mix,
+        )
+        for lad in sorted(set(lads.tolist()))
+    )
+
+
+def _parents(areas: AreaTable) -> tuple[list[str], dict[str, str]]:
+    """MSOAs in order, and the district of each."""
+    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
+    return sorted(lad_of), lad_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some groups of a noised sum."""
+
+    values: Array
+    deviation: Array
+    shares: int
+
+    @classmethod
+    def of(cls, block: BlockSum, keep: NDArray[np.bool_]) -> "_Rows":
+        return cls(block.values[keep], block.deviation, block.shares)
+
+
 def share_estimates(
-    evidence: Evidence, topic: str, planning: Planning, *, meters: bool = True, panel: bool = True
+    evidence: Evidence,
+    topic: str,
+    planning: Planning,
+    *,
+    meters: bool = True,
+    panel: bool = True,
+    workers: int = 1,
 ) -> tuple[Estimate, ...]:
     """Estimates for every area of every level; MSOAs and districts are household-weighted means of their LSOAs."""
+    one = partial(_district, topic=topic, planning=planning, meters=meters, panel=panel)
+    parts = districts(evidence)
+    if workers > 1 and len(parts) > 1:
+        largest_first = sorted(parts, key=lambda part: -len(part.areas.households))
+        with ProcessPoolExecutor(workers) as pool:
+            found = list(pool.map(one, largest_first))
+    else:
+        found = [one(part) for part in parts]
+    every = [item for items in found for item in items]
+    return tuple(sorted(every, key=lambda item: (LEVELS.index(item.level), item.area_code)))
+
+
+def _district(evidence: Evidence, topic: str, planning: Planning, *, meters: bool, panel: bool) -> list[Estimate]:
     posterior, system = posterior_of(evidence, planning, meters=meters, panel=panel)
-    return tuple(
+    return [
         estimate
         for level in LEVELS
         for estimate in _level(
             evidence.areas, level, topic, posterior, posterior.parts(system, evidence.areas.weights(level))
         )
-    )
+    ]
 
 
 def _level(
@@ -72,10 +135,11 @@ def _level(
 
 def census_estimates(evidence: Evidence, topic: str) -> tuple[Estimate, ...]:
     """The raw old census shares, without an interval: what is known without any meter or panel."""
-    positives = evidence.areas.counts @ evidence.positive
-    share = positives / evidence.areas.counts.sum(axis=1)
-    return tuple(
-        Estimate(*area, level, topic, GROUP, float(value), None, None, unclipped=float(value))
-        for level in LEVELS
-        for area, value in zip(evidence.areas.areas(level), evidence.areas.weights(level) @ share, strict=True)
-    )
+    areas = evidence.areas
+    found: list[Estimate] = []
+    share = areas.counts @ evidence.positive / areas.counts.sum(axis=1)
+    for level in LEVELS:
+        values = areas.totals(level, share * areas.households) / areas.totals(level, areas.households)
+        named = zip(areas.areas(level), values.tolist(), strict=True)
+        found.extend(Estimate(*area, level, topic, GROUP, value, None, None, unclipped=value) for area, value in named)
+    return tuple(found)

@@ -25,6 +25,7 @@ def estimate(
     *,
     planning: Planning = PLANNING,
     earlier: Sequence[Footprint] = (),
+    workers: int = 1,
 ) -> tuple[Estimate, ...]:
     """Estimate every topic of a study for every area, with 95 % intervals, and apply its disclosure rules.
 
@@ -39,6 +40,8 @@ def estimate(
         Planning constants; change them only to see how much they matter.
     earlier : sequence of Footprint
         What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
+    workers : int
+        Processes; of use from two districts on.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def estimate(
     check_areas(areas, study)
     estimates: list[Estimate] = []
     for model in _estimable(study):
-        estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning))
+        estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning, workers=workers))
     if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
     return disclose(estimates, checks(study, areas, sums, earlier))

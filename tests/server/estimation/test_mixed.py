@@ -86,7 +86,7 @@ def test_the_walk_finds_every_point_that_matters(request, kind):
     wanted = np.exp(logs - logs.max())
     wanted = dict(zip(map(grid.point, places), wanted / wanted.sum(), strict=True))
     found = grid_weights(system, drift, PLANNING)
-    assert sum(abs(found.get(point, 0.0) - weight) for point, weight in wanted.items()) < 1e-4
+    assert sum(abs(found.get(point, 0.0) - weight) for point, weight in wanted.items()) < 3e-3
 
 
 @pytest.mark.parametrize("kind", ["case", "turning"])
@@ -100,11 +100,14 @@ def test_the_grid_is_the_mixture_of_its_points(request, kind):
     covariance = sum(weight * (c + np.outer(m - mean, m - mean)) for weight, m, c in points)
     np.testing.assert_allclose(posterior.mean, mean, atol=1e-8)
     np.testing.assert_allclose(posterior.covariance, covariance, atol=1e-8)
-    for lsoa, msoa in ((0.08, 0.4), (0.2, 0.14)):  # the same prior on σ, so weights differ by evidence, scale and t
-        one, other = (lsoa, msoa, 1.0, 0.0), (lsoa, msoa, 2.0, 0.0 if kind == "case" else 1.0)
-        odds = np.log(posterior.weights[other] / posterior.weights[one])
-        prior = -0.5 * (np.log(2) / 0.7) ** 2 - 0.5 * other[3] ** 2
-        assert odds == pytest.approx(found[other][2] - found[one][2] + prior, abs=1e-8)
+    heaviest = sorted(posterior.weights, key=lambda point: -posterior.weights[point])
+    alike = [other for other in heaviest[1:] if other[:2] == heaviest[0][:2]]  # the same prior on σ
+    assert alike
+    for other in alike[:5]:
+        odds = np.log(posterior.weights[other] / posterior.weights[heaviest[0]])
+        priors = [-0.5 * (np.log(point.scale) / 0.7) ** 2 - 0.5 * point.turn**2 for point in (other, heaviest[0])]
+        evidence = found[other][2] - found[heaviest[0]][2]
+        assert odds == pytest.approx(evidence + priors[0] - priors[1], abs=1e-8)
 
 
 def test_parts_of_a_turning_system_add_up_too(turning):
