@@ -17,8 +17,17 @@ _ORDER_EIGHT = (
 _SMALL_ORDER = {0, 1, _PRIME - 1, *_ORDER_EIGHT}
 
 
-def check_advertisements(session: Session, advertisements: Mapping[str, Advertisement]) -> dict[str, Advertisement]:
+def check_advertisements(
+    session: Session, advertisements: Mapping[str, Advertisement], own: str
+) -> dict[str, Advertisement]:
     """Advertisements by name, in the roster's order, each signed by its pinned key and with keys of its own.
+
+    Parameters
+    ----------
+    session : Session
+    advertisements : mapping of Advertisement
+    own : str
+        Whose is known to be the very one it signed, and is not verified.
 
     Raises
     ------
@@ -33,7 +42,8 @@ def check_advertisements(session: Session, advertisements: Mapping[str, Advertis
     for name, advertisement in ordered.items():
         if advertisement.sender != name or advertisement.session != identifier:
             raise ProtocolError("an advertisement is of another attempt or supplier than it is said to be; drop it")
-        check_advertisement(advertisement, pinned[name])
+        if name != own:
+            check_advertisement(advertisement, pinned[name])
     if repeated(ordered):
         raise ProtocolError("two advertised keys are the same; somebody repeats a key of its own or of another")
     return ordered

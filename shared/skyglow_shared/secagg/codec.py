@@ -11,6 +11,8 @@ from skyglow_shared.errors import ProtocolError, StudyError
 #: Unsigned words, each below 2^bits, in lanes of the least machine width that holds them.
 Words: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
+_CHUNK = 1 << 14  # words that stay in the processor's cache between two looks at them
+
 
 def word_bits(largest: int, suppliers: int) -> int:
     """Bits a word needs for a sum of `suppliers` integers, none beyond ±`largest`; a multiple of eight.
@@ -40,15 +42,21 @@ def encode(vector: NDArray[np.int64], bits: int, suppliers: int) -> Words:
         One is too large for a sum of `suppliers` such vectors to be told from its remainder.
     """
     largest = ((1 << (bits - 1)) - 1) // suppliers
-    if vector.size and (int(vector.max()) > largest or int(vector.min()) < -largest):
-        raise StudyError("a number is beyond the study's public bounds; raise the households it says it covers")
-    return reduce(vector.astype(lane(bits)), bits)
+    words = np.empty(vector.size, dtype=lane(bits))
+    for start in range(0, vector.size, _CHUNK):
+        part = vector[start : start + _CHUNK]
+        if int(part.max()) > largest or int(part.min()) < -largest:
+            raise StudyError("a number is beyond the study's public bounds; raise the households it says it covers")
+        np.copyto(words[start : start + _CHUNK], part, casting="unsafe")
+    return reduce(words, bits)
 
 
 def decode(words: Words, bits: int) -> NDArray[np.int64]:
     """The signed integers, from −2^(bits − 1) on, that words stand for."""
-    shift = np.int64(64 - bits)
-    return (words.astype(np.uint64).view(np.int64) << shift) >> shift
+    width = lane(bits).itemsize
+    shift = 8 * width - bits
+    signed = words.view(f"<i{width}")
+    return (signed << shift >> shift if shift else signed).astype(np.int64)
 
 
 def reduce(words: Words, bits: int) -> Words:
@@ -61,17 +69,26 @@ def reduce(words: Words, bits: int) -> Words:
 
 def pack(words: Words, bits: int) -> bytes:
     """Words as bytes, little-endian, bits / 8 of them a word."""
-    octets = np.ascontiguousarray(words, dtype=lane(bits)).view(np.uint8)
-    return octets.reshape(words.size, -1)[:, : bits // 8].tobytes()
+    width, kind = bits // 8, lane(bits)
+    if width == kind.itemsize:
+        return words.tobytes()
+    octets = words.view(np.uint8).reshape(words.size, kind.itemsize)
+    packed = np.empty((words.size, width), dtype=np.uint8)
+    for place in range(width):  # three times as fast as a copy of rows of a few bytes
+        packed[:, place] = octets[:, place]
+    return packed.tobytes()
 
 
 def unpack(content: bytes, count: int, bits: int) -> Words:
-    """The words that bytes hold; ProtocolError unless there are exactly `count` of them."""
+    """The words that bytes hold, read-only; ProtocolError unless there are exactly `count` of them."""
     width, kind = bits // 8, lane(bits)
     check_length(content, count, bits)
-    octets = np.zeros((count, kind.itemsize), dtype=np.uint8)
-    octets[:, :width] = np.frombuffer(content, dtype=np.uint8).reshape(count, width)
-    return octets.view(kind).reshape(count)
+    if width == kind.itemsize:
+        return np.frombuffer(content, dtype=kind)
+    overlapping = np.ndarray(count, dtype=kind, buffer=content + bytes(kind.itemsize), strides=(width,))
+    words = reduce(overlapping.astype(kind), bits)
+    words.flags.writeable = False
+    return words
 
 
 def check_length(content: bytes, count: int, bits: int) -> None:

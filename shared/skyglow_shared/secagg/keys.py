@@ -23,15 +23,20 @@ _INFO = b"skyglow-secagg-key-v1\0"
 _NONCE = bytes(12)  # each key encrypts once: it is derived for one attempt, one sender and one recipient
 
 
+def private_key(secret: bytes) -> X25519PrivateKey:
+    """The X25519 key of 32 secret bytes: as dear as an agreement, so it is made once for all of a step's."""
+    return X25519PrivateKey.from_private_bytes(secret)
+
+
 def public_key(secret: bytes) -> bytes:
     """The X25519 public key of 32 secret bytes."""
-    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+    return private_key(secret).public_key().public_bytes_raw()
 
 
-def agree(secret: bytes, other: bytes) -> bytes:
+def agree(secret: X25519PrivateKey, other: bytes) -> bytes:
     """The X25519 shared secret with the holder of a public key; ProtocolError if that key is degenerate."""
     try:
-        return X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(other))
+        return secret.exchange(X25519PublicKey.from_public_bytes(other))
     except ValueError:
         raise ProtocolError("an advertised key is degenerate: everybody would know the secret; drop it") from None
 
@@ -42,7 +47,7 @@ def derive(secret: bytes, session: bytes, use: str, *names: str) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=session, info=info).derive(secret)
 
 
-def pair_mask_key(secret: bytes, other: bytes, session: bytes, first: str, second: str) -> bytes:
+def pair_mask_key(secret: X25519PrivateKey, other: bytes, session: bytes, first: str, second: str) -> bytes:
     """The key of the mask that `first` adds and `second` subtracts: both of them, and nobody else, can derive it."""
     return derive(agree(secret, other), session, _PAIR, first, second)
 

@@ -4,12 +4,12 @@
 from collections.abc import Iterable
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from skyglow_shared.secagg import codec
 from skyglow_shared.secagg.codec import Words
 
-_CHUNK_BYTES = 1 << 16  # stays in the processor's nearest cache between cipher and addition
+_CHUNK_BYTES = 1 << 16  # a part of the words stays in the processor's cache while all masks are added
 _BLOCK_BYTES = 16
 
 
@@ -26,23 +26,26 @@ def apply(words: Words, bits: int, *, plus: Iterable[bytes] = (), minus: Iterabl
     Privacy
     -------
     A mask is uniform modulo 2^bits for whoever lacks its key: words masked by it say nothing about themselves.
+
+    Notes
+    -----
+    A word takes as much keystream as its lane has bytes. Fewer would do where `bits` are fewer, but to lay them out
+    into lanes takes longer than the cipher does.
     """
-    for key in plus:
-        _mask(words, key, np.add)
-    for key in minus:
-        _mask(words, key, np.subtract)
+    step = _CHUNK_BYTES // words.itemsize
+    buffer = bytearray(_CHUNK_BYTES + _BLOCK_BYTES)
+    mask = np.frombuffer(buffer, dtype=words.dtype, count=step)
+    streams = [(_keystream(key), np.add) for key in plus] + [(_keystream(key), np.subtract) for key in minus]
+    for start in range(0, words.size, step):
+        part = words[start : start + step]
+        for stream, operation in streams:
+            stream.update_into(_ZEROS[: part.nbytes], buffer)
+            operation(part, mask[: part.size], out=part)
     return codec.reduce(words, bits)
 
 
-def _mask(words: Words, key: bytes, operation: np.ufunc) -> None:
-    keystream = Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
-    buffer = bytearray(_CHUNK_BYTES + _BLOCK_BYTES)
-    mask = np.frombuffer(buffer, dtype=words.dtype, count=_CHUNK_BYTES // words.itemsize)
-    step = _CHUNK_BYTES // words.itemsize
-    for start in range(0, words.size, step):
-        part = words[start : start + step]
-        keystream.update_into(_ZEROS[: part.nbytes], buffer)
-        operation(part, mask[: part.size], out=part)
+def _keystream(key: bytes) -> CipherContext:
+    return Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
 
 
 _ZEROS = memoryview(bytes(_CHUNK_BYTES))

@@ -223,9 +223,10 @@ class Recovering:
         plus: list[bytes] = []
         minus = [keys.self_mask_key(seed, identifier, name) for name, seed in seeds.items()]
         for gone, secret in mask_keys.items():
+            key_of_gone = keys.private_key(secret)
             for alive in self.survivors:
                 first, second = sorted((gone, alive), key=places.__getitem__)
-                key = keys.pair_mask_key(secret, self.heard[alive].mask_key, identifier, first, second)
+                key = keys.pair_mask_key(key_of_gone, self.heard[alive].mask_key, identifier, first, second)
                 (minus if alive == first else plus).append(key)
         return plus, minus
 

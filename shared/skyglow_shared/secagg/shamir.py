@@ -6,7 +6,9 @@ Shamir 1979, over the field of integers modulo the least prime above 2²⁵⁶.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from itertools import combinations
+from math import prod
 
 from skyglow_shared.errors import ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream
@@ -114,15 +116,19 @@ def _chosen(shares: Mapping[int, bytes], points: Iterable[int], count: int) -> d
 
 def _value(known: Mapping[int, int], at: int) -> int:
     """The value at a point of the polynomial of least degree through known ones (Lagrange)."""
-    total = 0
-    for point, value in known.items():
-        numerator = denominator = 1
-        for other in known:
-            if other != point:
-                numerator = numerator * (other - at) % PRIME
-                denominator = denominator * (other - point) % PRIME
-        total += value * numerator * pow(denominator, -1, PRIME)
-    return total % PRIME
+    weights = _weights(tuple(known), at, PRIME)
+    return sum(value * weight for value, weight in zip(known.values(), weights, strict=True)) % PRIME
+
+
+@lru_cache(maxsize=64)
+def _weights(points: tuple[int, ...], at: int, prime: int) -> tuple[int, ...]:
+    """What each value is multiplied by: the same for all secrets whose shares are at these points."""
+    weights = []
+    for point in points:
+        others = [other for other in points if other != point]
+        numerator, denominator = prod(other - at for other in others), prod(other - point for other in others)
+        weights.append(numerator * pow(denominator, -1, prime) % prime)
+    return tuple(weights)
 
 
 def _uniform(stream: ByteStream) -> int:
@@ -136,5 +142,5 @@ def _uniform(stream: ByteStream) -> int:
 def _evaluate(coefficients: list[int], point: int) -> int:
     value = 0
     for coefficient in reversed(coefficients):
-        value = (value * point + coefficient) % PRIME
-    return value
+        value = value * point + coefficient  # points are small, and one division is cheaper than many
+    return value % PRIME

@@ -69,21 +69,22 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         given = {one.sender: one for one in message.advertisements}
         if len(given) != len(message.advertisements) or given.get(self.name) != self.advertisement:
             raise ProtocolError("the list of advertisements repeats a supplier or lacks this one's own; refuse it")
-        heard = agreement.check_advertisements(self.session, given)
+        heard = agreement.check_advertisements(self.session, given, self.name)
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
         ledger_heads.check_others(seen, heads)
         held = self._split(list(heard))
         digest = messages.keys_digest(message.session, heard.values())
+        exchange, mask = keys.private_key(self.exchange), keys.private_key(self.mask)
         inbound, shares, pairs = {}, {}, {}
         for other in heads:
-            secret = keys.agree(self.exchange, heard[other].exchange_key)
+            secret = keys.agree(exchange, heard[other].exchange_key)
             inbound[other] = keys.derive(secret, message.session, keys.DELIVERY, other, self.name)
             outbound = keys.derive(secret, message.session, keys.DELIVERY, self.name, other)
             bound_to = messages.delivery_binding(digest, self.name, other)
             content = held[other].seed + held[other].mask_key + ledger_heads.pack(seen.get(other))
             shares[other] = keys.encrypt(outbound, content, bound_to)
             ends = self.session.in_order((self.name, other))
-            pairs[other] = keys.pair_mask_key(self.mask, heard[other].mask_key, message.session, *ends)
+            pairs[other] = keys.pair_mask_key(mask, heard[other].mask_key, message.session, *ends)
         state = Shared(
             session=self.session,
             name=self.name,
@@ -219,7 +220,7 @@ class Signed(State, frozen=True, kw_only=True, tag=True):
         ProtocolError
             Fewer signatures than the threshold, or one of somebody who is not a survivor.
         SignatureError
-            One is not over this set and transcript by its supplier's pinned key.
+            One of those that make the threshold is not over this set and transcript by its supplier's pinned key.
 
         Privacy
         -------
@@ -235,11 +236,20 @@ class Signed(State, frozen=True, kw_only=True, tag=True):
                 "start a new attempt when they are back"
             )
         body = messages.survivors_body(message.session, self.transcript, self.survivors)
-        messages.verify_survivors(body, message.signatures, self.session.public_keys())
+        messages.verify_survivors(body, self._needed(message.signatures), self.session.public_keys())
         seeds = {name: pair.seed for name, pair in self.held.items() if name in self.survivors}
         mask_keys = {name: pair.mask_key for name, pair in self.held.items() if name not in self.survivors}
         reply = Unmasking(session=message.session, sender=self.name, seeds=seeds, mask_keys=mask_keys)
         return Unmasked(session=self.session, name=self.name), reply
+
+    def _needed(self, signatures: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Those of the others that must be right: as many as make the threshold, in the roster's order.
+
+        Its own, if it is among them, counts and needs no look: it signed this set and no other.
+        """
+        others = {name: signature for name, signature in signatures.items() if name != self.name}
+        count = self.session.parameters.threshold - (self.name in signatures)
+        return dict(list(self.session.ordered(others).items())[:count])
 
 
 class Unmasked(State, frozen=True, kw_only=True, tag=True):

@@ -32,12 +32,25 @@ class Stream:
         return (self.elements.pop(0) << 7).to_bytes(size, "little")
 
 
+class Keystream:
+    """A mask's stream, of the words it is told."""
+
+    def __init__(self, words):
+        self.content, self.place = words.tobytes(), 0
+
+    def update_into(self, zeros, buffer):
+        size = len(zeros)
+        assert not any(zeros)
+        buffer[:size] = self.content[self.place : self.place + size]
+        self.place += size
+
+
 @pytest.fixture
 def masked(make_session, monkeypatch):
     """The masked words of a supplier with one number, under every choice of the masks."""
     drawn = dict(zip(MASKS, np.indices([MODULUS] * len(MASKS), dtype=np.uint8).reshape(len(MASKS), -1), strict=True))
     monkeypatch.setattr(keys, "self_mask_key", lambda _seed, _session, name: name.encode())
-    monkeypatch.setattr(masks, "_mask", lambda words, key, operation: operation(words, drawn[key], out=words))
+    monkeypatch.setattr(masks, "_keystream", lambda key: Keystream(drawn[key]))
     session = make_session(3, 1, 0, words=CHOICES, word_bits=BITS)
 
     def mask(name, number):
