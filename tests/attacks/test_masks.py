@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_shared.errors import ProtocolError, SignatureError
+from skyglow_shared.errors import PeerError, ProtocolError, SignatureError
 from skyglow_shared.secagg import keys, masks, office
 from skyglow_shared.secagg.messages import Advertisements, Delivery, SurvivorSet, encode
 
@@ -59,14 +59,19 @@ def test_office_cannot_swap_one_suppliers_keys_between_two_views(attempt):
     begun, twice = attempt(1, 1), attempt(1, 1)
     first, second = begun.adverts, begun.adverts | {"supplier-4": twice.adverts["supplier-4"]}
     replies = {}
-    for name in ("supplier-0", "supplier-1", "supplier-2"):
+    states = dict(begun.rounds)
+    session = begun.session.identifier()
+    for name in list(begun.adverts)[:4]:
         shown = second if name == "supplier-0" else first
-        message = Advertisements(session=begun.session.identifier(), advertisements=tuple(shown.values()))
-        replies[name] = begun.say(name, message)
-    shares = {name: reply.shares["supplier-0"] for name, reply in replies.items() if name != "supplier-0"}
-    shares["supplier-3"] = shares["supplier-2"]
-    with pytest.raises(ProtocolError, match="changed on the way"):
-        begun.say("supplier-0", Delivery(session=begun.session.identifier(), recipient="supplier-0", shares=shares))
+        replies[name] = begun.say(name, Advertisements(session=session, advertisements=tuple(shown.values())))
+    for name in ("supplier-0", "supplier-1"):
+        shares = {other: reply.shares[name] for other, reply in replies.items() if other != name}
+        with pytest.raises(PeerError, match="changed on the way") as refusal:
+            begun.say(name, Delivery(session=session, recipient=name, shares=shares))
+        assert refusal.value.peer == ("supplier-1" if name == "supplier-0" else "supplier-0")
+    begun.rounds = states  # the same shown to all opens: it is the second view that does not
+    _, vectors = begun.masked()
+    assert set(vectors) == set(begun.adverts)
 
 
 @pytest.mark.slow

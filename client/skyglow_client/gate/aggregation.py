@@ -86,6 +86,7 @@ class Aggregation:
         if before is None:
             raise OrderError("no attempt of this round was begun here; advertise keys first", rule="order")
         message = decode_request(request.content)
+        session_of(study, phase, request.round, request.attempt).check(message.session)
         witness = self._witness(study)
         try:
             after, reply = before.answer(message, self.identity, lambda: self._vector(study, phase, share), witness)

@@ -15,7 +15,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
 from skyglow_server.federation import InProcess
 from skyglow_shared import messages
-from skyglow_shared.aggregation import joined, parted, session_of
+from skyglow_shared.aggregation import joined, session_of
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import RoundRequest, StepReply, StepRequest, seal_reply
 from skyglow_shared.privacy.release import step_size
@@ -190,9 +190,3 @@ def league(tmp_path, _league):
 def another_study(_league):
     """A study of the same suppliers that differs by what is given."""
     return lambda **changes: league_study(_league.towns, **changes)
-
-
-@pytest.fixture(scope="session")
-def part():
-    """The blocks of a vector by name."""
-    return parted

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lies of the office about who is in a sum, told to suppliers with real ledgers: two sums never differ by one share."""
+
+import numpy as np
+import pytest
+
+from skyglow_shared.errors import StudyError
+from skyglow_shared.messages import Refusal, StepReply
+from skyglow_shared.secagg import messages as secagg
+from skyglow_shared.secagg.messages import SurvivorSet, SurvivorSignatures
+from skyglow_shared.secagg.rounds import Round
+from skyglow_shared.study import digest
+
+NAMES = ("east", "north", "south", "up", "west")
+HONEST, COLLUDER = NAMES[:4], NAMES[4]
+
+
+def survivors(league, alive, gone):
+    return SurvivorSet(session=league.state.session.identifier(), survivors=tuple(alive), dropped=tuple(gone))
+
+
+def refusal(reply, rule, words):
+    assert isinstance(reply, Refusal)
+    assert reply.rule == rule
+    assert words in reply.message
+    return True
+
+
+def state(league, name):
+    rows = league.suppliers[name].gate.ledger.rows("SELECT state FROM exchanges ORDER BY rowid DESC LIMIT 1")
+    return Round.decode(bytes(rows[0][0])).state
+
+
+def signature(league, name, reply):
+    """A survivor's signature out of its reply."""
+    assert isinstance(reply, StepReply), reply
+    return secagg.decode_reply(reply.content).signature
+
+
+def collude(league, view):
+    """What the colluder, who signs whatever it is asked to, signs."""
+    body = secagg.survivors_body(view.session, state(league, COLLUDER).transcript, view.survivors)
+    return league.towns[COLLUDER].identity.sign(secagg.SURVIVORS, body)
+
+
+@pytest.mark.parametrize(
+    ("alive", "gone", "words"),
+    [
+        (NAMES, NAMES[:1], "both surviving and dropped"),
+        (NAMES[:3], NAMES[3:], "noise is made for no fewer"),
+        (NAMES[:4], (), "exactly those who shared"),
+        (NAMES[1:], NAMES[:1], "said to have dropped"),
+        ((*NAMES, "ghost"), (), "not on the roster"),
+    ],
+)
+def test_a_lie_about_dropouts(league, alive, gone, words):
+    """To thin the noise below its floor, or to have both secrets of one supplier: refused, the ledger has not moved."""
+    league.until("sign")
+    entries = league.entries(NAMES[0])
+    assert refusal(league.say(NAMES[0], survivors(league, alive, gone)), "ProtocolError", words)
+    assert league.entries(NAMES[0]) == entries
+    whole = survivors(league, NAMES, ())
+    assert isinstance(league.say(NAMES[0], whole), StepReply)
+
+
+def test_a_split_view_of_the_survivors(league):
+    """Half is told that all survived, half that one dropped, and the colluder signs both: neither can be completed."""
+    league.until("sign")
+    views = [survivors(league, NAMES, ()), survivors(league, NAMES[1:], NAMES[:1])]
+    told = [NAMES[:2], NAMES[2:4]]
+    signed = []
+    for view, names in zip(views, told, strict=True):
+        signed.append({name: signature(league, name, league.say(name, view)) for name in names})
+        signed[-1][COLLUDER] = collude(league, view)
+        assert refusal(league.say(names[0], views[view is views[0]]), "order", "taken before")
+    session = views[0].session
+    for names, signatures in zip(told, signed, strict=True):
+        for name in names:
+            few = SurvivorSignatures(session=session, signatures=signatures)
+            assert refusal(league.say(name, few), "ProtocolError", "fewer than 4 survivors signed")
+    pooled = SurvivorSignatures(session=session, signatures=signed[1] | signed[0])
+    assert refusal(league.say(told[0][0], pooled), "SignatureError", "not signed")
+
+
+def test_a_second_attempt_without_one_supplier(league):
+    """After a round was unmasked with everybody, no other attempt of it, with or without one: no difference of sums."""
+    messages = league.until("unmask")
+    total = league.take(league.everybody(messages))
+    np.testing.assert_array_equal(total.values, sum(league.shares("training").values()))
+    for attempt in (1, 15):
+        for name in HONEST:
+            assert refusal(league.begin(name, "training", 0, attempt), "order", "no other")
+    assert refusal(league.begin(NAMES[0], "training", 0, 16), "order", "at most")
+    assert refusal(league.begin(NAMES[0], "training", 0, -1), "order", "at most")
+
+
+def test_two_attempts_of_which_both_are_ready_to_be_unmasked(league):
+    """The office collects signatures for everybody, then begins anew, and hands out both: one at most is answered."""
+    first = league.until("unmask")
+    early = {name: league.say(name, first[name]) for name in NAMES[:1]}
+    assert isinstance(early[NAMES[0]], StepReply)
+    for name in NAMES[1:4]:
+        assert isinstance(league.begin(name, "training", 0, 1), StepReply)
+        assert refusal(league.say(name, first[name]), "ProtocolError", "another study, round or attempt")
+    assert refusal(league.begin(NAMES[0], "training", 0, 1), "order", "no other")
+    answered = {*early, COLLUDER}  # of the first attempt; of the second at most the other three and the colluder
+    assert len(answered) < league.state.session.parameters.threshold
+    assert len({*NAMES[1:4], COLLUDER}) >= league.state.session.parameters.threshold
+
+
+def test_a_round_asked_again_for_fresh_noise(league):
+    """Every attempt masks the very same share: one charge, one noise, other masks."""
+    words = []
+    for attempt in range(3):
+        replies = league.everybody(league.until("mask", 0, attempt))
+        words.append({name: secagg.decode_reply(reply.content).words for name, reply in replies.items()})
+    messages = league.take(replies)
+    total = league.take(league.everybody(league.take(league.everybody(messages))))
+    shares = league.shares("training")
+    np.testing.assert_array_equal(total.values, sum(shares.values()))
+    for name, supplier in league.suppliers.items():
+        assert len(supplier.gate.ledger.entries("charge")) == 1
+        assert len({each[name] for each in words}) == 3
+        assert all(shares[name].astype("<i4").tobytes()[:24] not in each[name] for each in words)
+    town, supplier = league.towns["north"], league.suppliers["north"]
+    weights = {"all_aged_66_plus": np.ones(23).astype("<f8").tobytes()}
+    changed = town.request(league.study, "training", 1, step="advertise", weights=weights)
+    assert isinstance(town.ask(supplier, changed), StepReply)
+    assert refusal(league.begin("north", "training", 1, 1), "order", "asked for before with other content")
+
+
+def test_sybils_on_the_roster(league, another_study):
+    """The office enrols suppliers of its own, or one twice: the policy knows whom it relies on, and refuses."""
+    town, supplier = league.towns["north"], league.suppliers["north"]
+    roster = [{"name": each.name, "public_key": each.public_key} for each in league.study.suppliers]
+    invented = [{"name": f"sybil-{n}", "public_key": f"{n:02x}" * 32} for n in range(3)]
+    for extra in (invented, invented[:1]):
+        sybils = another_study(suppliers=[*roster, *extra])
+        assert refusal(town.ask(supplier, town.proposal(sybils)), "rivals", "only the keys that rivals lists")
+    swapped = [{**each, "public_key": "0a" * 32} if each["name"] == "west" else each for each in roster]
+    assert refusal(town.ask(supplier, town.proposal(another_study(suppliers=swapped))), "rivals", "rivals")
+    twin = [*roster[:4], {"name": "twin", "public_key": roster[0]["public_key"]}]
+    reply = town.ask(supplier, town.proposal(another_study(suppliers=twin)))
+    assert reply.code == StudyError.exit_code
+    assert digest(league.study) not in reply.message
