@@ -12,6 +12,7 @@ from skyglow_client.features.class22 import class22
 from skyglow_shared.models.features import contract, normalise
 from skyglow_shared.study import Period
 from skyglow_simulations.population import census, households, load, presence
+from skyglow_simulations.population import load_parameters as q
 from skyglow_simulations.report.summary import auc
 
 PERIOD = Period(datetime.date(2026, 3, 9), 28)
@@ -20,7 +21,10 @@ NOON, EVENING, NIGHT = slice(24, 26), slice(36, 44), slice(2, 10)
 
 @dataclass
 class Town:
+    """Readings of today's homes, of the same homes as of 2009, and what is true of them."""
+
     kwh: NDArray[np.float32]
+    trial: NDArray[np.float32]
     occupied: NDArray[np.bool_]
     composition: NDArray[np.int8]
     size: NDArray[np.int8]
@@ -38,11 +42,13 @@ def town() -> Town:
         rng = households.random_of(11, 1, area)
         homes = households.draw(plans[area], rng)
         at_home = presence.simulate(homes, PERIOD, rng)
-        parts.append((load.simulate(homes, at_home, kinds, rng), at_home.occupied, homes.composition, homes.size))
-    kwh, occupied, composition, size = (np.concatenate(column) for column in zip(*parts, strict=True))
+        kwh = load.simulate(homes, at_home, PERIOD, rng)
+        trial = load.simulate(homes, at_home, PERIOD, rng, era=q.TRIAL_2009)
+        parts.append((kwh, trial, at_home.occupied, homes.composition, homes.size))
+    kwh, trial, occupied, composition, size = (np.concatenate(column) for column in zip(*parts, strict=True))
     x, usable = normalise(contract("class22-v1"), class22(kwh[:, 7:14].astype(float)))
     assert usable.mean() > 0.99
-    return Town(kwh, occupied, composition, size, kinds == 0, cross_validated(x, composition <= 1))
+    return Town(kwh, trial, occupied, composition, size, kinds == 0, cross_validated(x, composition <= 1))
 
 
 def cross_validated(x: NDArray[np.float64], y: NDArray[np.bool_], folds: int = 4) -> NDArray[np.float64]:
@@ -60,8 +66,9 @@ def cross_validated(x: NDArray[np.float64], y: NDArray[np.bool_], folds: int = 4
     return scores
 
 
-def test_homes_all_aged_66_plus_are_as_hard_to_find_as_real_ones(town: Town):
-    assert 0.72 < auc(town.scores, (town.composition <= 1).astype(float)) < 0.80
+def test_homes_all_aged_66_plus_are_no_easier_to_find_than_real_ones(town: Town):
+    """Harder than in 2009 (.76): more work at home, and some have cars and panels."""
+    assert 0.69 < auc(town.scores, (town.composition <= 1).astype(float)) < 0.77
 
 
 def test_scores_differ_by_composition_within_both_classes(town: Town):
@@ -71,17 +78,31 @@ def test_scores_differ_by_composition_within_both_classes(town: Town):
 
 
 def test_load_is_like_that_of_real_homes(town: Town):
-    daily = town.kwh.sum(axis=2, dtype=float)
+    daily = town.trial.sum(axis=2, dtype=float)
     log = np.log(np.maximum(daily, 0.1))
-    assert 8.0 < daily.mean() < 10.6
-    assert np.percentile(daily.mean(axis=1), 5) == pytest.approx(4.0, abs=0.9)
-    assert np.percentile(daily.mean(axis=1), 95) == pytest.approx(21.4, abs=2.5)
-    assert 0.5 < log.mean(axis=1).std() < 0.68
-    assert 0.24 < log.std(axis=1).mean() < 0.33
-    assert town.kwh[:, town.weekday, NOON].mean() == pytest.approx(0.20, abs=0.03)
-    assert town.kwh[:, town.weekday, EVENING].mean() == pytest.approx(0.335, abs=0.03)
-    assert town.kwh[:, ~town.weekday, NOON].mean() == pytest.approx(0.279, abs=0.06)
-    assert town.kwh[:, :, NIGHT].mean() == pytest.approx(0.10, abs=0.025)
+    assert daily.mean() == pytest.approx(10.5, rel=0.1)
+    assert np.percentile(daily.mean(axis=1), 5) == pytest.approx(4.0, rel=0.15)
+    assert np.percentile(daily.mean(axis=1), 95) == pytest.approx(21.3, rel=0.1)
+    assert log.mean(axis=1).std() == pytest.approx(0.62, abs=0.05)
+    assert log.std(axis=1).mean() == pytest.approx(0.28, abs=0.04)
+    assert town.trial[:, town.weekday, NOON].mean() == pytest.approx(0.21, abs=0.03)
+    assert town.trial[:, town.weekday, EVENING].mean() == pytest.approx(0.36, abs=0.04)
+    assert town.trial[:, ~town.weekday, NOON].mean() == pytest.approx(0.279, abs=0.04)
+    assert town.trial[:, :, NIGHT].mean() == pytest.approx(0.095, abs=0.015)
+
+
+def test_homes_keep_their_habits_as_real_ones_do(town: Town):
+    flat = town.trial[:2000].reshape(2000, -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    for lag, real in ((1, 0.49), (48, 0.29)):
+        likeness = (flat[:, lag:] * flat[:, :-lag]).mean(axis=1) / np.maximum(flat.var(axis=1), 1e-9)
+        assert likeness.mean() == pytest.approx(real, abs=0.06)
+
+
+def test_a_few_meters_show_zeros_and_most_never_do(town: Town):
+    zeros = (town.trial == 0).mean(axis=(1, 2))
+    assert 0.005 < zeros.mean() < 0.013
+    assert (zeros > 0).mean() < 0.12
 
 
 def test_readings_are_whole_watt_hours_and_never_negative(town: Town):
@@ -102,7 +123,9 @@ def test_homes_are_occupied_at_the_hours_people_are_home(town: Town):
     assert 0.75 < town.occupied.mean() < 0.85
     assert 0.50 < town.occupied[:, town.weekday, NOON].mean() < 0.60
     assert town.occupied[:, town.weekday, NOON].mean() < town.occupied[:, ~town.weekday, NOON].mean() < 0.75
-    assert town.occupied[:, :, NIGHT].mean() == pytest.approx(0.97, abs=0.012)
+    assert town.occupied[:, :, NIGHT].mean() == pytest.approx(
+        0.955, abs=0.012
+    )  # stays elsewhere, homes nobody lives in
     noon = [town.occupied[town.composition == kind][:, town.weekday, NOON].mean() for kind in range(6)]
     assert noon[0] > noon[2] + 0.15
     assert noon[1] > noon[0]
@@ -116,5 +139,5 @@ def test_empty_homes_use_less(town: Town):
 
 def test_some_homes_are_away_for_days_and_most_for_none(town: Town):
     empty = ~town.occupied.any(axis=2)
-    assert 0.01 < empty.mean() < 0.04
+    assert 0.025 < empty.mean() < 0.055
     assert 0.08 < (empty.sum(axis=1) >= 2).mean() < 0.25

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from skyglow_client.features.class22 import class22
 from skyglow_shared.models.features import contract, normalise
 from skyglow_shared.study import Period
-from skyglow_simulations.population import census, households, load, presence
+from skyglow_simulations.population import census, households, load, presence, weather
+from skyglow_simulations.population import load_parameters as q
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.calibration_models import boosted_scores, logistic_scores
 from skyglow_simulations.report.summary import auc
@@ -66,7 +67,6 @@ class Homes:
 
 def simulate(period: Period, *, scale: float, seed: int) -> Homes:
     """Simulate Southampton's homes as of 2009: nobody works at home."""
-    kinds = presence.day_types(period)
     at_home, full_time, part_time = (p.PATTERN_NAMES.index(name) for name in ("at_home", "full_time", "part_time"))
     parts = []
     for area, plan in enumerate(households.plan_areas(census.load("E06000045"), scale=scale, seed=seed)):
@@ -75,7 +75,7 @@ def simulate(period: Period, *, scale: float, seed: int) -> Homes:
         pattern = np.where(homes.pattern == at_home, full_time, homes.pattern).astype(np.int8)
         homes = dataclasses.replace(homes, pattern=pattern)
         first = np.cumsum(homes.size) - homes.size
-        kwh = load.simulate(homes, presence.simulate(homes, period, rng), kinds, rng)
+        kwh = load.simulate(homes, presence.simulate(homes, period, rng), period, rng, era=q.TRIAL_2009)
         parts.append((kwh, homes.composition, homes.size, np.isin(pattern[first], [full_time, part_time])))
     return Homes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -84,7 +84,25 @@ def against_scottish(path: Path, *, scale: float, seed: int) -> list[Check]:
     """Compare load with the Scottish homes'."""
     with np.load(path, allow_pickle=False) as file:
         real = file["kwh"].T.reshape(-1, SPRING_2009.days, 48)
-    ours = simulate(SPRING_2009, scale=scale, seed=seed).kwh
+    period = Period(SPRING_2009.start, SPRING_2009.days + 1)
+    ours = on_greenwich_time(simulate(period, scale=scale, seed=seed).kwh, period)
+    return compare_load(ours, real, seed)
+
+
+def on_greenwich_time(kwh: NDArray[np.float32], period: Period) -> NDArray[np.float32]:
+    """Readings by the local clock [homes, days, 48] as meters that never change their clocks would stamp them.
+
+    The last day is left out: its end is not known.
+    """
+    dates = [period.start + datetime.timedelta(days=day) for day in range(period.days)]
+    ahead = np.repeat([weather.summer_time(date) for date in dates], 48)
+    place = np.arange(ahead.size - 48)
+    place += 2 * ahead[place + 2 * ahead[place]]  # an hour ahead of Greenwich, the local stamp is two half-hours later
+    return kwh.reshape(len(kwh), -1)[:, place].reshape(len(kwh), -1, 48)
+
+
+def compare_load(ours: NDArray[np.float32], real: NDArray[np.float32], seed: int) -> list[Check]:
+    """Compare homes of one shape, [homes, days, 48]; days are those of `SPRING_2009`."""
     checks = []
     for name, mine, theirs, kind, allowed in _moments(ours, real):
         if kind == "share":

@@ -78,7 +78,7 @@ def generate(chunk: Chunk) -> int:
         rng = random_of(chunk.seed, _DRAW, area)
         homes = households.draw(plan, rng)
         at_home = presence.simulate(homes, chunk.period, rng)
-        kwh = load.simulate(homes, at_home, kinds, rng)
+        kwh = load.simulate(homes, at_home, chunk.period, rng)
         market = frame.market_of(chunk.seed, number_of(district), chunk.gaps)
         drawn = frame.draw_frame(
             homes, area, chunk.period.days, market, chunk.gaps, random_of(chunk.seed, _FRAME, area)

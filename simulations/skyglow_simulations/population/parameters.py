@@ -75,7 +75,7 @@ FREE_ON_WEEKDAYS: Final = ("at_home", "not_working", "retired", "small_child")
 
 JOINT_WEEKEND: Final = 0.72  # weekend days on which a household goes out together (set here)
 JOINT_WEEKDAY: Final = 0.76  # weekdays on which those of a household who need not go to work or school do so
-AWAY_SHARE: Final = 0.15  # homes with a stay away in four weeks of early spring (set here)
+AWAY_SHARE: Final = 0.17  # homes with a stay away in four weeks of early spring (set here)
 AWAY_DAYS: Final = (2, 9)
 # Short trips of a whole household (errands, shopping, visits): chance a day by people in the household (1, 2, 3 or
 # more), weekday and weekend; start and spread, and mean length in hours (set here).
@@ -85,49 +85,27 @@ OLDER_ERRANDS: Final = 0.75  # homes all aged 66+ make so many of the errands of
 ERRAND_HOURS: Final = 2.2
 YOUNG_PUPILS: Final = 0.6  # pupils too young to be at home alone; small children all are
 EVENING_TOGETHER: Final = 0.6  # evenings out that others of the household join
+SATURDAY_EVENING: Final = 1.6  # times as many people are out on a Saturday evening (set here)
 NIGHT_OUT: Final = 0.015  # nights that a young adult spends elsewhere (set here)
 
 # Workers who work at home: set here, below the 31 % that the census counted during lockdown.
 WORKS_AT_HOME: Final = 0.24
 SCHOOL_HOLIDAY_WEEKS: Final = ((14, 16),)  # ISO weeks of Easter 2026's holiday: schools closed (first, after the last)
 
-# Load, kWh a half-hour where not said otherwise. Set here against the trials named above.
-BASE_MEDIAN: Final = 0.046  # what never sleeps: fridges, standby, routers
-BASE_LOG_SD: Final = 0.72
-BASE_PER_PERSON: Final = 0.012
-FRIDGE_SHAPE: Final = 7.0  # gamma shape of half-hour to half-hour movement of the base load
-HOME_LOG_SD: Final = 0.66  # how much one home uses for the same activities as another
-DAY_LOG_SD: Final = 0.42  # and one day as another
-AREA_LOG_SD: Final = 0.08  # between areas, for reasons other than composition
-CROWD_POWER: Final = 0.74  # how use grows with the number of people awake
-WASH_CHANCE: Final = 0.032  # in a half-hour at the home's usual hour, of one person
-WASH_POWER: Final = 0.6  # how it grows with the number of people
-LIGHT: Final = 0.030  # of one person awake in the dark
-SCREEN: Final = 0.043  # of one person awake in the evening: screens and whatever else runs while people are about
-COOK_KWH: Final = 0.22  # one meal's mean
-WASH_KWH: Final = 0.38  # one wash's mean: clothes or dishes
-EVENT_LOG_SD: Final = 0.62  # between one meal or wash and another
+# Getting up and going to bed: added to the patterns' hours, and their sd in hours (set here).
+WAKE_LATER: Final = 0.88
+BED_LATER: Final = 0.85
+WEEKEND_WAKE_LATER: Final = 1.1
+WAKE_OWN_SD: Final = 0.8
+BED_OWN_SD: Final = 0.9
+UP_DAY_SD: Final = 0.5
 
-
-# Habits of homes all aged 66+ and of others. Set here so that a logistic model on a week's features ranks the two about
-# as well as it does retired and other homes in the Irish trial (area under the curve .76).
-class Habits(NamedTuple):
-    """Meals as (hour, spread, chance in a half-hour at the peak); washing hour and spread; share of screens by day."""
-
-    meals: tuple[tuple[float, float, float], ...]
-    wash: tuple[float, float]
-    day_screens: float
-
-
-HABITS_OLDER: Final = Habits(((8.4, 1.2, 0.24), (12.4, 1.2, 0.30), (17.3, 1.5, 0.36)), (10.8, 2.4), 0.62)
-HABITS_OTHER: Final = Habits(((7.9, 1.2, 0.23), (12.9, 1.5, 0.22), (18.3, 1.7, 0.44)), (13.6, 3.6), 0.48)
-HABIT_MIX: Final = 0.20  # homes that keep the other group's habits
-ELECTRIC_HEATING_SHARE: Final = 0.08  # Census 2021 ts046, England and Wales
-HEATING_KWH: Final = 0.35  # while it heats, on a mean day
-TIMER_SHARE: Final = 0.22  # homes that wash or heat water at night by timer
-HABIT_SD_HOURS: Final = 1.7  # shift of a home's meal and washing times
-SUNRISE: Final = 6.3  # mid March to early April, Southampton
-SUNSET: Final = 18.6
+# Homes that nobody lives in for months, mains off in some; somebody looks in on some days (set here: the census counts
+# one home in twenty without usual residents, most of them without a running supply contract).
+LONG_EMPTY_SHARE: Final = 0.016
+LONG_EMPTY_DAYS: Final = 180
+LONG_EMPTY_VISITS: Final = 0.05
+LONG_EMPTY_SWITCHED_OFF: Final = 0.5
 
 # Dirt: faults of raw files, as shares of meter-days (readings for the last).
 SHORT_GAP: Final = 0.02

@@ -29,10 +29,13 @@ class Presence:
         Somebody is at home, asleep or awake.
     active : ndarray of uint8, shape (homes, days, 48)
         People at home and awake.
+    switched_off : ndarray of bool, shape (homes, days)
+        The home stands empty for months and its mains are off.
     """
 
     occupied: NDArray[np.bool_]
     active: NDArray[np.uint8]
+    switched_off: NDArray[np.bool_]
 
 
 def day_types(period: Period) -> NDArray[np.int64]:
@@ -61,9 +64,10 @@ def simulate(households: Households, period: Period, rng: np.random.Generator) -
     homes, days, people = len(households.size), period.days, len(households.home)
     start, length = _main_absence(households, kinds, period, rng)
     away = ((start[..., None] <= _HOURS) & ((start + length)[..., None] > _HOURS)).reshape(people, days, SLOTS)
-    away |= _evening_out(households, days, rng)
+    away |= _evening_out(households, kinds, rng)
     away |= _nights_out(households, days, rng)
-    together = _errands(households, kinds, rng) | _stays_away(homes, days, rng)[..., None]
+    deserted, switched_off = _long_empty(homes, days, rng)
+    together = _errands(households, kinds, rng) | (_stays_away(homes, days, rng) | deserted)[..., None]
     away |= together[households.home]
     home = ~away
     first = np.concatenate([[0], np.cumsum(households.size)[:-1]])
@@ -71,14 +75,15 @@ def simulate(households: Households, period: Period, rng: np.random.Generator) -
     occupied = np.add.reduceat(home & minded[:, None, None], first, axis=0, dtype=np.uint8) > 0
     home &= occupied[households.home]  # small children are out with somebody when nobody else is in
     awake = home & _awake(households, days, kinds, rng)
-    return Presence(occupied, np.add.reduceat(awake, first, axis=0, dtype=np.uint8))
+    return Presence(occupied, np.add.reduceat(awake, first, axis=0, dtype=np.uint8), switched_off)
 
 
-def _evening_out(households: Households, days: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _evening_out(households: Households, kinds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Evenings out, [people, days, 48]; often the household's others come along with its first person."""
-    people = len(households.home)
+    people, days = len(households.home), len(kinds)
     evening = np.array([p.PATTERNS[name].evening for name in p.PATTERN_NAMES], np.float32)[households.pattern]
-    out = rng.random((people, days), np.float32) < evening[:, None]
+    often = np.array([1, p.SATURDAY_EVENING, 1], np.float32)[kinds]
+    out = rng.random((people, days), np.float32) < evening[:, None] * often
     leave = 18.7 + 0.9 * rng.standard_normal((people, days), np.float32)
     back = leave + np.abs(2.7 + 1.2 * rng.standard_normal((people, days), np.float32))
     leader = _leader(households)
@@ -158,11 +163,24 @@ def _stays_away(homes: int, days: int, rng: np.random.Generator) -> NDArray[np.b
 def _awake(households: Households, days: int, kinds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
     patterns = [p.PATTERNS[name] for name in p.PATTERN_NAMES]
     people = len(households.home)
-    own = 0.8 * rng.standard_normal((2, people, 1), np.float32)
-    daily = 0.5 * rng.standard_normal((2, people, days), np.float32)
-    late = np.where(kinds > 0, 0.8, 0.0).astype(np.float32)
+    own = np.array([p.WAKE_OWN_SD, p.BED_OWN_SD], np.float32)[:, None, None] * rng.standard_normal(
+        (2, people, 1), np.float32
+    )
+    daily = np.float32(p.UP_DAY_SD) * rng.standard_normal((2, people, days), np.float32)
+    late = np.where(kinds > 0, p.WEEKEND_WAKE_LATER, 0.0).astype(np.float32)
     wake = np.array([pattern.wake for pattern in patterns], np.float32)[households.pattern][:, None]
     bed = np.array([pattern.bed for pattern in patterns], np.float32)[households.pattern][:, None]
-    wake, bed = wake + late + own[0] + daily[0], bed + 0.4 * late + own[1] + daily[1]
+    wake, bed = wake + p.WAKE_LATER + late + own[0] + daily[0], bed + p.BED_LATER + 0.4 * late + own[1] + daily[1]
     awake: NDArray[np.bool_] = (wake[..., None] <= _HOURS) & (bed[..., None] > _HOURS)
     return awake | (bed[..., None] > _HOURS + 24)  # those who go to bed after midnight
+
+
+def _long_empty(homes: int, days: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Days on which nobody lives in a home, but for visits, and those on which its mains are off, [homes, days]."""
+    span = p.LONG_EMPTY_DAYS
+    has = rng.random(homes) < p.LONG_EMPTY_SHARE * (1 + days / span)
+    first = rng.integers(-span, days, homes)[:, None]
+    day = np.arange(days)
+    deserted = has[:, None] & (first <= day) & (day < first + span)
+    deserted &= rng.random((homes, days)) >= p.LONG_EMPTY_VISITS
+    return deserted, deserted & (rng.random((homes, 1)) < p.LONG_EMPTY_SWITCHED_OFF)
