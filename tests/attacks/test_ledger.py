@@ -9,18 +9,57 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from skyglow_client.gate.clock import utc_now
 from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
 from skyglow_shared.messages import Refusal, Share
+from skyglow_shared.privacy.accounting import adaptive_cost
 from skyglow_shared.study import digest
+
+#: Enough for one study of training, calibration and tables, not for two.
+BUDGET = 2.0
 
 OPEN = """
 import sys
 from pathlib import Path
 from skyglow_client.supplier import Supplier
 Supplier.open(Path(sys.argv[1]), "north")
+"""
+
+#: Two processes, each the office's link for a study of its own: propose it, approve it, ask its rounds, between the
+#: other's turns. Prints the rule that stopped each, or nothing.
+TWO_LINKS = """
+import os, random, sys, time
+from pathlib import Path
+from skyglow_client.supplier import Supplier
+from skyglow_shared.errors import LedgerBusyError, SkyglowError
+
+def with_supplier(work):
+    while True:
+        try:
+            with Supplier.open(Path(sys.argv[1]), "north") as supplier:
+                return work(supplier)
+        except LedgerBusyError:
+            time.sleep(random.uniform(0, 0.02))
+
+def push(folder):
+    with_supplier(lambda supplier: supplier.handle((folder / "proposal").read_bytes()))
+    try:
+        with_supplier(lambda supplier: supplier.approve(folder.name))
+    except SkyglowError as error:
+        (folder / "stopped").write_text(error.rule)
+    for file in sorted(folder.glob("round-*")):
+        (folder / f"reply-{file.name}").write_bytes(with_supplier(lambda supplier: supplier.handle(file.read_bytes())))
+
+children = []
+for folder in sys.argv[2:]:
+    children.append(os.fork())
+    if not children[-1]:
+        push(Path(folder))
+        os._exit(0)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 
 
@@ -122,6 +161,43 @@ def test_concurrent_studies_do_not_overspend(town):
                 assert isinstance(town.ask(supplier, town.request(study)), Refusal)
         assert supplier.gate.ledger.spent(1e-6).epsilon_upper <= 3.0
         assert len(supplier.gate.ledger.entries("charge")) == 3 * len(approved)
+
+
+def with_calibration(study):
+    """Training, calibration and tables."""
+    training, release = study.phases
+    (block,) = release.blocks
+    blocks = (msgspec.structs.replace(block, name="class_scores", source="class_score"),)
+    calibration = msgspec.structs.replace(release, name="calibration", blocks=blocks)
+    return msgspec.structs.replace(study, phases=(training, calibration, release))
+
+
+def test_two_studies_from_two_processes_in_one_window(town, tmp_path):
+    """Each fits the window; whatever order two processes come to take turns in, together they never pass it."""
+    town.write_policy(epsilon=BUDGET)
+    studies = {digest(one): one for one in (with_calibration(town.study(name=f"study-{n}")) for n in range(2))}
+    for identity, study in studies.items():
+        (tmp_path / identity).mkdir()
+        (tmp_path / identity / "proposal").write_bytes(town.proposal(study))
+        rounds = [("training", 0), ("training", 1), ("training", 2), ("calibration", 0), ("release", 0)]
+        for number, (phase, round_) in enumerate(rounds):
+            (tmp_path / identity / f"round-{number}").write_bytes(town.request(study, phase, round_))
+    folders = [str(tmp_path / identity) for identity in studies]
+    subprocess.run([sys.executable, "-c", TWO_LINKS, str(town.folder), *folders], check=True, timeout=200)
+    replies = {
+        identity: [town.read(file.read_bytes()) for file in sorted((tmp_path / identity).glob("reply-*"))]
+        for identity in studies
+    }
+    answered = [identity for identity, found in replies.items() if all(isinstance(one, Share) for one in found)]
+    (other,) = set(studies) - set(answered)
+    assert (tmp_path / other / "stopped").read_text() == "epsilon"
+    assert {one.rule for one in replies[other]} == {"approval"}
+    with town.open() as supplier:
+        ledger = supplier.gate.ledger
+        assert set(ledger.charges()) == set(answered)
+        (events,) = ledger.charges().values()
+        assert len(events) == 5
+        assert ledger.spent(1e-6).epsilon_upper <= BUDGET < adaptive_cost([*events, *events], 1e-6)
 
 
 def with_clock(supplier, **shift):
