@@ -102,8 +102,15 @@ class _Books:
         """Digests of what was sealed where a reply belongs: its own step, or in secure aggregation its attempt."""
         if not self.together(reply.study):
             return {self.seals[reply.key]} if reply.key in self.seals else set()
-        attempt = reply.key.removesuffix(reply.step)
-        return {sealed for key, sealed in self.seals.items() if key.startswith(attempt)}
+        return set(self.attempts().get(_attempt(reply.key), {}).values())
+
+    def attempts(self) -> dict[str, dict[str, str]]:
+        """What was sealed of secure aggregation and left, by attempt: digests by key, in the order in which it was."""
+        found: dict[str, dict[str, str]] = {}
+        for key, sealed in self.seals.items():
+            if self.together(key.partition("/")[0]) and not key.endswith("/share"):
+                found.setdefault(_attempt(key), {})[key] = sealed
+        return found
 
 
 def suppliers_of(ledger: Sequence[Entry], office: Sequence[Entry]) -> list[str]:
@@ -204,11 +211,19 @@ def _reply_problems(books: _Books) -> list[str]:
 
 
 def _missing(books: _Books) -> list[str]:
-    """Keys sealed and not received although the office has a later reply of the same study: it had them all."""
+    """Keys sealed and not received although the office has a later reply of the same study: it had them all.
+
+    In secure aggregation a supplier that was not heard is not asked on, so that holds within an attempt.
+    """
+    received, missing = {reply.reply for reply in books.received}, []
+    for attempt in books.attempts().values():
+        shown = [key for key, sealed in attempt.items() if sealed in received]
+        steps = list(attempt)
+        missing += [key for key in steps[: steps.index(shown[-1])] if key not in shown] if shown else []
     keys = {reply.key for reply in books.received}
     sealed = [key for key in books.seals if not books.together(key.partition("/")[0])]
     latest = {key.partition("/")[0]: place for place, key in enumerate(sealed) if key in keys}
-    return [
+    return missing + [
         key for place, key in enumerate(sealed) if key not in keys and place < latest.get(key.partition("/")[0], -1)
     ]
 
@@ -240,6 +255,10 @@ def _planned(study: Study, key: str) -> Event | None:
     if not found or not parts[2].isdecimal() or int(parts[2]) >= found[0].rounds:
         return None
     return round_event(found[0], round_numbers(study, found[0]))
+
+
+def _attempt(key: str) -> str:
+    return key.rpartition("/")[0]
 
 
 def _place(key: str) -> str:

@@ -64,6 +64,24 @@ def test_the_replay_gives_the_epsilon_that_the_supplier_shows(unbroken, books, c
     assert f"epsilon {account.charged:.3f} at delta {study.delta:g}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_books_of_a_run_whose_shares_were_added_under_masks_agree(skyglow, hamlet, tmp_path, capsys):
+    """The office's book holds five replies a round and supplier, and no share; what lies are named is tested apart."""
+    run = tmp_path / "run"
+    done = skyglow.run(*hamlet(run, trust="aggregate"))
+    assert done.returncode == 0, done.stderr
+    study = run / "office" / "studies" / "hamlet" / "study.json"
+    study.parent.mkdir(parents=True)
+    shutil.copy(run / "study.json", study)
+    assert main(["office", "audit", "export", str(run / "office"), str(tmp_path / "office.jsonl")]) == 0
+    for name in NAMES:
+        words = ["supplier", "ledger", "export", str(tmp_path / f"{name}.jsonl")]
+        assert main([*words, "--folder", str(run / "suppliers" / name)]) == 0
+        capsys.readouterr()
+        assert compare(tmp_path, name) == 0
+        assert "30 replies agree, 0 in a round not yet complete" in capsys.readouterr().out
+
+
 def rewrite(path, domain, change):
     """Change a book's entries and chain them anew, as whoever keeps it could."""
     entries = []

@@ -2,7 +2,8 @@
 """Five suppliers with real folders that add their shares together; tests play the office, or one supplier that lies."""
 
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -176,14 +177,28 @@ def _league(tmp_path_factory, _town) -> League:
     return league
 
 
+@contextmanager
+def opened(league: League, path: Path) -> Iterator[League]:
+    """A copy of a league at `path`, its suppliers open."""
+    shutil.copytree(league.path, path)
+    towns = {name: replace(town, folder=path / name) for name, town in league.towns.items()}
+    with ExitStack() as held:
+        yield League(towns, league.study, path, {name: held.enter_context(town.open()) for name, town in towns.items()})
+
+
 @pytest.fixture
 def league(tmp_path, _league):
     """Five suppliers that have approved a study and answered nothing of it, open; one may drop out and one collude."""
-    path = Path(shutil.copytree(_league.path, tmp_path / "league"))
-    towns = {name: replace(town, folder=path / name) for name, town in _league.towns.items()}
-    with ExitStack() as held:
-        suppliers = {name: held.enter_context(town.open()) for name, town in towns.items()}
-        yield League(towns, _league.study, path, suppliers)
+    with opened(_league, tmp_path / "league") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, _league):
+    """The same after an honest study; look, and change nothing."""
+    with opened(_league, tmp_path_factory.mktemp("finished") / "league") as found:
+        found.run()
+        yield found
 
 
 @pytest.fixture(scope="session")
