@@ -168,14 +168,8 @@ def write_homes(folder: Path, homes: int) -> None:
     slots = [pl.Series(f"hh{n + 1:02d}", kwh[:, n]) for n in range(48)]
     empty = [pl.Series(f"hh{n}", [None] * len(kwh), dtype=pl.Float32) for n in (49, 50)]
     frame.with_columns(slots + empty).write_parquet(raw / "readings-000.parquet")
-    ingest(
-        raw,
-        folder / "store",
-        start=START,
-        days=DAYS,
-        postcodes=folder / "postcodes.csv",
-        pseudonym_key=KEY,
-    )
+    codes = folder / "postcodes.csv"
+    ingest(raw, folder / "store", start=START, days=DAYS, postcodes=codes, pseudonym_key=KEY)
     panel = {"meter_id": meters, "composition": [COMPOSITION_CLASSES[n % 6] for n in range(homes)]}
     pl.DataFrame(panel).write_csv(raw / "panel.csv")
 
@@ -199,6 +193,12 @@ def _town(tmp_path_factory: pytest.TempPathFactory) -> Town:
 def town(tmp_path: Path, _town: Town) -> Town:
     """A supplier of 24 homes, nothing proposed yet."""
     return _town.copy(tmp_path / "north")
+
+
+@pytest.fixture
+def neighbour_town(tmp_path: Path) -> Town:
+    """The same supplier with one home less."""
+    return make_town(tmp_path / "neighbour", HOMES - 1)
 
 
 @pytest.fixture

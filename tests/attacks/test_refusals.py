@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attacks by asking wrongly: what a refusal, an error, a reply's size or form says about homes, which is nothing."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,46 @@ def test_shares_have_one_size_and_the_ledger_one_shape(town, small_town):
             charges = [entry.body for entry in supplier.gate.ledger.entries("charge")]
             found.append((sizes, charges))
     assert found[0] == found[1]
+
+
+def test_one_home_more_or_less_changes_no_refusal_and_no_size(town, neighbour_town):
+    """Two suppliers that differ in one home: the same refusals byte for byte, approvals and shares of the same size."""
+    study = town.study()
+    found = []
+    for each in (town, neighbour_town):
+        with each.open() as supplier:
+            replies = [supplier.handle(each.proposal(study))]
+            supplier.approve(digest(study))
+            replies += [supplier.handle(each.proposal(study))]
+            refusals = [supplier.handle(request) for request in spoilt_requests(each, study)]
+            assert not any(isinstance(each.read(reply), Share) for reply in refusals)
+            replies += [supplier.handle(each.request(study, "training", n)) for n in range(3)]
+            replies += [supplier.handle(each.request(study, "release"))]
+            found.append(([len(reply) for reply in replies], [open_envelope(reply).body for reply in refusals]))
+    assert found[0] == found[1]
+
+
+def test_what_is_refused_never_reaches_the_store(town):
+    """So its time cannot tell how many homes there are: from a supplier without any store, the same refusals."""
+    study = town.study()
+    requests = spoilt_requests(town, study)
+    before = bodies(town, requests, study)
+    for folder in ("store", "raw"):
+        shutil.rmtree(town.folder / folder)
+    with town.open() as supplier:
+        assert [open_envelope(supplier.handle(request)).body for request in requests] == before
+        assert town.ask(supplier, town.request(study)).rule == "DataError"  # what is not refused does need it
+
+
+def test_what_was_answered_is_sent_again_without_the_store(town):
+    study = town.study()
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        first = supplier.handle(town.request(study))
+    for folder in ("store", "raw"):
+        shutil.rmtree(town.folder / folder)
+    with town.open() as supplier:
+        assert supplier.handle(town.request(study)) == first
 
 
 @pytest.mark.parametrize("homes", ["24", "seven"])

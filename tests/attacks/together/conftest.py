@@ -201,6 +201,17 @@ def finished(tmp_path_factory, _league):
         yield found
 
 
+@pytest.fixture
+def neighbours(league, neighbour_town):
+    """The same suppliers, of which one has one home less than it had; not for use beside `league` as it was."""
+    folder = league.towns["north"].folder
+    shutil.rmtree(folder / "store")
+    shutil.rmtree(folder / "raw")
+    shutil.copytree(neighbour_town.folder / "store", folder / "store")
+    shutil.copytree(neighbour_town.folder / "raw", folder / "raw")
+    return league
+
+
 @pytest.fixture(scope="session")
 def another_study(_league):
     """A study of the same suppliers that differs by what is given."""
