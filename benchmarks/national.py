@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole country at the office: 24.8 million homes' scores, then estimates, checks and a release for every area.
+
+All 35,672 LSOAs of England and Wales, from the census tables where they lie in ../shared/data, else areas of the same
+shape. Homes and their scores are made up and summed by area; what happens on the way from suppliers is other
+benchmarks' subject. Timed are the steps at the office: levels made to agree, estimation with intervals, the release
+rules, and the release's folder. Wall clock; two processes; memory is the largest resident set, workers added. Goals:
+five minutes, six gibibytes, and time that grows with the number of areas at most a quarter faster than they do.
+"""
+
+import datetime
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
+
+from benchmarks.common import Result, run
+
+from skyglow_server.draft import draft
+from skyglow_server.estimation import AreaTable, checks, estimate
+from skyglow_server.estimation.budget import split
+from skyglow_server.estimation.hierarchy import Tree, agree
+from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.results import Level
+from skyglow_server.publication import Release, publish
+from skyglow_shared.layout import block_shape
+from skyglow_shared.models import presence
+from skyglow_shared.privacy.release import noise_deviation
+from skyglow_shared.study import Area, Study
+from skyglow_shared.study import Supplier as RosterEntry
+from skyglow_simulations.population import census
+
+TABLES = Path(__file__).resolve().parents[2] / "shared" / "data" / "census2021"
+MINUTES, GIBIBYTES, GROWTH = 5.0, 6.0, 1.25
+LSOAS, MSOAS, LADS = 35_672, 7_264, 331
+_MEANS = np.array([0.39, -0.05, -0.30, -0.28, -0.36, -0.25])  # of scores by composition class
+_SPREAD, _PANEL, _SUPPLIERS = 0.5, 0.025, 6
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A noised sum over suppliers."""
+
+    values: Array
+    deviation: Array
+    shares: int = _SUPPLIERS
+
+
+def country(districts: int) -> AreaTable:
+    """The areas of the first districts of the country, by code."""
+    table = _real() if TABLES.is_dir() else _synthetic()
+    lads = np.array(table.codes["LAD"])
+    return table.part(np.isin(lads, np.unique(lads)[:districts]))
+
+
+def _real() -> AreaTable:
+    found = census.load_areas((), TABLES)
+    codes: dict[Level, tuple[str, ...]] = {
+        "LSOA": tuple(area.lsoa for area in found.areas),
+        "MSOA": tuple(area.msoa for area in found.areas),
+        "LAD": tuple(area.lad for area in found.areas),
+    }
+    names = {level: tuple(found.names[code] for code in column) for level, column in codes.items()}
+    counts = found.classes.astype(np.float64)
+    return AreaTable(codes, names, counts.sum(axis=1), counts)
+
+
+def _synthetic() -> AreaTable:
+    rng = np.random.default_rng(0)
+    msoa = np.sort(np.concatenate([np.arange(MSOAS), rng.integers(0, MSOAS, LSOAS - MSOAS)]))
+    lad = np.sort(np.concatenate([np.arange(LADS), rng.integers(0, LADS, MSOAS - LADS)]))[msoa]
+    codes: dict[Level, tuple[str, ...]] = {
+        "LSOA": tuple(f"E01{number:06d}" for number in range(LSOAS)),
+        "MSOA": tuple(f"E02{number:06d}" for number in msoa),
+        "LAD": tuple(f"E07{number:06d}" for number in lad),
+    }
+    mix = rng.dirichlet(22 * np.array([0.13, 0.09, 0.17, 0.29, 0.26, 0.06]), LSOAS)
+    counts = np.round(mix * np.maximum(rng.normal(695, 150, LSOAS), 300)[:, None]) + 1.0
+    return AreaTable(codes, codes, counts.sum(axis=1), counts)
+
+
+def study_of(areas: AreaTable) -> Study:
+    """The built-in study for all these areas."""
+    template = Path(str(resources.files("skyglow_simulations") / "studies" / "southampton.toml"))
+    nested = [Area(*row) for row in zip(*(areas.codes[level] for level in ("LSOA", "MSOA", "LAD")), strict=True)]
+    roster = [RosterEntry(name=f"s{number}", public_key=f"{number:064x}") for number in range(1, 1 + _SUPPLIERS)]
+    made = draft(template, areas=nested, office_key="f" * 64, suppliers=roster)
+    return msgspec.structs.replace(
+        made, name="national", title="Homes all aged 66 and over, and when homes are occupied"
+    )
+
+
+def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, Sum], int]:
+    """Score every home and sum by area and class; noise as the study says. (sums, homes)."""
+    rng = np.random.default_rng(1)
+    drift = rng.normal(0, 0.15, areas.counts.shape[0])
+    weight = areas.counts * np.exp(np.outer(drift, [1, 1, 0, 0, 0, 0]))
+    mix = weight / weight.sum(axis=1, keepdims=True)
+    homes = np.array([rng.multinomial(int(n), q) for n, q in zip(areas.households, mix, strict=True)])
+    totals, squares, panel = np.zeros_like(mix), np.zeros_like(mix), rng.binomial(homes, _PANEL)
+    for start in range(0, len(homes), 1000):
+        rows = homes[start : start + 1000]
+        group = np.repeat(np.arange(rows.size), rows.ravel())
+        kind = np.tile(np.arange(6), len(rows))[group]
+        noise = rng.standard_normal(group.size, dtype=np.float32)
+        score = np.clip(_MEANS[kind] + rng.normal(0, 0.02, rows.size)[group] + _SPREAD * noise, -1, 1)
+        totals[start : start + 1000] = np.bincount(group, score, minlength=rows.size).reshape(rows.shape)
+        squares[start : start + 1000] = np.bincount(group, score**2, minlength=rows.size).reshape(rows.shape)
+    each = np.divide(totals, homes, out=np.zeros_like(totals), where=homes > 0)
+    own = (panel * each + rng.normal(0, _SPREAD, panel.shape) * np.sqrt(panel)).sum(axis=0)
+    seen, labels = panel.sum(axis=0), panel @ np.array([1, 1, 0, 0, 0, 0])
+    basis = presence.load(study.occupancy.basis)
+    curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1]))
+    diary = np.zeros((1, 2 * (1 + 4 * basis.components.shape[1])))
+    exact: Mapping[str, Array] = {
+        "area_score": np.stack([homes.sum(axis=1), totals.sum(axis=1)], axis=1),
+        "class_score": np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1),
+        "area_label": np.stack([areas.totals("MSOA", panel.sum(axis=1)), areas.totals("MSOA", labels)], axis=1),
+        "area_profile": curve * areas.totals("MSOA", homes.sum(axis=1))[:, None],
+        "diary_profile": diary,
+    }
+    blocks = [block for phase in study.phases for block in phase.blocks if block.source in exact]
+    sums = {}
+    for block in blocks:
+        deviation = np.full(block_shape(study, block)[1], noise_deviation(block, 1) * np.sqrt(_SUPPLIERS))
+        values = exact[block.source] + rng.normal(0, deviation, exact[block.source].shape)
+        sums[block.name] = Sum(values, deviation)
+    return sums, int(homes.sum())
+
+
+def levels_agree(areas: AreaTable, sums: Mapping[str, Sum]) -> None:
+    """Measure metered homes at every level, with the budget split for LSOAs and MSOAs, and make the levels agree."""
+    steps: list[NDArray[np.intp]] = [np.zeros(len(set(areas.codes["LAD"])), dtype=np.intp)]
+    places: dict[str, Mapping[str, int]] = {}
+    start = 1
+    for level, above in (("LAD", ""), ("MSOA", "LAD"), ("LSOA", "MSOA")):
+        nesting = dict(
+            sorted(zip(areas.codes[level], areas.codes[above] if above else areas.codes[level], strict=True))
+        )
+        places[level] = {code: start + number for number, code in enumerate(nesting)}
+        if above:
+            steps.append(np.array([places[above][parent] for parent in nesting.values()]))
+        start += len(nesting)
+    tree = Tree.of(np.concatenate([np.array([-1]), *steps]))
+    counted = sums["area_scores"].values[:, 0]
+    exact = np.concatenate([[counted.sum()], *(areas.totals(level, counted) for level in reversed(LEVELS))])
+    shares = split(tree, {3: 1.0, 2: 1.0})
+    variance = (100.0 / shares)[tree.depth]
+    found = agree(tree, exact + np.random.default_rng(2).normal(0, np.sqrt(variance)), variance)
+    inner = np.unique(tree.parent[1:])
+    added = np.bincount(tree.parent[1:], found.value[1:], minlength=exact.size)
+    if not np.allclose(added[inner], found.value[inner]):
+        raise SystemExit("levels do not agree")
+
+
+@contextmanager
+def timed(steps: dict[str, float], name: str) -> Iterator[None]:
+    """Add the seconds of a step."""
+    begun = time.perf_counter()
+    yield
+    steps[name] = time.perf_counter() - begun
+
+
+def office(districts: int, folder: Path) -> tuple[dict[str, float], int, int]:
+    """Everything that the office does; (seconds by step, homes, areas)."""
+    areas = country(districts)
+    study = study_of(areas)
+    sums, homes = made_up(areas, study)
+    steps: dict[str, float] = {}
+    with timed(steps, "hierarchy"):
+        levels_agree(areas, sums)
+    with timed(steps, "estimation and intervals"):
+        estimates = estimate(study, areas, sums, workers=2)
+    with timed(steps, "checks"):
+        record = checks(study, areas, sums)
+    with timed(steps, "publication"):
+        made = datetime.date(2026, 4, 5)
+        publish(folder / "release", Release(study, estimates, record, made, "benchmark", simulated=True))
+    return steps, homes, len(study.areas)
+
+
+def measure(quick: bool) -> Sequence[Result]:
+    """A tenth of the districts, and unless quick all of them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        turns: list[Callable[[], tuple[dict[str, float], int, int]]] = [lambda: office(33, Path(scratch))]
+        if not quick:
+            turns.append(lambda: office(LADS + 1, Path(scratch)))
+        found = [turn() for turn in turns]
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    gibibytes = (usage[0] + 2 * usage[1]) / 2**20
+    results = []
+    for steps, homes, areas in reversed(found):
+        minutes = sum(steps.values()) / 60
+        name = f"office's time for {areas:,} LSOAs and {homes / 1e6:.1f} million homes"
+        results.append(Result(name, minutes, "minutes", "the goal", MINUTES / minutes, 1.0))
+        results += [Result(f"  {step}", seconds, "s", "a second", 1 / seconds) for step, seconds in steps.items()]
+    results.append(Result("memory", gibibytes, "GiB", "the goal", GIBIBYTES / gibibytes, 1.0))
+    if not quick:
+        (small, _, few), (large, _, many) = found
+        growth = (sum(large.values()) / sum(small.values())) / (many / few)
+        results.append(Result("growth of time over growth of areas", growth, "×", "the goal", GROWTH / growth, 1.0))
+    return results
+
+
+if __name__ == "__main__":
+    run(__doc__ or "", measure)
