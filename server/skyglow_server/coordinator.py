@@ -32,7 +32,7 @@ from skyglow_shared.messages import (
     open_reply,
     seal_request,
 )
-from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.models.logistic import first_weights
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Model, Phase, Study, canonical_bytes, digest
 
@@ -58,9 +58,9 @@ class Training:
 
     @classmethod
     def start(cls, model: Model) -> "Training":
-        """Begin at zero: every home equally likely either way."""
-        zeros = np.zeros(parameter_count(model))
-        return cls(zeros, zeros, zeros)
+        """Begin where the study says."""
+        weights = first_weights(model)
+        return cls(weights, np.zeros_like(weights), np.zeros_like(weights))
 
     def step(self, model: Model, gradient: NDArray[np.float64], *, late: bool) -> "Training":
         """One step of momentum gradient descent on the noised mean gradient."""

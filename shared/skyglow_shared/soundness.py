@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import msgspec
 
 from skyglow_shared.errors import StudyError
+from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.secagg.session import Parameters
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Study, canonical_bytes
+from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Model, Study, canonical_bytes
 
 
 def decode_study(canonical: bytes) -> Study:
@@ -57,6 +58,14 @@ def _aggregation_problems(study: Study) -> Iterable[str]:
             yield str(error)
 
 
+def _start_fits(model: Model) -> bool:
+    """Whether a start is empty or of the model's length; a contract that is unknown here is refused where it is used."""
+    try:
+        return not model.start or len(model.start) == parameter_count(model)
+    except StudyError:
+        return True
+
+
 def _survives(study: Study) -> bool:
     """Whether a study comes back from its encoding; NaN, infinity and values beyond their limits do not."""
     try:
@@ -82,6 +91,8 @@ def _naming_problems(study: Study) -> Iterable[str]:
         unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
         if unknown or not model.positive_classes:
             yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
+        if not _start_fits(model):
+            yield f"start of model {model.name} must have a number for each feature of its contract and one for the bias"
     blocks = [block.name for phase in study.phases for block in phase.blocks]
     if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
         yield "every phase must have blocks, each of a name of its own"

@@ -92,6 +92,9 @@ class Model(Record, frozen=True, kw_only=True):
         The office's optimiser; they cost nothing.
     score_centre, score_width : float
         Score of a home = clip((logit - score_centre) / score_width, -1, 1).
+    start : tuple of float
+        Parameters that training begins from: a weight for each feature of the contract, then the bias; empty = zeros.
+        Made from public or simulated homes alone, so that they cost nothing; everybody sees them in the study.
     """
 
     name: Name
@@ -103,6 +106,7 @@ class Model(Record, frozen=True, kw_only=True):
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     score_centre: float
     score_width: Positive
+    start: tuple[float, ...] = ()
 
 
 class Block(Record, frozen=True, kw_only=True):

@@ -342,3 +342,14 @@ def test_another_study_does_not_find_the_first_ones_replies(make_study, puppets,
     other = coordinator(puppets(make_study(5)))
     other.run()
     assert len(other.federation.asked) == 7
+
+
+def test_training_begins_where_the_study_says(make_study):
+    model = make_study().models[0]
+    zeros = Training.start(model).weights
+    assert not zeros.any()
+    start = tuple(float(number) for number in range(1, len(zeros) + 1))
+    begun = Training.start(msgspec.structs.replace(model, start=start))
+    assert begun.weights.tolist() == list(start)
+    stepped = begun.step(model, np.zeros(len(start)), late=True)
+    assert stepped.final.tolist() == list(start), "the average is of parameters reached, not of zeros before them"

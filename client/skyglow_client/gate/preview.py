@@ -15,7 +15,7 @@ from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
 from skyglow_shared.layout import block_shape, column_weights, round_numbers, share_block, word_bits
 from skyglow_shared.messages import Share, decode_integers, encode_integers, seal_reply
-from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.models.logistic import first_weights
 from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness, SystemRandomness
 from skyglow_shared.privacy.release import step_size
 from skyglow_shared.signing import Identity
@@ -89,7 +89,7 @@ def preview(study: Study, homes: Homes, name: str, *, randomness: Randomness = _
 
 
 def _phase(study: Study, phase: Phase, homes: Homes, name: str, randomness: Randomness) -> PhasePreview:
-    weights = {model.name: np.zeros(parameter_count(model)) for model in study.models}
+    weights = {model.name: first_weights(model) for model in study.models}
     secret = randomness.stream("preview sample", phase.name).read(KEY_BYTES)
     chosen = homes.take(poisson_sample(secret, len(homes), phase.sampling_rate))
     blocks = tuple(_block(study, block, chosen, weights, randomness) for block in phase.blocks)

@@ -38,6 +38,11 @@ def parameter_count(model: Model) -> int:
     return len(features.contract(model.features).features) + 1
 
 
+def first_weights(model: Model) -> NDArray[np.float64]:
+    """The parameter vector that training begins from: the study's own, or zeros, where either answer is as likely."""
+    return np.array(model.start) if model.start else np.zeros(parameter_count(model))
+
+
 def loss(module: Logistic, x: Tensor, y: Tensor) -> Tensor:
     """Log loss of one household: x [width], y scalar 0 or 1."""
     return F.binary_cross_entropy_with_logits(module(x), y)
