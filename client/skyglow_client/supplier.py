@@ -12,7 +12,9 @@ A supplier's folder::
 
 import logging
 import threading
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +25,15 @@ from skyglow_client.gate.ledger import open_ledger
 from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
 from skyglow_client.readings import Store, load_panel
-from skyglow_shared.errors import DataError, InternalError, PeerError, RefusalError, SkyglowError
+from skyglow_shared.errors import (
+    DataError,
+    InternalError,
+    LedgerBusyError,
+    PeerError,
+    RefusalError,
+    SkyglowError,
+    StudyError,
+)
 from skyglow_shared.messages import Refusal, Reply, StepRequest, StudyRequest, open_request, seal_reply
 from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
 from skyglow_shared.signing import Identity, secret_bytes
@@ -31,6 +41,7 @@ from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest
 
 _log = logging.getLogger(__name__)
 _SYSTEM = SystemRandomness()
+_LENT_SECONDS = 0.02  # between looks whether a ledger that was lent is free
 
 
 @dataclass(slots=True)
@@ -77,6 +88,25 @@ class Supplier:
     def close(self) -> None:
         """Let go of the ledger."""
         self.gate.ledger.close()
+
+    def lend(self, wanted: Callable[[], bool]) -> None:
+        """Let go of the ledger between requests, and take it again when it is not wanted any more and is free.
+
+        Raises
+        ------
+        LedgerError
+            What came back fails its checks: nothing is answered from it.
+        """
+        with self._turn:
+            self.close()
+            while True:
+                try:
+                    if not wanted():
+                        self.gate = replace(self.gate, ledger=open_ledger(self.folder / "ledger.sqlite"))
+                        return
+                except LedgerBusyError:
+                    pass
+                time.sleep(_LENT_SECONDS)
 
     def handle(self, request: bytes) -> bytes:
         """Answer one request with one signed reply; never raises.
@@ -132,7 +162,10 @@ class Supplier:
             store = Store.open(self.folder / "store")
             if (store.start, store.days) != (study.period.start, study.period.days):
                 raise DataError("the store holds another period than the study's; ingest the study's period first")
-            table = build_features(self.folder / "store", week_start=study.feature_week)
+            contracts = {model.features for model in study.models}
+            if len(contracts) > 1:
+                raise StudyError("the models of a study must share one feature contract; ask for two studies")
+            table = build_features(self.folder / "store", week_start=study.feature_week, name=contracts.pop())
             secret = secret_bytes(self.folder / "pseudonym.key")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
             self._homes = {key: homes_of(study, store, table, panel)}

@@ -42,6 +42,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     simulate.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: out/<study>-<time>)")
     simulate.add_argument("--resume", type=Path, metavar="DIR", help="continue a run that was stopped")
     simulate.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    simulate.add_argument(
+        "--trial",
+        type=Path,
+        metavar="FILE",
+        help="a trial's real homes (features and answers) in place of simulated ones",
+    )
+    simulate.add_argument("--mapping", metavar="NAME|FILE", help="what the trial's columns mean (default: cer)")
+    simulate.add_argument("--label", help="which label of the mapping to ask for (default: retired)")
     population.add_options(simulate)
     simulate.set_defaults(func=_simulate)
 
@@ -79,8 +87,9 @@ def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
             raise RunError(f"{name} must be above 0 and at most 1; 0.1 is a good start")
     if options.seed < 0 or options.workers < 1:
         raise RunError("--seed must be 0 or more and --workers 1 or more")
+    study = "trial" if options.trial and options.study == Parameters().study else options.study
     parameters = Parameters(
-        study=str(Path(options.study).resolve()) if options.study.endswith(".toml") else options.study,
+        study=str(Path(study).resolve()) if study.endswith(".toml") else study,
         district=options.area,
         census=str(options.census.resolve()) if options.census else "",
         scale=options.scale,
@@ -89,7 +98,22 @@ def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
         trust=options.trust,
         engine=options.engine,
         workers=options.workers,
+        **_trial(options),
     )
-    name = Path(options.study).stem
+    name = Path(study).stem
     path = options.out or Path("out") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return run.start(path, parameters), parameters
+
+
+def _trial(options: argparse.Namespace) -> dict[str, str]:
+    """What of a run's parameters is about a trial."""
+    given = {name: getattr(options, name) for name in ("mapping", "label") if getattr(options, name)}
+    if options.trial is None:
+        if given:
+            raise RunError("--mapping and --label are for a trial's homes; add --trial FILE, or leave them out")
+        return {}
+    if options.engine != "in-process":
+        raise RunError("a trial runs in one process; leave --engine out")
+    if given.get("mapping", "").endswith(".toml"):
+        given["mapping"] = str(Path(given["mapping"]).resolve())
+    return {"trial": str(options.trial.resolve()), **given}

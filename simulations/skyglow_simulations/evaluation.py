@@ -56,7 +56,9 @@ def slot_names() -> tuple[str, ...]:
 
 def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
     """True value of every estimate of the study by (area_code, topic, group), over all households."""
-    table = pl.read_parquet(folder.truth / "households.parquet", columns=["lsoa21cd", "composition"])
+    table = pl.read_parquet(folder.truth / "households.parquet")
+    if "counts" in table.columns:  # a trial's homes that trained or calibrated are never truth
+        table = table.filter("counts")
     row = {code: index for index, code in enumerate(study.lsoas)}
     lsoa = np.array([row[code] for code in table["lsoa21cd"]])
     composition = table["composition"].to_numpy()

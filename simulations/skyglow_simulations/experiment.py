@@ -5,6 +5,7 @@ Every step leaves its result in the run's folder and is skipped when it is there
 continues where it stopped. Nothing is random but by the run's seed.
 """
 
+import dataclasses
 import json
 import resource
 import time
@@ -21,13 +22,14 @@ from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Outcome
 from skyglow_server.draft import draft
-from skyglow_server.estimation import AreaTable, Estimate, estimate, load_areas
+from skyglow_server.estimation import PLANNING, AreaTable, Estimate, Planning, estimate, load_areas
 from skyglow_server.federation import Federation, InProcess
 from skyglow_server.refusals import refusal_error
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, StudyRequest, open_reply, seal_request
+from skyglow_shared.models import features
 from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.signing import STUDY, Identity
 from skyglow_shared.soundness import check, decode_study
@@ -35,8 +37,10 @@ from skyglow_shared.study import Aggregation, Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as RosterEntry
 from skyglow_simulations import suppliers
 from skyglow_simulations.population import census as census_tables
-from skyglow_simulations.population import generate
+from skyglow_simulations.population import generate, trial_city
+from skyglow_simulations.population import trial as trials
 from skyglow_simulations.population.census import Census
+from skyglow_simulations.population.trial import Trial
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
 
@@ -81,6 +85,15 @@ class Experiment:
     study: Study
     progress: Progress
     clock: Clock
+    trial: Trial | None = None
+
+    @property
+    def planning(self) -> Planning:
+        """The office's planning constants; on a trial's few homes they count each home once."""
+        if self.trial is None:
+            return PLANNING
+        split = self.trial.split(self.parameters.seed)
+        return dataclasses.replace(PLANNING, class_distinct_homes=self.trial.distinct_homes(split))
 
     @property
     def office(self) -> Identity:
@@ -99,6 +112,11 @@ class Experiment:
         """Keep the study, make the population and let every supplier load its readings."""
         if not self.folder.study.exists():
             write_atomically(self.folder.study, canonical_bytes(self.study))
+        if self.trial is not None:
+            with self.clock.phase("population"):
+                self.introduce()
+                trial_city.populate(self.census, self.trial, self.study, self.folder, self.parameters)
+            return
         with self.clock.phase("population"):
             generate.generate(
                 self.census,
@@ -150,7 +168,7 @@ class Experiment:
         """Turn the outcome's sums into estimates that may be published."""
         with self.clock.phase("estimation"):
             areas = load_areas(self.folder.reference / "areas.csv", self.study)
-            return areas, estimate(self.study, areas, outcome.sums)
+            return areas, estimate(self.study, areas, outcome.sums, planning=self.planning)
 
 
 def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experiment:
@@ -170,12 +188,17 @@ def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experim
         for name in suppliers.NAMES
     ]
     key = office(parameters).public_key
+    trial = trials.load(Path(parameters.trial), parameters.mapping) if parameters.trial else None
+    if trial is not None:
+        features.install(trial.contract)
     study = decode_study(folder.study.read_bytes()) if folder.study.exists() else None
     if study is None or study.office_key != key:  # a replicate in the same folder has an office of its own
         template = _template(parameters.study)
         study = draft(template, areas=census.areas, office_key=key, suppliers=roster, scale=parameters.scale)
+        if trial is not None:
+            study = trial_city.ask(study, trial, parameters.label)
         study = _trusting(study, parameters)
-    return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"))
+    return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"), trial)
 
 
 def office(parameters: Parameters) -> Identity:

@@ -62,9 +62,10 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
             weights = outcome.models[model.name].final
             models[model.name] = evaluation.model_figures(model, weights, held)
             methods["naive"] += _naive(areas, model, evaluation.naive_shares(study, model, weights, held))
-        models["presence_rule"] = evaluation.presence_figures(folder, NAMES, held)
+        if has_occupancy(study):
+            models["presence_rule"] = evaluation.presence_figures(folder, NAMES, held)
         costs = {name: supplier_figures(study, supplier) for name, supplier in suppliers.items()}
-    methods |= compare(study, areas, outcome.sums)
+    methods |= compare(study, areas, outcome.sums, planning=experiment.planning)
     summary = {
         "study": study.name,
         "digest": digest(study),
@@ -80,6 +81,11 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
         "peak_memory_mib": peak_memory_mib(),
     }
     return Findings(estimates, true, methods, summary, checks(study, areas, outcome.sums))
+
+
+def has_occupancy(study: Study) -> bool:
+    """Whether a study asks when homes are occupied."""
+    return any(block.source == "area_profile" for phase in study.phases for block in phase.blocks)
 
 
 def write(experiment: Experiment, findings: Findings) -> None:

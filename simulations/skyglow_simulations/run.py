@@ -36,6 +36,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Share of households that are surveyed.
     trust : str
         Trust mode in place of the study's own; empty = the study's.
+    trial : str
+        File of a trial's real homes in place of simulated ones; empty = none.
+    mapping : str
+        What the trial's columns mean: a TOML file, or a name.
+    label : str
+        Which of the mapping's labels is asked for.
     workers : int
         Processes that prepare data; does not change results.
     """
@@ -48,6 +54,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     panel_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     trust: TrustMode | Literal[""] = ""
     engine: Engine = "in-process"
+    trial: str = ""
+    mapping: str = "cer"
+    label: str = "retired"
     workers: Annotated[int, msgspec.Meta(ge=1)] = 2
 
 

@@ -36,7 +36,8 @@ delta = {delta}
 window_days = 365
 purposes = ["official-statistics"]
 legal_gateways = ["Simulated data: no gateway needed"]
-features = ["class22-v1"]
+features = {features}
+topics = {topics}
 trust_modes = ["local", "aggregate"]
 rivals = {rivals}
 sources = ["gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile"]
@@ -95,7 +96,12 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
         write_atomically(path / "pseudonym.key", pseudonyms.stream("pseudonyms").read(32), mode=0o600)
         rivals = [entry.public_key for entry in study.suppliers if entry.name != name]
         policy = _POLICY.format(
-            office_key=study.office_key, epsilon=study.epsilon, delta=study.delta, rivals=json.dumps(rivals)
+            office_key=study.office_key,
+            epsilon=study.epsilon,
+            delta=study.delta,
+            rivals=json.dumps(rivals),
+            features=json.dumps(sorted({model.features for model in study.models})),
+            topics=json.dumps(sorted({model.name for model in study.models})),
         )
         write_atomically(path / "policy.toml", policy.encode())
 

@@ -20,7 +20,7 @@ from skyglow_shared.errors import DataError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models.features import contract
 
-_CONTRACT: Final = contract("class22-v1")
+CLASS22: Final = "class22-v1"
 _HOMES_AT_ONCE: Final = 500
 _THREADS: Final = 2
 _Number = TypeVar("_Number", np.float32, np.float64)
@@ -32,8 +32,8 @@ class HomeFeatures:
 
     Attributes
     ----------
-    features : ndarray of float64, shape (homes, 22)
-        Raw, in the units of the contract ``class22-v1``; a row of NaN where the week has too few valid days.
+    features : ndarray of float64, shape (homes, features)
+        Raw, in the units of the contract; a row of NaN where the week has too few valid days.
     profile : ndarray of float32, shape (homes, 2, 48)
         Share of weekdays and weekend days with somebody home, by the presence rule; NaN without a valid day of a type.
     """
@@ -42,7 +42,7 @@ class HomeFeatures:
     profile: NDArray[np.float32]
 
 
-def build_features(store_path: Path, *, week_start: datetime.date) -> HomeFeatures:
+def build_features(store_path: Path, *, week_start: datetime.date, name: str = CLASS22) -> HomeFeatures:
     """Build the features of a store, or map those built before from the same data.
 
     Parameters
@@ -50,14 +50,17 @@ def build_features(store_path: Path, *, week_start: datetime.date) -> HomeFeatur
     store_path : Path
         Folder of the store.
     week_start : date
-        Monday of the week the 22 features are of.
+        Monday of the week the features are of.
+    name : str
+        The feature contract. Only the features of ``class22-v1`` are computed here; others must have been kept.
 
     Raises
     ------
     FormatError
         If there is no sound store in the folder.
     DataError
-        If `week_start` is not a Monday or its week is not within the store's period.
+        If `week_start` is not a Monday, its week is not within the store's period, or nothing was kept of a contract
+        that is not computed here.
 
     Notes
     -----
@@ -70,20 +73,34 @@ def build_features(store_path: Path, *, week_start: datetime.date) -> HomeFeatur
     first_day = (week_start - store.start).days
     if not 0 <= first_day <= store.days - 7:
         raise DataError("the feature week is not within the store's period; ingest readings of the study's period")
-    key = hashlib.sha256(f"{_CONTRACT.digest} {week_start.isoformat()} {RULE_VERSION}".encode()).hexdigest()[:16]
     homes = len(store.kwh)
-    paths = [store.folder / f"features-{key}.npy", store.folder / f"profile-{key}.npy"]
-    features = _kept(paths[0], (homes, len(_CONTRACT.features)), np.float64)
+    paths = _paths(store, name, week_start)
+    features = _kept(paths[0], (homes, len(contract(name).features)), np.float64)
     profile = _kept(paths[1], (homes, 2, SLOTS), np.float32)
     if features is None or profile is None:
+        if name != CLASS22:
+            raise DataError("the features of that contract are not computed here, and none were kept beside the store")
         features, profile = _build(store, first_day)
         _keep(paths[0], features)
         _keep(paths[1], profile)
     return HomeFeatures(features, profile)
 
 
+def keep_features(store_path: Path, table: HomeFeatures, *, week_start: datetime.date, name: str) -> None:
+    """Keep features that were made elsewhere beside a store, in its homes' order, for `build_features` to find."""
+    paths = _paths(Store.open(store_path), name, week_start)
+    _keep(paths[0], table.features)
+    _keep(paths[1], table.profile)
+
+
+def _paths(store: Store, name: str, week_start: datetime.date) -> tuple[Path, Path]:
+    text = f"{contract(name).digest} {week_start.isoformat()} {RULE_VERSION}"
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return store.folder / f"features-{key}.npy", store.folder / f"profile-{key}.npy"
+
+
 def _build(store: Store, first_day: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    features = np.empty((len(store.kwh), len(_CONTRACT.features)), dtype=np.float64)
+    features = np.empty((len(store.kwh), len(contract(CLASS22).features)), dtype=np.float64)
     profile = np.empty((len(store.kwh), 2, SLOTS), dtype=np.float32)
 
     def build(first: int) -> None:

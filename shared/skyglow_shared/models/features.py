@@ -96,7 +96,7 @@ _CLASS22 = FeatureContract(
     ),
 )
 
-_CONTRACTS = MappingProxyType({_CLASS22.name: _CLASS22})
+_CONTRACTS = {_CLASS22.name: _CLASS22}
 
 
 def contract(name: str) -> FeatureContract:
@@ -105,6 +105,18 @@ def contract(name: str) -> FeatureContract:
         return _CONTRACTS[name]
     except KeyError:
         raise StudyError("no feature contract of that name is installed; update the older side") from None
+
+
+def install(given: FeatureContract) -> None:
+    """Add a contract to this process, for features that were made elsewhere.
+
+    Raises
+    ------
+    StudyError
+        Another contract has that name.
+    """
+    if _CONTRACTS.setdefault(given.name, given) != given:
+        raise StudyError("another feature contract has that name; give this one a name of its own")
 
 
 def normalise(contract: FeatureContract, raw: NDArray[np.floating]) -> tuple[_Array, NDArray[np.bool_]]:
