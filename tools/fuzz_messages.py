@@ -38,7 +38,7 @@ from skyglow_shared.study import LEGAL_GATEWAYS, Study, canonical_bytes
 _OFFICE, _NORTH = Identity.generate(), Identity.generate()
 _BOOK = Path(tempfile.mkdtemp()) / "book.jsonl"
 _TEXTS = ("north", "ab" * 32, "E01000001", "E02000001", "E06000001", LEGAL_GATEWAYS[-1])
-_ODD = (
+_ODD: tuple[object, ...] = (
     None, True, -1, 0, 1, 2**63, 2**64 - 1, -(2**63), 0.0, -0.0, 1e308, float("nan"), float("inf"), "", "\0", "north",
     "ab" * 32, "../..", "2026-03-09", "9999-12-31", "local", b"", bytes(32), bytes(64), b"\xff" * 300, [], {}, [[]],
 )  # fmt: skip
