@@ -9,12 +9,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-Measure = Callable[[bool], Sequence["Result"]]
+Measure = Callable[[bool], Iterable["Result"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,13 @@ class Result:
     against : str
         The peer, or what else `ratio` is taken to.
     ratio : float
-        How many times better than that.
+        How many times better than that; where there is a ceiling, how many times as much.
     goal : float
-        The least ratio wanted; 0 for a figure that is shown for information.
+        The least ratio wanted; 0 for none.
+    at_most : float
+        The largest ratio wanted; 0 for none. With neither, a figure is shown for information.
+    floor : float
+        The least ratio that is possible, where that was measured too.
     """
 
     name: str
@@ -39,15 +43,21 @@ class Result:
     against: str
     ratio: float
     goal: float = 0.0
+    at_most: float = 0.0
+    floor: float = 0.0
 
     @property
     def holds(self) -> bool:
         """Whether the goal is met."""
-        return self.ratio >= self.goal
+        return self.ratio >= self.goal and not 0 < self.at_most < self.ratio
 
     def __str__(self) -> str:
-        wanted = f" (goal {self.goal:g}×: {'holds' if self.holds else 'MISSED'})" if self.goal else ""
-        return f"{self.name}: {self.value:,.3g} {self.unit}, {self.ratio:.3g}× {self.against}{wanted}"
+        notes = [f"goal {self.goal:g}×"] if self.goal else []
+        notes += [f"at most {self.at_most:g}×"] if self.at_most else []
+        notes = [f"{' and '.join(notes)}: {'holds' if self.holds else 'MISSED'}"] if notes else []
+        notes += [f"floor {self.floor:.3g}×"] if self.floor else []
+        told = f" ({', '.join(notes)})" if notes else ""
+        return f"{self.name}: {self.value:,.3g} {self.unit}, {self.ratio:.3g}× {self.against}{told}"
 
 
 def per_cpu_second(work: Callable[[], object], count: int) -> Callable[[], float]:
@@ -81,18 +91,23 @@ def interleaved(turns: Mapping[str, Callable[[], float]], repeats: int) -> dict[
 
 
 def run(description: str, measure: Measure) -> None:
-    """Measure, print every result, write JSON if asked, end with the verdict; exit with 1 if a goal is missed."""
+    """Measure, print every result, write JSON if asked, end with the verdict; exit with 1 if a goal is missed.
+
+    A figure is printed when it is known, and a goal that is missed stops nothing.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller turns: seconds, not minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     arguments = parser.parse_args()
-    results = list(measure(arguments.quick))
-    for result in results:
-        print(result)
+    results = []
+    for result in measure(arguments.quick):
+        print(result, flush=True)
+        results.append(result)
     if arguments.json:
         plain = [{**asdict(result), "holds": result.holds} for result in results]
         arguments.json.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     headline = results[0]
-    verdict = "holds" if all(result.holds for result in results) else "MISSED"
+    missed = [result.name for result in results if not result.holds]
+    verdict = f"MISSED ({'; '.join(missed)})" if missed else "holds"
     print(f"{verdict}: {headline.name} at {headline.ratio:.3g}× {headline.against}")
-    sys.exit(verdict != "holds")
+    sys.exit(bool(missed))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of SecAgg+ on Flower's own code, without its network: a line of JSON with CPU seconds for each line read.
+"""Rounds of SecAgg+ by Flower's primitives alone: a line of JSON with CPU seconds for each line read.
 
 A client's part is what its mod does in the stages that share keys, mask and unmask (with quantisation, and the masked
 vector as bytes); the server's is what its workflow does with the replies, by the same calls. Key pairs of the set-up,
@@ -51,7 +51,7 @@ def client(place: int, count: int, threshold: int) -> SecAggPlusState:
 
 
 def turn(vectors: list[np.ndarray], threshold: int) -> dict[str, float]:
-    """CPU seconds of a client on average and of the server, and the mean's largest error in quantisation steps."""
+    """CPU seconds of all sides, and the mean's largest error in quantisation steps."""
     count = len(vectors)
     clients = [client(place, count, threshold) for place in range(count)]
     public = {str(one.nid): (one.pk1, one.pk2) for one in clients}
@@ -74,12 +74,10 @@ def turn(vectors: list[np.ndarray], threshold: int) -> dict[str, float]:
     ]
     everybody = {Key.ACTIVE_NODE_ID_LIST: list(range(count)), Key.DEAD_NODE_ID_LIST: []}
     unmasked = [_unmask(one, everybody) for one in clients]
-    between = time.process_time()
     mean = server([reply[Key.MASKED_PARAMETERS] for reply in masked], unmasked)
     end = time.process_time()
     error = float(np.abs(mean - np.mean(vectors, axis=0)).max() / (2 * CLIP / LEVELS))
-    size = sum(len(part) for part in masked[0][Key.MASKED_PARAMETERS])
-    return {"supplier": (between - start) / count, "office": end - between, "error": error, "bytes": size}
+    return {"all": end - start, "error": error}
 
 
 def server(masked: list[list[bytes]], unmasked: list[dict]) -> np.ndarray:

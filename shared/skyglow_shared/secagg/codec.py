@@ -11,7 +11,7 @@ from skyglow_shared.errors import ProtocolError, StudyError
 #: Unsigned words, each below 2^bits, in lanes of the least machine width that holds them.
 Words: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
-_CHUNK = 1 << 14  # words that stay in the processor's cache between two looks at them
+_CHUNK = 1 << 16  # words that stay in the processor's cache between two looks at them
 
 
 def word_bits(largest: int, suppliers: int) -> int:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from skyglow_shared.secagg import codec
 from skyglow_shared.secagg.codec import Words
 
-_CHUNK_BYTES = 1 << 16  # a part of the words stays in the processor's cache while all masks are added
+_CHUNK_BYTES = 1 << 17  # a part of the words stays in the processor's cache while all masks are added
 _BLOCK_BYTES = 16
 
 

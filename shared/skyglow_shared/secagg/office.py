@@ -122,8 +122,9 @@ class Adding:
         ordered, wrong = _sound(self.session, replies, MaskedInput, self.sharers, check)
         _check_floor(self.session, ordered, wrong, "sent their vectors")
         survivors, dropped = tuple(ordered), tuple(name for name in self.sharers if name not in ordered)
-        total = np.zeros(count, dtype=codec.lane(bits))
-        for reply in ordered.values():
+        first, *rest = ordered.values()
+        total = codec.unpack(first.words, count, bits).copy()
+        for reply in rest:
             total += codec.unpack(reply.words, count, bits)
         message = SurvivorSet(session=self.session.identifier(), survivors=survivors, dropped=dropped)
         lists = survivors, dropped, codec.reduce(total, bits), {**self.left_out, **wrong}
