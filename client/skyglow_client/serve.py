@@ -8,6 +8,7 @@ import signal
 import threading
 from pathlib import Path
 
+from skyglow_client.handover import lending
 from skyglow_client.links import grpc as link_end
 from skyglow_client.links.grpc import Patience
 from skyglow_client.supplier import Supplier
@@ -41,7 +42,8 @@ def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PA
         raise RunError("the kit in link/ was made for another supplier; put this supplier's own there")
     if kit.office_key != supplier.gate.policy.office_key:
         raise RunError("the kit in link/ is of another office than policy.toml allows; ask the office for its key")
-    link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop, patience=patience)
+    with lending(supplier, stop):
+        link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop, patience=patience)
 
 
 def stop_at_signals() -> threading.Event:

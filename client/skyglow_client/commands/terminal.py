@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from skyglow_client import handover
 from skyglow_client.supplier import Supplier
 from skyglow_shared.errors import ApprovalError, FormatError
 from skyglow_shared.soundness import decode_study
@@ -35,7 +36,7 @@ def open_supplier(options: argparse.Namespace) -> Supplier:
         raise FormatError(f"supplier.toml cannot be read ({type(error).__name__}); {_NAME}") from None
     if not isinstance(name, str):
         raise FormatError(f"supplier.toml gives no name in quotes; {_NAME}")
-    return Supplier.open(options.folder, name)
+    return handover.opened(options.folder, lambda: Supplier.open(options.folder, name))
 
 
 def proposed(supplier: Supplier) -> dict[str, Study]:

@@ -109,9 +109,11 @@ def serve(
     What leaves is what `handle` returns, and the supplier's name and signature. The log holds neither.
     """
     failures = 0
+    # made once: gRPC does not give back all the memory of each
+    tls = grpc.ssl_channel_credentials(credentials.authority, credentials.private, credentials.certificate)
     while not stop.is_set():
         begun = time.monotonic()
-        reason = _dial(handle, identity, kit, credentials, stop)
+        reason = _dial(handle, identity, kit, tls, stop)
         if stop.is_set():
             break
         failures = 0 if time.monotonic() - begun > patience.steady else failures + 1
@@ -122,10 +124,13 @@ def serve(
 
 
 def _dial(
-    handle: Callable[[bytes], bytes], identity: Identity, kit: Kit, credentials: Credentials, stop: threading.Event
+    handle: Callable[[bytes], bytes],
+    identity: Identity,
+    kit: Kit,
+    tls: Any,  # noqa: ANN401 - gRPC is untyped
+    stop: threading.Event,
 ) -> str:
     """Hold one stream for as long as it lasts; return why it ended."""
-    tls = grpc.ssl_channel_credentials(credentials.authority, credentials.private, credentials.certificate)
     session = _Session()
     with grpc.secure_channel(kit.address, tls, options=_OPTIONS) as channel:
         call = channel.stream_stream(link.METHOD)(iter(session.outgoing.get, None))

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ledger has one holder at a time; who serves lets go of it for as long as a person's command asks for it.
+
+Two files of the supplier's folder, held by locks that end with their process: ``serve.lock`` says that somebody serves
+here, ``ledger.wanted`` that somebody else waits for the ledger. Between requests whoever serves closes the ledger, and
+opens (and so verifies) it again when it is free. A request that comes meanwhile waits.
+"""
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skyglow_client.supplier import Supplier
+from skyglow_shared.errors import LedgerBusyError, RunError, SkyglowError
+
+_log = logging.getLogger(__name__)
+_SERVING, _WANTED = "serve.lock", "ledger.wanted"
+_LOOK_SECONDS = 0.2
+_WAIT_SECONDS = 60.0  # the longest that a request may take before the ledger is let go
+
+
+def opened(folder: Path, open_now: Callable[[], Supplier]) -> Supplier:
+    """Open the supplier of a folder, and have whoever serves it let go of the ledger first.
+
+    Raises
+    ------
+    LedgerBusyError
+        Another process holds the ledger that does not serve, or whoever serves is busy for too long.
+    """
+    try:
+        return open_now()
+    except LedgerBusyError:
+        if not _taken(folder / _SERVING):
+            raise
+    with _held(folder / _WANTED):
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                return open_now()
+            except LedgerBusyError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+
+
+@contextmanager
+def lending(supplier: Supplier, stop: threading.Event) -> Iterator[None]:
+    """Serve within: the ledger is lent to whoever asks; `stop` is set if what comes back fails its checks.
+
+    Raises
+    ------
+    RunError
+        Another process serves this folder.
+    """
+    if _taken(supplier.folder / _SERVING):
+        raise RunError("another process serves this supplier's folder; stop it first")
+    ended = threading.Event()
+    with _held(supplier.folder / _SERVING):
+        thread = threading.Thread(target=_lend, args=(supplier, ended, stop))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _lend(supplier: Supplier, ended: threading.Event, stop: threading.Event) -> None:
+    while not ended.wait(_LOOK_SECONDS):
+        if _taken(supplier.folder / _WANTED):
+            try:
+                supplier.lend(lambda: _taken(supplier.folder / _WANTED))
+            except SkyglowError as error:
+                _log.error("serving ends: %s", error)
+                stop.set()
+                return
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(path: Path) -> bool:
+    """Whether a process holds the lock of a file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
