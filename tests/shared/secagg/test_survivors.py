@@ -119,6 +119,21 @@ def test_a_forged_or_borrowed_signature_is_refused(make_attempt):
         refused(attempt, VICTIM, replace(request, signatures=changed), SignatureError)
 
 
+@pytest.mark.parametrize("asked", [VICTIM, LAST])
+def test_shares_are_given_only_where_as_many_as_the_threshold_have_really_signed(make_attempt, make_session, asked):
+    """Whichever signatures are forged: as many are verified as make the threshold, the own is known, others are not."""
+    attempt = make_attempt(make_session(5, 1, 1)).until("unmasked")
+    request, others = attempt.requests[asked], [name for name in attempt.names if name != asked]
+    given = 0
+    for count in range(len(others) + 1):
+        for forged in combinations(others, count):
+            changed = request.signatures | dict.fromkeys(forged, bytes(64))
+            if gives_shares(attempt, attempt.rounds, [asked], replace(request, signatures=changed)):
+                assert attempt.session.parameters.suppliers - count >= attempt.session.parameters.threshold
+                given += 1
+    assert given == 2  # none forged, or the last in the order, which is beyond the threshold
+
+
 def test_a_signature_of_somebody_who_dropped_or_is_unknown_is_refused(make_attempt):
     attempt = make_attempt().until("signed")
     replies = {name: attempt.answer(name, survivor_set(attempt, NAMES[:3])) for name in NAMES[:3]}
