@@ -83,6 +83,8 @@ class Soiled:
 
     Attributes
     ----------
+    meter_id : ndarray of int64, shape (homes,)
+    timeline : Timeline
     kwh : ndarray of float32, shape (homes, half-hours)
         NaN where there is no reading.
     moved : ndarray of int64, shape (homes, half-hours)
@@ -96,6 +98,8 @@ class Soiled:
         ``half_hour`` counts from the period's first midnight.
     """
 
+    meter_id: NDArray[np.int64]
+    timeline: Timeline
     kwh: _Line
     moved: NDArray[np.int64]
     copied_home: _Places
@@ -155,7 +159,7 @@ def soil(
         )
         book.write("clock_change", run, meter=np.zeros(1, np.int64))
     empty = pl.DataFrame(schema=SCHEMA)
-    return Soiled(line, moved, home, day, copies, pl.concat([empty, *book.parts]))
+    return Soiled(meter_id, timeline, line, moved, home, day, copies, pl.concat([empty, *book.parts]))
 
 
 class _Book(NamedTuple):
