@@ -63,6 +63,8 @@ def add(study: Study, phase: Phase, request: RoundRequest, exchange: Exchange) -
         try:
             recovering, handed_out = _agreed(attempt)
         except AttemptError as error:
+            if attempt.too_few_are_there():
+                raise  # and use up no attempt: this one is asked for again when the study is resumed
             failure, without = error, attempt.without_accused()
             continue
         added = attempt.ask("unmask", handed_out, recovering.unmasked)
@@ -84,7 +86,7 @@ def check_place(place: Place, name: str, reply: Reply) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One attempt; `without` are not asked, `accusers` says who accuses whom of what it sent."""
+    """One attempt; `without` are not asked, `accusers` says who accuses whom of what it sent, `there` who answered."""
 
     study: Study
     phase: Phase
@@ -92,6 +94,7 @@ class _Attempt:
     exchange: Exchange
     without: frozenset[str]
     accusers: dict[str, set[str]] = field(default_factory=dict)
+    there: set[str] = field(default_factory=set)
 
     def begin(self) -> tuple[office.Collecting, FromOffice]:
         asked = self.request
@@ -116,6 +119,11 @@ class _Attempt:
             for name, content in contents.items()
         }
         return self._taken(step, requests, take)
+
+    def too_few_are_there(self) -> bool:
+        """Whether so many never answered at all that no attempt can end well."""
+        withstood = self.study.aggregation.dropouts if self.study.aggregation else 0
+        return len(self.there) < len(self.study.suppliers) - withstood
 
     def without_accused(self) -> frozenset[str]:
         """Whom not to ask in the next attempt: also those whom more suppliers accuse than may collude, or the most do.
@@ -152,6 +160,7 @@ class _Attempt:
         step: str,
         take: Callable[[dict[str, FromSupplier]], Result],
     ) -> Result:
+        self.there.update(answers)
         contents: dict[str, FromSupplier] = {}
         left_out: dict[str, str] = {}
         for name, answer in answers.items():
