@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums as noise can make them at worst: every figure is withheld or has an ordered, finite interval."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyglow_server import estimation
+
+
+@pytest.fixture(scope="module")
+def small(simulator):
+    rng = np.random.default_rng(4)
+    world = replace(simulator.World(), lsoas=9, msoas=3, panel=400)
+    areas = simulator.town(world, rng)
+    _, sums = simulator.replicate(world, areas, rng)
+    components = simulator.basis().components.shape[1]
+    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components)), 1.0, rng)
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + 4 * components))), 1.0, rng)
+    return simulator.study_of(areas), areas, sums
+
+
+def changed(sums, name, rows, values):
+    block = sums[name]
+    new = block.values.copy()
+    new[rows] = values
+    return {**sums, name: replace(block, values=new)}
+
+
+CASES = {
+    "an area without scores": ("area_scores", 0, (0.0, 0.0)),
+    "every area without scores": ("area_scores", slice(None), (0.0, 0.0)),
+    "a negative count": ("area_scores", 0, (-30.0, 12.0)),
+    "every count negative": ("area_scores", slice(None), (-30.0, 12.0)),
+    "an empty class": ("class_scores", 0, (0.0, 0.0, 0.0)),
+    "a negative class": ("class_scores", 0, (-12.0, 5.0, -3.0)),
+    "an empty panel": ("class_scores", slice(None), (0.0, 0.0, 0.0)),
+    "an MSOA without panel": ("panel_labels", 0, (0.0, 0.0)),
+    "a negative panel": ("panel_labels", slice(None), (-9.0, -4.0)),
+    "more positives than panel": ("panel_labels", 0, (5.0, 40.0)),
+    "no diaries": ("diaries", 0, 0.0),
+    "profiles beyond any home's": ("profiles", slice(None), 1e6),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_is_withheld_or_ordered_and_finite(small, case):
+    study, areas, sums = small
+    name, rows, values = CASES[case]
+    found = estimation.estimate(study, areas, changed(sums, name, rows, values))
+    assert found
+    for item in found:
+        if item.status == "suppressed":
+            assert item.reason
+            assert item.estimate is None
+        else:
+            assert 0 <= item.lower <= item.estimate <= item.upper <= 1
+            assert math.isfinite(item.unclipped)
+            assert item.deviation > 0
+
+
+def test_an_area_without_scores_is_withheld_and_so_is_what_gives_it_away(small):
+    study, areas, sums = small
+    found = estimation.estimate(study, areas, changed(sums, *CASES["an area without scores"]))
+    assert {(item.area_code, item.reason) for item in found if item.level == "LSOA" and item.reason} > {
+        (areas.codes["LSOA"][0], "least_homes")
+    }
+
+
+def test_without_any_counts_nothing_is_published(small):
+    study, areas, sums = small
+    found = estimation.estimate(study, areas, changed(sums, *CASES["every count negative"]))
+    assert {item.status for item in found} == {"suppressed"}
