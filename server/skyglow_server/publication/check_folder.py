@@ -68,7 +68,7 @@ def _table(release: Release, topic: str, items: list[Estimate]) -> dict[str, Any
     columns = [list(tidy.COLUMNS).index(name) - 1 for name in _FIGURES]  # the viewer counts from after the first
     for row, item in enumerate(items):
         if item.estimate is None:
-            cells.setdefault(item.reason, []).extend([row, column] for column in columns)
+            cells.setdefault(item.reason or "not_available", []).extend([row, column] for column in columns)
     withheld = {rule: len(found) // len(columns) for rule, found in cells.items()}
     status = "review" if withheld else "pass"
     counted = "; ".join(f"{rule}: {count} figures withheld" for rule, count in withheld.items())

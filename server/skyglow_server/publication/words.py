@@ -29,12 +29,9 @@ SHORTHAND: Mapping[str, str] = {
 RULES: Mapping[str, str] = {
     "least_homes": "too few metered homes, by the noised count",
     "least_suppliers": "too few suppliers in the sums",
-    "dominance": "one supplier may serve nearly all of the area's homes",
     "complementary": "would reveal another withheld figure",
     "differencing": "with an earlier release it would reveal a figure for few homes",
-    "no_scores": "the area's sums say nothing of its homes",
 }
-_NOT_ESTIMABLE = frozenset({"no_scores"})
 _BANDS = ((0.05, "precise"), (0.1, "reasonably precise"), (0.2, "acceptable"))
 CAUTION = "use with caution"
 
@@ -67,7 +64,7 @@ def quality(item: Estimate) -> str:
 def shorthand(item: Estimate) -> str:
     """The mark that goes with a figure: empty for one that is published and reliable."""
     if item.estimate is None:
-        return UNAVAILABLE if item.reason in _NOT_ESTIMABLE or item.status == "published" else CONFIDENTIAL
+        return CONFIDENTIAL if item.status == "suppressed" else UNAVAILABLE
     return UNRELIABLE if quality(item) == CAUTION else ""
 
 

@@ -50,7 +50,7 @@ def estimates():
         one(("E01010001", "Town 000B", "LSOA"), value=-0.01, deviation=0.04),
         withheld(("E01010002", "Town 001A", "LSOA"), "least_homes"),
         one(MSOAS[0]),
-        withheld(MSOAS[1], "no_scores"),
+        Estimate(*MSOAS[1], "all_aged_66_plus", "all"),
         one(TOWN, deviation=0.005),
     )
     days = tuple(one(area, "occupancy", group, 0.8) for area in (*MSOAS, TOWN) for group in GROUPS)
