@@ -8,7 +8,7 @@ several heads, a multilayer perceptron, one that is applied to every day, and a 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from skyglow_shared.errors import InternalError
 from skyglow_shared.privacy.randomness import ByteStream
 
 SLOTS = 48
+_FEW_HOMES = 4
 
 Parameters = tuple[tuple[Tensor, Tensor], ...]
 """Of each layer, weights `[outputs, width]` and bias `[outputs]`."""
@@ -185,12 +186,10 @@ def backward(layer: Layer, weight: Tensor, errors: Tensor, rows: Tensor) -> Tens
     """Gradient by a layer's inputs ``[homes, places, inputs]``, from that by its outputs."""
     if not layer.looks_around:
         return (errors.flatten(0, 1) @ weight).view(*errors.shape[:2], layer.inputs)
-    days = rows.shape[1] - layer.days + 1
+    shaped = errors.view(len(errors), -1, SLOTS, layer.outputs).permute(0, 3, 1, 2)
     by_rows, _, _ = torch.ops.aten.convolution_backward(
-        errors.view(len(errors), days, SLOTS, layer.outputs).permute(0, 3, 1, 2),
-        rows.permute(0, 3, 1, 2),
-        kernel(layer, weight),
-        None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False],
+        shaped, rows.permute(0, 3, 1, 2), kernel(layer, weight), None,
+        [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False],
     )  # fmt: skip
     return gathered(layer, by_rows.permute(0, 2, 3, 1))
 
@@ -200,17 +199,17 @@ def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> tuple[Tensor, Tenso
 
     Notes
     -----
-    Only the half-hours of the window are laid out side by side; its days are so many products of shifted rows, for a
-    day's rows lie one after the other.
+    Only the half-hours of a window are laid out side by side; its days are so many products with shifted rows, for the
+    rows of a day lie one after the other. A few homes at a time stay in the processor's cache.
     """
     if not layer.looks_around:
         return torch.bmm(errors.mT, rows), errors.sum(1)
-    places = errors.shape[1]
-    beside = seen(Layer(layer.inputs, layer.outputs, 1, layer.half_hours), rows).reshape(
-        len(rows), -1, layer.width // layer.days
-    )
-    by_days = [torch.bmm(errors.mT, beside[:, day * SLOTS : day * SLOTS + places]) for day in range(layer.days)]
-    return torch.cat(by_days, dim=2), errors.sum(1)
+    alone, places, found = replace(layer, days=1), errors.shape[1], []
+    for some, own in zip(errors.split(_FEW_HOMES), rows.split(_FEW_HOMES), strict=True):
+        beside = seen(alone, own).reshape(len(some), -1, alone.width)
+        shifted = (beside[:, day * SLOTS : day * SLOTS + places] for day in range(layer.days))
+        found.append(torch.cat([torch.bmm(some.mT, each) for each in shifted], dim=2))
+    return torch.cat(found), errors.sum(1)
 
 
 def kernel(layer: Layer, weight: Tensor) -> Tensor:

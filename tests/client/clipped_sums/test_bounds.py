@@ -50,7 +50,7 @@ def test_removing_any_home_stays_within_the_charged_sensitivity(network, batch_o
 
 
 def test_a_home_that_fills_a_leaf_and_cuts_it_in_two_is_still_within_it(networks, batch_of, weights_of):
-    """The worst place to stand: 129 homes where a leaf takes 128."""
+    """The worst place to stand: 257 homes where a leaf takes 256."""
     network = networks["perceptron"]
     most = leaf_homes(SINGLE, terms(network))
     batch, block, weights = batch_of(network, most + 1), block_of(1e-3), weights_of(network)
@@ -86,10 +86,13 @@ def test_norms_are_never_too_short_in_float32(networks, batch_of, weights_of, na
     block = rows(network, batch_of(network, homes, seed, size=scale), torch.float32, homes)
     found = passed(network, parameters, block)
     for layer, into, errors in zip(network.layers, found.rows, found.errors, strict=True):
-        if layer.looks_around:
-            continue  # made explicitly as they are
-        gradient = torch.cat([torch.bmm(errors.mT.double(), into.double()).flatten(1), errors.double().sum(1)], dim=1)
-        one = measured(form(network, layer), layer, into, errors, SINGLE)
+        kind = form(network, layer)
+        one = measured(kind, layer, into, errors, SINGLE)
+        if kind == "explicit":  # what was made is what is added up, rounded as it is
+            gradient = one.right[:, 0].double()
+        else:
+            by_weights = torch.bmm(errors.mT.double(), into.double())
+            gradient = torch.cat([by_weights.flatten(1), errors.double().sum(1)], dim=1)
         assert (one.square >= gradient.square().sum(1) * (1 - 1e-12)).all()
         assert (one.magnitude >= one.square * (1 - 1e-3)).all()
 
@@ -130,7 +133,7 @@ def test_leaves_of_equal_keys_end():
     assert [(leaf.start, leaf.stop) for leaf in leaves(np.full(5, 7, dtype=np.uint64), 2)] == [(0, 2), (2, 4), (4, 5)]
 
 
-@pytest.mark.parametrize("neighbours", [1, 6, 31, 255, 300])
+@pytest.mark.parametrize("neighbours", [1, 6, 31, 511, 600])
 def test_what_a_home_adds_is_the_same_to_the_last_bit_whoever_is_beside_it(network, batch_of, weights_of, neighbours):
     """Else one home more would move every other home's vector, and no bound on one home would bound the sum."""
     if network.count > 100 and neighbours > 31:
@@ -167,8 +170,8 @@ def test_rounding_of_sums_is_within_what_is_charged_for_it(networks, batch_of, w
         batch, weights = batch_of(network, most), weights_of(network)
         [found] = fused_sums(network, weights, batch, Clip(1.0))
         [wanted] = fused_sums(network, weights, batch, Clip(1.0, arithmetic=DOUBLE))
-        assert np.linalg.norm(found - wanted) < 1e-3  # of the passes too, which the bound is not about
-        assert 0 < slack(SINGLE, terms(network), most) <= 1 / 128
+        assert np.linalg.norm(found - wanted) < 1e-2  # of the passes too, which the bound is not about
+        assert 0 < slack(SINGLE, terms(network), most) <= 0.01
         assert slack(DOUBLE, terms(network), most) < 1e-4
 
 

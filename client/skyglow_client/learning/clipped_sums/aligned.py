@@ -7,6 +7,7 @@ every home's numbers fill whole lines of 64 bytes. What is added has no weight a
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ def aligned(network: Network) -> Network:
     return Network(tuple(layers), network.places)
 
 
+@lru_cache(maxsize=64)
 def places_of(network: Network, wide: Network) -> NDArray[np.intp]:
     """Where a network's parameters are among those of the widened one, ``[parameters]``."""
     found, begin = [], 0
@@ -33,7 +35,9 @@ def places_of(network: Network, wide: Network) -> NDArray[np.intp]:
         biases = begin + other.width * other.outputs + np.arange(own.outputs)
         found += [weights.ravel(), biases]
         begin += other.parameters
-    return np.concatenate(found)
+    places = np.concatenate(found)
+    places.setflags(write=False)
+    return places
 
 
 def widened(network: Network, wide: Network, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,15 @@ from skyglow_client.learning.clipped_sums.batch import Batch
 from skyglow_client.learning.clipped_sums.by_home import home_gradients
 from skyglow_client.learning.clipped_sums.norms import terms
 from skyglow_client.learning.clipped_sums.passes import block_homes
-from skyglow_client.learning.clipped_sums.rounding import FINE, SINGLE, Arithmetic, home_steps, leaf_homes, slack
+from skyglow_client.learning.clipped_sums.rounding import (
+    FINE,
+    FINE_BITS,
+    SINGLE,
+    Arithmetic,
+    home_steps,
+    leaf_homes,
+    slack,
+)
 from skyglow_client.learning.clipped_sums.sums import Clip, fused_sums, rows_alike
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.network import Network
@@ -97,7 +105,7 @@ def exact_sum(
     fine = np.zeros(network.parameters, dtype=np.int64)
     for part in fused_sums(network, weights, batch, clip):
         fine += part.astype(np.int64)
-    return ExactSum((fine[None] + FINE // 2) // FINE)
+    return ExactSum((fine[None] + FINE // 2) >> FINE_BITS)
 
 
 @lru_cache(maxsize=64)

@@ -27,11 +27,12 @@ from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.study import Block
 
 #: Fine steps in a step of the block's grid: leaves are rounded to the former.
-FINE = 256
+FINE_BITS = 8
+FINE = 1 << FINE_BITS
 
 _GRIDS = 1.01  # over 1.5 / FINE + 1, with what is lost to underflow
-_MOST_HOMES = 128
-_LARGEST_SLACK = 1 / 128
+_MOST_HOMES = 256
+_LARGEST_SLACK = 0.01
 
 
 @dataclass(frozen=True, slots=True)

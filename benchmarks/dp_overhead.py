@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What privacy adds to a training step: clipped sums on the grid beside the same step without privacy, and Opacus 1.6.
+
+The step without privacy is the fastest of four ways to write it, among them our own passes with one product for each
+layer's gradient. Opacus runs in an environment of its own, in whichever of its modes is fastest here, turn by turn with
+ours. All use float32 and one thread; times are processor time.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
+
+from benchmarks.common import Result, run
+
+from skyglow_client.learning.clipped_sums import DOUBLE, Batch, clipped_sum, exact_sum
+from skyglow_client.learning.clipped_sums.batch import Rows
+from skyglow_client.learning.clipped_sums.passes import passed
+from skyglow_shared.models.network import (
+    Layer,
+    Network,
+    Parameters,
+    forward,
+    kernel,
+    parts,
+    surrounded,
+)
+from skyglow_shared.models.temporal import network as temporal
+from skyglow_shared.privacy.release import step_size
+from skyglow_shared.study import Block
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = Block(name="gradient", source="gradient", model="m", l2_bound=1.0, noise_multiplier=1.0)
+PIECES = (8, 32, 256)  # homes at once, of ways to go without privacy
+LARGEST_ERROR = 1e-3  # of a sum's norm: what whole steps of the grid cost so many numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A network, how many homes it sees in a step, and how much longer than without privacy a step may take."""
+
+    name: str
+    network: Network
+    homes: int
+    most: float
+
+
+WORKLOADS = (
+    Workload("perceptron", Network((Layer(60, 256), Layer(256, 256), Layer(256, 3))), 1024, 1.3),
+    Workload("daily", Network((Layer(48, 256), Layer(256, 256), Layer(256, 48)), (28,)), 256, 1.5),
+    Workload("temporal", temporal(28), 256, 1.3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All that a step needs: homes, weights, and the same as tensors."""
+
+    workload: Workload
+    batch: Batch
+    weights: NDArray[np.float64]
+    parameters: Parameters
+    rows: Rows
+
+    @classmethod
+    def of(cls, workload: Workload) -> "Step":
+        """Make homes and weights up."""
+        some, network, homes = np.random.default_rng(0), workload.network, workload.homes
+        x = some.normal(size=(homes, *network.places, network.inputs)).astype(np.float32)
+        y = some.integers(0, 2, (homes, *network.places, network.outputs)).astype(np.float32)
+        keys = np.sort(some.integers(0, 2**64, homes, dtype=np.uint64))
+        weights = some.normal(size=network.parameters) / 10
+        tensors = [torch.from_numpy(values).view(homes, network.count, -1) for values in (x, y)]
+        share = torch.full_like(tensors[1], 1 / network.count)
+        rows = Rows(*tensors, share, torch.ones(homes, dtype=torch.bool))
+        return cls(workload, Batch(keys, x, y), weights, parts(network, weights, torch.float32), rows)
+
+
+@torch.no_grad()
+def fused(step: Step, homes: int) -> None:
+    """Our own passes over so many homes at a time, and each layer's gradient as one product."""
+    network, total = step.workload.network, None
+    for begin in range(0, step.workload.homes, homes):
+        own = slice(begin, begin + homes)
+        rows = Rows(step.rows.x[own], step.rows.y[own], step.rows.share[own], step.rows.usable[own])
+        found = passed(network, step.parameters, rows)
+        each = zip(network.layers, step.parameters, found.rows, found.errors, strict=True)
+        sums = [_layer_sum(layer, weight, into, errors) for layer, (weight, _), into, errors in each]
+        total = sums if total is None else [_add(*pair) for pair in zip(total, sums, strict=True)]
+
+
+def _add(total: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return total[0].add_(more[0]), total[1].add_(more[1])
+
+
+def _layer_sum(layer: Layer, weight: Tensor, rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    if not layer.looks_around:
+        return errors.flatten(0, 1).T @ rows.flatten(0, 1), errors.sum((0, 1))
+    shaped = errors.view(len(errors), -1, 48, layer.outputs).permute(0, 3, 1, 2)
+    _, by_weight, by_bias = torch.ops.aten.convolution_backward(
+        shaped, rows.permute(0, 3, 1, 2), kernel(layer, weight), [layer.outputs],
+        [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, True],
+    )  # fmt: skip
+    return by_weight, by_bias
+
+
+def automatic(step: Step) -> None:
+    """The step as everybody writes it: torch's layers and automatic differentiation."""
+    values, leaves = step.rows.x, []
+    for number, (layer, pair) in enumerate(zip(step.workload.network.layers, step.parameters, strict=True)):
+        weight, bias = (part.detach().requires_grad_() for part in pair)
+        leaves += [weight, bias]
+        values = forward(layer, weight, bias, surrounded(layer, values))
+        if number < len(step.parameters) - 1:
+            values = torch.relu(values)
+    each = torch.nn.functional.binary_cross_entropy_with_logits(values, step.rows.y, reduction="none")
+    torch.autograd.grad(each.mean(1).sum(), leaves)
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """A turn that does `work` and returns its milliseconds of processor time."""
+
+    def turn() -> float:
+        begun = time.process_time()
+        work()
+        return (time.process_time() - begun) * 1e3
+
+    return turn
+
+
+@contextmanager
+def opacus(workload: Workload) -> Iterator[dict[str, Callable[[], float]]]:
+    """Turns of each of Opacus' modes, in a process of its own; its environment is made if it is missing."""
+    python = ROOT / ".venv-opacus" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+        wanted = ["opacus==1.6.0", "torch==2.13.0"]
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True, stderr=subprocess.DEVNULL)
+    layers = [[one.inputs, one.outputs, one.days, one.half_hours] for one in workload.network.layers]
+    command = [str(python), str(ROOT / "benchmarks" / "peers" / "opacus_program.py"), workload.name, json.dumps(layers)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stdin, stdout = process.stdin, process.stdout
+    if stdin is None or stdout is None:
+        raise SystemExit("Opacus could not be started")
+
+    def turn(mode: str) -> float:
+        stdin.write(mode + "\n")
+        stdin.flush()
+        return float(stdout.readline()) * 1e3
+
+    try:
+        modes = json.loads(stdout.readline())
+        yield {mode: lambda own=mode: turn(own) for mode in modes}
+    finally:
+        stdin.close()
+        process.wait()
+
+
+def measure(quick: bool) -> Sequence[Result]:
+    """Every workload: ours over the step without privacy, over Opacus, and how exact it is."""
+    torch.set_num_threads(1)
+    results = [_measured(Step.of(workload), quick) for workload in WORKLOADS]
+    return [result for kind in zip(*results, strict=True) for result in kind]
+
+
+def _measured(step: Step, quick: bool) -> list[Result]:
+    workload = step.workload
+    pieces = sorted({min(size, workload.homes) for size in (*PIECES, workload.homes)})
+    plain = {f"passes of {size} homes": timed(lambda own=size: fused(step, own)) for size in pieces}
+    plain["automatic differentiation"] = timed(lambda: automatic(step))
+    ours = timed(lambda: exact_sum(workload.network, step.weights, step.batch, BLOCK))
+    with opacus(workload) as modes:
+        fastest = min(plain, key=lambda name: _best(plain[name]))
+        mode = min(modes, key=lambda name: _best(modes[name]))
+        turns = [ours, plain[fastest], modes[mode]]
+        for turn in turns:
+            turn()
+        taken = [[turn() for turn in turns] for _ in range(7 if quick else 31)]
+    own = median(row[0] for row in taken)
+    overhead = median(row[0] / row[1] for row in taken)
+    against = median(row[2] / row[0] for row in taken)
+    error = _error(step)
+    return [
+        Result(
+            f"{workload.name}, {workload.homes} homes: a private step takes {overhead:.2f} times the time without privacy"
+            f" (at most {workload.most:g})",
+            own,
+            "ms",
+            f"the speed without privacy ({fastest})",
+            1 / overhead,
+            1 / workload.most,
+        ),
+        Result(f"{workload.name}: a private step", own, "ms", f"the speed of Opacus 1.6 ({mode})", against, 1.0),
+        Result(f"{workload.name}: error", error, "of the sum", f"below {LARGEST_ERROR:g}", LARGEST_ERROR / error, 1.0),
+    ]
+
+
+def _best(turn: Callable[[], float]) -> float:
+    turn()
+    return min(turn() for _ in range(3))
+
+
+def _error(step: Step) -> float:
+    """Distance from each home's gradient in float64, one by one, for some of the homes."""
+    network, some = step.workload.network, step.batch.take(slice(0, 16))
+    wanted = clipped_sum(network, step.weights, some, BLOCK.l2_bound, arithmetic=DOUBLE, method="by_home")
+    room = 0.02 * np.linalg.norm(wanted)  # a clipped home keeps this much room for rounding, which is no error
+    found = exact_sum(network, step.weights, some, BLOCK)[0] * step_size(BLOCK)
+    shrunk = found * (found @ wanted) / (found @ found)
+    assert np.linalg.norm(found - wanted) < room, "a sum is further from its oracle than clipping explains"  # noqa: S101
+    return float(np.linalg.norm(shrunk - wanted) / np.linalg.norm(wanted))
+
+
+if __name__ == "__main__":
+    run("A private step beside the same without privacy, and beside Opacus 1.6.", measure)
