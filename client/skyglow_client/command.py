@@ -3,13 +3,13 @@
 
 import argparse
 import datetime
-import logging
 from pathlib import Path
 
 from skyglow_client.commands import ledger, study
 from skyglow_client.commands.terminal import Verbs, open_supplier, show, verb
 from skyglow_client.readings import ingest
 from skyglow_client.readings.formats import FORMATS, load_format
+from skyglow_shared import journal
 from skyglow_shared.signing import load_or_generate, secret_bytes
 
 
@@ -32,7 +32,8 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
         ("ledger", ledger.register, "read the ledger"),
     ):
         register_verbs(verbs.add_parser(noun, help=text).add_subparsers(required=True, metavar="verb"))
-    verb(verbs, "serve", _serve, "dial the office of the kit in link/, and answer it until stopped")
+    serve = verb(verbs, "serve", _serve, "dial the office of the kit in link/, and answer it until stopped")
+    serve.add_argument("--json-logs", action="store_true", help="log as lines of JSON")
 
 
 def _load(options: argparse.Namespace) -> int:
@@ -58,7 +59,7 @@ def _key(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from skyglow_client import serve  # noqa: PLC0415 - no other verb needs a network
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    journal.begin(lines=options.json_logs)
     stop = serve.stop_at_signals()
     with open_supplier(options) as supplier:
         serve.serve(supplier, stop)

@@ -6,9 +6,7 @@ here, ``ledger.wanted`` that somebody else waits for the ledger. Between request
 opens (and so verifies) it again when it is free. A request that comes meanwhile waits.
 """
 
-import fcntl
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skyglow_client.supplier import Supplier
+from skyglow_shared import locks
 from skyglow_shared.errors import LedgerBusyError, RunError, SkyglowError
 
 _log = logging.getLogger(__name__)
@@ -35,9 +34,9 @@ def opened(folder: Path, open_now: Callable[[], Supplier]) -> Supplier:
     try:
         return open_now()
     except LedgerBusyError:
-        if not _taken(folder / _SERVING):
+        if not locks.taken(folder / _SERVING):
             raise
-    with _held(folder / _WANTED):
+    with locks.held(folder / _WANTED):
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
@@ -57,10 +56,10 @@ def lending(supplier: Supplier, stop: threading.Event) -> Iterator[None]:
     RunError
         Another process serves this folder.
     """
-    if _taken(supplier.folder / _SERVING):
+    if locks.taken(supplier.folder / _SERVING):
         raise RunError("another process serves this supplier's folder; stop it first")
     ended = threading.Event()
-    with _held(supplier.folder / _SERVING):
+    with locks.held(supplier.folder / _SERVING):
         thread = threading.Thread(target=_lend, args=(supplier, ended, stop))
         thread.start()
         try:
@@ -72,36 +71,10 @@ def lending(supplier: Supplier, stop: threading.Event) -> Iterator[None]:
 
 def _lend(supplier: Supplier, ended: threading.Event, stop: threading.Event) -> None:
     while not ended.wait(_LOOK_SECONDS):
-        if _taken(supplier.folder / _WANTED):
+        if locks.taken(supplier.folder / _WANTED):
             try:
-                supplier.lend(lambda: _taken(supplier.folder / _WANTED))
+                supplier.lend(lambda: locks.taken(supplier.folder / _WANTED))
             except SkyglowError as error:
                 _log.error("serving ends: %s", error)
                 stop.set()
                 return
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _taken(path: Path) -> bool:
-    """Whether a process holds the lock of a file."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)

@@ -5,9 +5,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from skyglow_server import keys
+from skyglow_server import keys, service_command
 from skyglow_shared.errors import FormatError
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
@@ -31,6 +32,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("study", help="the study's name")
     run.add_argument("--listen", default="", metavar="HOST:PORT", help="default: the address's port, everywhere")
     run.add_argument("--patience", type=float, default=600.0, help="seconds to wait for suppliers in each round")
+    service_command.register(partial(_verb, verbs))
     books = verbs.add_parser("audit", help="hand out the book of what was received")
     export = _verb(
         books.add_subparsers(required=True, metavar="verb"),

@@ -16,6 +16,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.draft import draft
 from skyglow_server.estimation import estimate, load_areas
+from skyglow_server.federation import Federation
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
 from skyglow_server.publication.tables import write_estimates_csv
@@ -79,6 +80,12 @@ def prepare(folder: Path, template: Path, areas: Path) -> Study:
 
 
 def run(folder: Path, name: str, link: GrpcFederation, progress: Progress) -> Path:
+    """Listen, and run a drafted study; see `conduct`."""
+    with link:
+        return conduct(folder, name, link, progress)
+
+
+def conduct(folder: Path, name: str, link: Federation, progress: Progress) -> Path:
     """Run a drafted study from wherever it stands; return the path of its estimates.
 
     Raises
@@ -94,8 +101,7 @@ def run(folder: Path, name: str, link: GrpcFederation, progress: Progress) -> Pa
     study = decode_study((place / "study.json").read_bytes())
     office = Identity.load(folder / "identity.key")
     checkpoints = Checkpoints(folder / "checkpoints.sqlite")
-    with link:
-        outcome = Coordinator(study, office, link, checkpoints, progress).run()
+    outcome = Coordinator(study, office, link, checkpoints, progress).run()
     estimates = estimate(study, load_areas(place / "areas.csv", study), outcome.sums)
     write_estimates_csv(place / "estimates.csv", estimates)
     return place / "estimates.csv"

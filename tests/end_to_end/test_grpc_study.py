@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The southampton study between real processes, killed and resumed: the same estimates, and nothing charged twice."""
 
-import json
 import signal
 import socket
 import subprocess
@@ -163,8 +162,21 @@ def test_suppliers_and_office_meet_by_command_alone(tmp_path):
     for name in deployed.NAMES:
         line = [*skyglow, "supplier", "study", "approve", drafted.split()[1], "--folder", str(folder.supplier(name))]
         subprocess.run(line, check=True, capture_output=True)  # while it serves
-    second = subprocess.run(office, check=False, capture_output=True, text=True, timeout=240)
+    service = subprocess.Popen([*skyglow, "office", "serve", str(place)], stderr=subprocess.DEVNULL)
+    subprocess.run([*skyglow, "office", "queue", str(place), "southampton"], check=True, capture_output=True)
+    status = [*skyglow, "office", "status", str(place)]
+    said, deadline = "", time.monotonic() + 240
+    while "southampton  complete" not in said:
+        assert time.monotonic() < deadline, said
+        assert service.poll() is None
+        time.sleep(0.5)
+        said = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    assert f"connected: {', '.join(sorted(deployed.NAMES))}" in said
+    assert subprocess.run([*status, "--ready"], check=False).returncode == 0
+    assert subprocess.run([*skyglow, "office", "stop", str(place)], check=False).returncode == 0
+    assert service.wait(30) == 0
     assert stopped(processes) == {0}
-    assert second.returncode == 0, second.stderr
     assert (place / "studies" / "southampton" / "estimates.csv").read_text().startswith("area_code,")
-    assert json.dumps(second.stderr).count("is connected") == len(deployed.NAMES)
+    logs = subprocess.run([*skyglow, "office", "logs", str(place)], check=True, capture_output=True, text=True).stdout
+    assert logs.count("is connected") == len(deployed.NAMES)
+    assert "study southampton is complete" in logs

@@ -8,6 +8,7 @@ over a challenge. `skyglow_client.links.grpc` is the other end, `skyglow_shared.
 """
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -68,6 +69,9 @@ class GrpcFederation:
         Gives those who may connect, by name; read at every hello and every `ask`, so that revoking takes effect.
     patience : float
         Seconds that one `ask` waits for suppliers to connect and reply; who has not by then is left out.
+    absence : float
+        Seconds that anybody waits for a supplier that is not connected, counted from when it left: who is away for long
+        holds up one step, not every one.
     """
 
     address: str
@@ -75,8 +79,12 @@ class GrpcFederation:
     office_key: str
     roster: Roster
     patience: float = 600.0
+    absence: float = math.inf
     port: int = 0
     _server: Any = None
+    _halted: bool = False
+    _began: float = 0.0
+    _last_seen: dict[str, float] = field(default_factory=dict)
     _lines: dict[str, _Line] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _exchange: int = 0
@@ -102,6 +110,7 @@ class GrpcFederation:
         RunError
             The address cannot be had, or the link would speak older TLS: gRPC was loaded before this module.
         """
+        self._began = time.monotonic()
         self._server, self.port = listen(self.address, self.credentials, self._stream)
 
     def close(self) -> None:
@@ -114,6 +123,12 @@ class GrpcFederation:
                 line.end()
             self._changed.notify_all()
         server.stop(grace=2.0).wait()
+
+    def halt(self) -> None:
+        """Have `ask` end at once, now and from now on, with a RunError: the office is told to stop."""
+        with self._changed:
+            self._halted = True
+            self._changed.notify_all()
 
     def connected(self) -> tuple[str, ...]:
         """Names of the suppliers that are connected now."""
@@ -146,13 +161,20 @@ class GrpcFederation:
                         asked[name] = line
                         for frame in link.parts(self._exchange, requests[name]):
                             line.outgoing.put(frame)
-                if (left := deadline - time.monotonic()) <= 0:
+                if self._halted:
+                    raise RunError("the office was told to stop; it goes on from here when it is started again")
+                if (left := self._patient(waiting, deadline) - time.monotonic()) <= 0:
                     _log.warning("no answer in time from %s", ", ".join(waiting))
                     break
                 self._changed.wait(left)
             replies = {name: reply for name, reply in self._replies.items() if name in requests}
             self._exchange += 1  # whatever still comes is late
         return replies
+
+    def _patient(self, waiting: list[str], deadline: float) -> float:
+        """Until when to wait for the first reply of these; the lock is held."""
+        away = [self._last_seen.get(name, self._began) for name in waiting if name not in self._lines]
+        return deadline if len(away) < len(waiting) else min(deadline, max(away) + self.absence)
 
     def _enforce(self, requests: Mapping[str, bytes]) -> None:
         """Cut the lines of those that may not connect any more; RunError if one of them is to be asked."""
@@ -255,5 +277,6 @@ class GrpcFederation:
         with self._changed:
             if self._lines.get(line.name) is line:
                 del self._lines[line.name]
+                self._last_seen[line.name] = time.monotonic()
                 self._changed.notify_all()
                 _log.info("%s has left", line.name)
