@@ -181,7 +181,7 @@ class _Attempt:
         if isinstance(answer, StepReply):
             return decode_reply(answer.content)
         if isinstance(answer, Refusal):
-            if answer.about:
+            if answer.about in {supplier.name for supplier in self.study.suppliers}:
                 self.accusers.setdefault(answer.about, set()).add(name)
             raise ProtocolError(str(refusal_error(name, answer)))
         raise ProtocolError(str(answer.error) if isinstance(answer, Unread) else "it answered with something else")
