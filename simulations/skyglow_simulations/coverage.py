@@ -2,7 +2,8 @@
 """How often the 95 % intervals contain the truth, over many studies of one simulated city.
 
 Each replicate draws a new panel, with new diaries and new halves, trains anew, scores every home anew and adds new
-noise; readings stay as they are. ``python -m skyglow_simulations.coverage``.
+noise; readings stay as they are. With ``--drawn`` there follow so many studies whose homes are drawn anew too, at every
+epsilon (`replication`). ``python -m skyglow_simulations.coverage``.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 
 from skyglow_server.estimation import Estimate
 from skyglow_shared.files import write_atomically
-from skyglow_simulations import evaluation, progress
+from skyglow_simulations import evaluation, progress, replication
 from skyglow_simulations.experiment import begin
 from skyglow_simulations.population.generate import redraw_panel
 from skyglow_simulations.report.summary import Truth, topic_figures
@@ -50,7 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(f"coverage within {_GOAL[0]:.2f}–{_GOAL[1]:.2f} where it is judged: {'yes' if holds else 'NO'}\n")
     if options.json:
         write_atomically(options.json, json.dumps(rows, indent=1).encode())
-    return 0 if holds else 1
+    drawn = replication.main(_drawn(options)) if options.drawn else 0
+    return 0 if holds and drawn == 0 else 1
+
+
+def _drawn(options: argparse.Namespace) -> list[str]:
+    """What `replication` is asked for the same district."""
+    census = ["--census", options.census] if options.census else []
+    trust = ["--trust", options.trust] if options.trust else []
+    return ["--replicates", str(options.drawn), "--area", options.area, "--seed", str(options.seed), *census, *trust]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--area", default="E06000045")
     parser.add_argument("--census", default="")
     parser.add_argument("--study", default="southampton")
+    parser.add_argument("--trust", choices=("local", "aggregate"), default="", help="in place of the study's own")
+    parser.add_argument("--drawn", type=int, default=0, metavar="N", help="also so many studies of homes drawn anew")
     parser.add_argument("--out", type=Path, help="keep the city here, to use it again")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser
@@ -69,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
 def _replicates(options: argparse.Namespace, folder: Folder) -> Iterator[tuple[tuple[Estimate, ...], Truth]]:
     """One (estimates, truth) a replicate."""
     city = Parameters(
-        study=options.study, district=options.area, census=options.census, scale=options.scale, seed=options.seed
+        study=options.study,
+        district=options.area,
+        census=options.census,
+        scale=options.scale,
+        seed=options.seed,
+        trust=options.trust,
     )
     folder.path.mkdir(parents=True, exist_ok=True)
     with progress.shown() as show:

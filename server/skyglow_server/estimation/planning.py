@@ -42,8 +42,9 @@ class Planning:
         it stood. Within ten years households all aged 66 or over went from about 20.5 to 22 % of all in England and
         Wales, a tenth of a logit; the prior allows a district twice that at one sd.
     drift_scale : float
-        Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits: 0.2 is about 3 points
-        of an area's share. Wider ones let noise pass for drift where homes are few.
+        Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits: 0.3 is about 4 points
+        of an area's share. Wider ones let noise pass for drift where homes are few; at 0.2 intervals of LSOAs whose
+        drift is a quarter of a logit, as simulated cities' are, hold two in a hundred times too seldom.
     drift_grid : tuple of float
         Values of σ_LSOA and σ_MSOA that are integrated over.
     metered_share_deviation : float
@@ -81,7 +82,7 @@ class Planning:
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.2
-    drift_scale: float = 0.2
+    drift_scale: float = 0.3
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     metered_share_deviation: float = 0.1
     panel_size_deviation: float = 0.2
