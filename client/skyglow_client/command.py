@@ -10,6 +10,7 @@ from skyglow_client.commands.terminal import Verbs, open_supplier, show, verb
 from skyglow_client.readings import ingest
 from skyglow_client.readings.formats import FORMATS, load_format
 from skyglow_shared import journal
+from skyglow_shared.errors import RunError
 from skyglow_shared.signing import load_or_generate, secret_bytes
 
 
@@ -27,6 +28,14 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
     )
     load.add_argument("--postcodes", type=Path, required=True, help="public lookup: pcds,lsoa21cd")
     verb(verbs, "key", _key, "show the public key that the office puts on its roster; made when there is none yet")
+    init = verb(verbs, "init", _init, "check the office's kit and put it into link/; make keys where there are none")
+    init.add_argument("kit", type=Path, help="the folder that the office gave")
+    verb(
+        verbs,
+        "doctor",
+        _doctor,
+        "look at all that serving needs; exit with 60 if anything is amiss",
+    )
     for noun, register_verbs, text in (
         ("study", study.register, "look at proposed studies and decide"),
         ("ledger", ledger.register, "read the ledger"),
@@ -53,6 +62,27 @@ def _load(options: argparse.Namespace) -> int:
 
 def _key(options: argparse.Namespace) -> int:
     show(load_or_generate(options.folder / "identity.key").public_key)
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from skyglow_client import doctor  # noqa: PLC0415 - loads the link
+
+    told = doctor.accept_kit(options.kit, options.folder)
+    show(f"{told.name} dials {told.address}; the office's key is {told.office_key}")
+    if not (options.folder / "policy.toml").exists():
+        show("policy.toml is for you to write: see docs/reference/supplier-policy.md")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from skyglow_client import doctor  # noqa: PLC0415
+
+    found = list(doctor.examine(options.folder))
+    show(*(f"{'ok  ' if one.well else 'AMISS'}  {one.what:<7} {one.words}" for one in found))
+    amiss = [one.what for one in found if not one.well]
+    if amiss:
+        raise RunError(f"{', '.join(amiss)}: see above, then run doctor again")
     return 0
 
 

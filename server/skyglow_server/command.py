@@ -24,6 +24,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     enrol.add_argument("name", help="the supplier's name on rosters")
     enrol.add_argument("--key", required=True, help="its public key; the supplier reads it from `skyglow supplier key`")
     _verb(verbs, "revoke", _revoke, "let a supplier connect no more").add_argument("name")
+    _verb(verbs, "renew", _renew, "give the office a new certificate; restart the service afterwards")
     _verb(verbs, "suppliers", _suppliers, "list who is enrolled")
     draft = _verb(verbs, "draft", _draft, "complete a study's template with areas and the suppliers enrolled now")
     draft.add_argument("template", type=Path, help="the study's TOML file")
@@ -70,6 +71,12 @@ def _enrol(options: argparse.Namespace) -> int:
 def _revoke(options: argparse.Namespace) -> int:
     keys.revoke(options.folder, options.name)
     _print(f"{options.name} may connect no more")
+    return 0
+
+
+def _renew(options: argparse.Namespace) -> int:
+    keys.renew(options.folder)
+    _print(f"the office's certificate is new, and holds for {keys.CERTIFICATE_DAYS} days; restart the service")
     return 0
 
 

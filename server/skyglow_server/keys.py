@@ -12,6 +12,7 @@
 Keys of certificates are P-256: gRPC's TLS does not take Ed25519 ones.
 """
 
+import hashlib
 import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,10 +69,7 @@ def init(folder: Path, address: str) -> None:
     )
     write_atomically(folder / "ca.key", _private(key), mode=0o600)
     write_atomically(folder / "ca.pem", authority.public_bytes(Encoding.PEM))
-    host = address.rpartition(":")[0].strip("[]")
-    private, certificate = issue(folder, host, server=True)
-    write_atomically(folder / "server.key", private, mode=0o600)
-    write_atomically(folder / "server.pem", certificate)
+    _certify(folder, address)
     write_atomically(folder / "office.toml", f'address = "{address}"\n'.encode())
 
 
@@ -95,8 +93,22 @@ def enrol(folder: Path, name: str, public_key: str) -> Path:
     write_atomically(kit / link.AUTHORITY_FILE, _read(folder / "ca.pem"))
     told = Kit(name=name, address=address_of(folder), office_key=identity.public_key)
     write_atomically(kit / link.KIT_FILE, link.kit_text(told))
+    parts = (link.KIT_FILE, link.AUTHORITY_FILE, link.CERTIFICATE_FILE, link.PRIVATE_FILE)
+    sums = (f"{hashlib.sha256((kit / part).read_bytes()).hexdigest()}  {part}\n" for part in parts)
+    write_atomically(kit / "SHA256SUMS", "".join(sums).encode())
     _save(folder, Enrolled(name=name, public_key=public_key, certificate=fingerprint(certificate)))
     return kit
+
+
+def renew(folder: Path) -> None:
+    """Give the office a new certificate for its address, by the same authority; suppliers notice nothing."""
+    _certify(folder, address_of(folder))
+
+
+def _certify(folder: Path, address: str) -> None:
+    private, certificate = issue(folder, address.rpartition(":")[0].strip("[]"), server=True)
+    write_atomically(folder / "server.key", private, mode=0o600)
+    write_atomically(folder / "server.pem", certificate)
 
 
 def revoke(folder: Path, name: str) -> None:

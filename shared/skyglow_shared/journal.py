@@ -24,7 +24,7 @@ class Line(logging.Formatter):
 
 
 def begin(*, lines: bool, file: Path | None = None) -> None:
-    """Log to standard error, plainly or as lines of JSON, and as such lines to a file of bounded size, if one is given."""
+    """Log to standard error, plainly or as lines of JSON, and as such lines to a file of bounded size if given one."""
     console = logging.StreamHandler()
     console.setFormatter(Line() if lines else logging.Formatter(_PLAIN))
     handlers: list[logging.Handler] = [console]
