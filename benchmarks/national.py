@@ -149,12 +149,11 @@ def levels_agree(areas: AreaTable, sums: Mapping[str, Sum]) -> None:
     steps: list[NDArray[np.intp]] = [np.zeros(len(set(areas.codes["LAD"])), dtype=np.intp)]
     places: dict[str, Mapping[str, int]] = {}
     start = 1
-    for level, above in (("LAD", ""), ("MSOA", "LAD"), ("LSOA", "MSOA")):
-        nesting = dict(
-            sorted(zip(areas.codes[level], areas.codes[above] if above else areas.codes[level], strict=True))
-        )
+    nested: tuple[tuple[Level, Level], ...] = (("LAD", "LAD"), ("MSOA", "LAD"), ("LSOA", "MSOA"))
+    for level, above in nested:
+        nesting = dict(sorted(zip(areas.codes[level], areas.codes[above], strict=True)))
         places[level] = {code: start + number for number, code in enumerate(nesting)}
-        if above:
+        if level != above:
             steps.append(np.array([places[above][parent] for parent in nesting.values()]))
         start += len(nesting)
     tree = Tree.of(np.concatenate([np.array([-1]), *steps]))
