@@ -8,6 +8,8 @@ least_homes       the noised number of metered homes of the area is at least the
 least_suppliers   at least the study's `least_suppliers` suppliers' shares are in every sum that the estimate is made of
 complementary     no withheld figure can be worked out from this one and other published ones (`complementary`)
 differencing      with earlier releases it gives away no figure for few homes (`differencing`)
+score_shift       the panel scores as all metered homes do (`estimation.diagnostics`)
+labels_agree      the panel's answers by class and by area are as many (likewise)
 ================  =====================================================================================================
 """
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # estimation applies these rules, so at run time they cannot 
 
 LEAST_HOMES, LEAST_SUPPLIERS = "least_homes", "least_suppliers"
 COMPLEMENTARY, DIFFERENCING = "complementary", "differencing"
+SCORE_SHIFT, LABELS_AGREE = "score_shift", "labels_agree"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
 from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
+from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.occupancy import occupancy_estimates
@@ -90,9 +91,16 @@ def checks(
 ) -> tuple[Check, ...]:
     """The record of every disclosure rule applied to every area and topic, for a human to read."""
     scores = {topic: found for topic, found, _ in _topics(study, sums)}
-    record = check_all(study.thresholds, _facts(study, areas, sums))
+    record = (
+        *check_all(study.thresholds, _facts(study, areas, sums)),
+        *(check for model in _estimable(study) for check in _diagnosed(study, model, areas, sums)),
+    )
     trees = (_tree(study, areas, topic, found) for topic, found in scores.items())
     return complete(record, trees, study.thresholds.least_homes, earlier)
+
+
+def _diagnosed(study: Study, model: Model, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Check]:
+    return diagnose(evidence_of(study, model, areas, sums), model.name)
 
 
 def _tree(study: Study, areas: AreaTable, topic: str, scores: BlockSum) -> Tree:

@@ -30,8 +30,11 @@ RULES: Mapping[str, str] = {
     "least_homes": "too few metered homes, by the noised count",
     "least_suppliers": "too few suppliers in the sums",
     "complementary": "would reveal another withheld figure",
+    "score_shift": "the panel does not score as all metered homes do",
+    "labels_agree": "the panel's answers by class and by area contradict each other",
     "differencing": "with an earlier release it would reveal a figure for few homes",
 }
+_CANNOT_BE_MADE = frozenset({"score_shift", "labels_agree"})
 _BANDS = ((0.05, "precise"), (0.1, "reasonably precise"), (0.2, "acceptable"))
 CAUTION = "use with caution"
 
@@ -64,7 +67,7 @@ def quality(item: Estimate) -> str:
 def shorthand(item: Estimate) -> str:
     """The mark that goes with a figure: empty for one that is published and reliable."""
     if item.estimate is None:
-        return CONFIDENTIAL if item.status == "suppressed" else UNAVAILABLE
+        return CONFIDENTIAL if item.reason and item.reason not in _CANNOT_BE_MADE else UNAVAILABLE
     return UNRELIABLE if quality(item) == CAUTION else ""
 
 

@@ -32,6 +32,8 @@ _PHASES = {"training": "Training", "calibration": "Calibration", "release": "Are
 _REASONS = {
     "least_homes": "too few homes, by the noised count",
     "least_suppliers": "too few suppliers took part",
+    "score_shift": "the panel does not score as all homes do",
+    "labels_agree": "the panel's sums contradict each other",
     "complementary": "so that a neighbour that is withheld cannot be worked out",
     "differencing": "so that nothing follows from it and an earlier release",
 }

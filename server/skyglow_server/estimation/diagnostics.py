@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a topic's sums can be of the same homes at all: if not, all its figures are withheld rather than mislead.
+
+=============  ========================================================================================================
+score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample
+labels_agree   the calibration homes' positive answers by class and by area are as many
+=============  ========================================================================================================
+
+Each compares two noised sums by the standard deviation that their difference has if all is well. A difference of more
+than five of them comes by chance in one study of a million. A panel that is no sample, a model exchanged between phases
+or a supplier that counts otherwise shows here.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.disclosure.rules import LABELS_AGREE, SCORE_SHIFT, Check
+from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.observations import Evidence
+
+WHOLE = "study"  # the level of a check on all areas at once
+_MOST = 5.0
+_SCORE_VARIANCE = 1.0  # the most that scores within [-1, 1] can vary
+
+
+def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
+    """Yield a check of the whole topic by rule, and where it fails one for every area."""
+    for rule, (difference, words) in {
+        SCORE_SHIFT: (_score_shift(evidence), "mean score of calibration homes against all metered homes"),
+        LABELS_AGREE: (_labels(evidence), "positive answers by class against those by area"),
+    }.items():
+        passed = bool(abs(difference) <= _MOST)
+        reason = f"{words}: {abs(difference):.1f} standard deviations apart, at most {_MOST:g} wanted"
+        yield Check(rule, WHOLE, "all", topic, passed, reason)
+        if not passed:
+            for level in LEVELS:
+                yield from (Check(rule, level, code, topic, False, reason) for code, _ in evidence.areas.areas(level))
+
+
+def _score_shift(evidence: Evidence) -> float:
+    """How many standard deviations lie between the two mean scores; zero where a sum is too small to say."""
+    homes, total = evidence.scores.values.sum(axis=0)[:2]
+    panel, own = evidence.classes.values.sum(axis=0)[:2]
+    areas, classes = len(evidence.scores.values), len(evidence.classes.values)
+    metered = _mean(homes, total, evidence.scores.deviation * np.sqrt(areas), 0.0)
+    sampled = _mean(panel, own, evidence.classes.deviation * np.sqrt(classes), _SCORE_VARIANCE)
+    return (sampled[0] - metered[0]) / float(np.hypot(sampled[1], metered[1]))
+
+
+def _mean(count: float, total: float, deviation: NDArray[np.float64], variance: float) -> tuple[float, float]:
+    """Mean and standard deviation of noised sums; a count that noise may have made is infinitely uncertain."""
+    if count < 3 * deviation[0]:
+        return 0.0, float("inf")
+    mean = total / count
+    spread = variance / count + (deviation[1] ** 2 + (mean * deviation[0]) ** 2) / count**2
+    return float(mean), float(np.sqrt(spread))
+
+
+def _labels(evidence: Evidence) -> float:
+    by_class = float(evidence.classes.values[evidence.positive, 0].sum())
+    by_area = float(evidence.labels.values[:, 1].sum())
+    noise = [
+        int(evidence.positive.sum()) * float(evidence.classes.deviation[0]) ** 2,
+        len(evidence.labels.values) * float(evidence.labels.deviation[1]) ** 2,
+    ]
+    return (by_class - by_area) / float(np.sqrt(sum(noise)))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums that cannot be of the same homes withhold a topic; sums that are, do not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyglow_server import estimation
+from skyglow_server.publication import words
+
+
+@pytest.fixture(scope="module")
+def town(simulator):
+    rng = np.random.default_rng(8)
+    world = replace(simulator.World(), lsoas=20, msoas=5, panel=700)
+    return world, simulator.town(world, rng)
+
+
+def all_sums(simulator, world, areas, seed):
+    rng = np.random.default_rng(seed)
+    _, sums = simulator.replicate(world, areas, rng)
+    components = simulator.basis().components.shape[1]
+    sums["profiles"] = simulator.noised(np.zeros((5, 2 * components)), 1.0, rng)
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + 4 * components))), 1.0, rng)
+    return sums
+
+
+def failed(simulator, areas, sums):
+    record = estimation.checks(simulator.study_of(areas), areas, sums)
+    return {check.rule for check in record if check.level == "study" and not check.passed}
+
+
+def test_honest_sums_pass(simulator, town):
+    world, areas = town
+    for seed in range(20):
+        assert failed(simulator, areas, all_sums(simulator, world, areas, seed)) == set()
+
+
+@pytest.mark.parametrize(
+    ("block", "column", "change", "rule"),
+    [
+        ("class_scores", 1, 0.8, "score_shift"),  # every home of the panel scores so much more
+        ("panel_labels", 1, 1.5, "labels_agree"),  # so many more answers than homes that gave them
+    ],
+)
+def test_sums_of_other_homes_withhold_the_topic(simulator, town, block, column, change, rule):
+    world, areas = town
+    sums = all_sums(simulator, world, areas, 1)
+    values = sums[block].values.copy()
+    values[:, column] += change * values[:, 0] if column == 1 and block == "class_scores" else change * 100
+    spoilt = {**sums, block: replace(sums[block], values=values)}
+    assert failed(simulator, areas, spoilt) == {rule}
+    found = estimation.estimate(simulator.study_of(areas), areas, spoilt)
+    shares = [item for item in found if item.topic == simulator.topic]
+    assert {item.status for item in shares} == {"suppressed"}
+    assert {item.reason for item in shares} == {rule}
+    assert {words.shorthand(item) for item in shares} == {"[x]"}
+    assert {item.status for item in found if item.topic == "occupancy"} == {"published"}
+
+
+def test_too_few_homes_to_tell_are_left_to_the_other_rules(simulator, town):
+    world, areas = town
+    sums = all_sums(simulator, world, areas, 1)
+    empty = replace(sums["class_scores"], values=np.zeros((6, 3)))
+    labels = replace(sums["panel_labels"], values=np.zeros((5, 2)))
+    assert failed(simulator, areas, {**sums, "class_scores": empty, "panel_labels": labels}) == set()
