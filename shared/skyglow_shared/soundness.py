@@ -7,8 +7,9 @@ import msgspec
 
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.secagg.session import Parameters
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Model, Study, canonical_bytes
+from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Block, Model, Study, canonical_bytes
 
 
 def decode_study(canonical: bytes) -> Study:
@@ -59,9 +60,17 @@ def _aggregation_problems(study: Study) -> Iterable[str]:
 
 
 def _start_fits(model: Model) -> bool:
-    """Whether a start is empty or of the model's length; a contract that is unknown here is refused where it is used."""
+    """Whether a start is empty or of the model's length; an unknown contract is refused where it is used."""
     try:
         return not model.start or len(model.start) == parameter_count(model)
+    except StudyError:
+        return True
+
+
+def _grid_fits(model: Model, block: Block) -> bool:
+    """Whether rounding, which a sum over hidden layers is charged for, takes less than half of the block's bound."""
+    try:
+        return not model.hidden or sensitivity_steps(block.noise_multiplier) ** 2 > 5 * parameter_count(model)
     except StudyError:
         return True
 
@@ -86,13 +95,23 @@ def _naming_problems(study: Study) -> Iterable[str]:
             yield f"it lists no {what}"
         if len(set(names)) != len(names):
             yield f"it lists the same {what} twice"
-    models = {model.name for model in study.models}
+    yield from _model_problems(study)
+    yield from _block_problems(study)
+
+
+def _model_problems(study: Study) -> Iterable[str]:
     for model in study.models:
         unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
         if unknown or not model.positive_classes:
             yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
+        if (model.kind == "perceptron") != bool(model.hidden):
+            yield f"hidden of model {model.name} must be given if and only if its kind is 'perceptron'"
         if not _start_fits(model):
-            yield f"start of model {model.name} must have a number for each feature of its contract and one for the bias"
+            yield f"start of model {model.name} must have a number for each weight (each feature, if logistic) and bias"
+
+
+def _block_problems(study: Study) -> Iterable[str]:
+    models = {model.name for model in study.models}
     blocks = [block.name for phase in study.phases for block in phase.blocks]
     if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
         yield "every phase must have blocks, each of a name of its own"
@@ -100,6 +119,8 @@ def _naming_problems(study: Study) -> Iterable[str]:
         needs_model = block.source not in ("area_profile", "diary_profile")
         if needs_model != bool(block.model) or (block.model and block.model not in models):
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
+        elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
+            yield f"block {block.name} has more noise than the grid carries for its model; lower noise_multiplier"
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:
             yield f"phase {phase.name} must either train or measure, not both"

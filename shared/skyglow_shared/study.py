@@ -84,6 +84,10 @@ class Model(Record, frozen=True, kw_only=True):
     ----------
     name : str
         Also the topic of the estimates made from it.
+    kind : str
+        ``logistic``, or ``perceptron``: logistic on what hidden layers make of the features.
+    hidden : tuple of int
+        Rectified units of each hidden layer of a perceptron.
     features : str
         Name of the feature contract; `features_digest` pins its content.
     positive_classes : tuple of str
@@ -98,7 +102,8 @@ class Model(Record, frozen=True, kw_only=True):
     """
 
     name: Name
-    kind: Literal["logistic"] = "logistic"
+    kind: Literal["logistic", "perceptron"] = "logistic"
+    hidden: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=1024)], ...], msgspec.Meta(max_length=4)] = ()
     features: str
     features_digest: Key
     positive_classes: tuple[str, ...]

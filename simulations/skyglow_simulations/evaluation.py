@@ -100,7 +100,7 @@ def held_homes(folder: Folder, study: Study, suppliers: Mapping[str, Supplier]) 
 def model_figures(model: Model, weights: NDArray[np.float64], held: Sequence[HeldHomes]) -> dict[str, float]:
     """AUC and Matthews correlation on homes that did not train, beside a non-private fit and the majority."""
     x, y, trained = _stacked(model, held)
-    logits = logistic.logits(weights, x)
+    logits = logistic.model_logits(model, weights, x)
     unseen = ~trained
     free = logistic.logits(_fit(x[trained], y[trained]), x)
     cut, free_cut = (float(np.quantile(values[unseen], 1 - y[unseen].mean())) for values in (logits, free))
@@ -120,7 +120,7 @@ def naive_shares(
     """Classify and count: the share of held homes that the model calls positive, by area; not private."""
     lsoa = np.concatenate([part.homes.lsoa[part.homes.metered] for part in held])
     x = np.concatenate([part.homes.x[model.name][part.homes.metered] for part in held])
-    called = (logistic.logits(weights, x) > 0).astype(float)
+    called = (logistic.model_logits(model, weights, x) > 0).astype(float)
     shares = {}
     for level in ("lsoa", "msoa", "lad"):
         codes, group = np.unique([getattr(area, level) for area in study.areas], return_inverse=True)

@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_client.learning.contributions import Weights, contributions
+from skyglow_client.learning.block_sum import block_sum
+from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
 from skyglow_shared.errors import OrderError
-from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.messages import RoundRequest, StepRequest, decode_weights, encode_integers
 from skyglow_shared.models import logistic
 from skyglow_shared.privacy.randomness import ByteStream
-from skyglow_shared.privacy.release import add_noise, grouped_sum
+from skyglow_shared.privacy.release import add_noise
 from skyglow_shared.study import Block, Phase, Study
 
 
@@ -56,9 +56,7 @@ def poisson_sample(secret: bytes, homes: int, rate: float) -> NDArray[np.bool_]:
 
 def noised(study: Study, block: Block, homes: Homes, weights: Weights, stream: ByteStream) -> bytes:
     """One block of a share: clipped contributions on the grid, added by group, with the share's noise."""
-    parts = contributions(study, block, homes, weights)
-    exact = grouped_sum(parts.vectors, parts.groups, block_shape(study, block)[0], share_block(study, block))
-    return encode_integers(add_noise(exact, stream))
+    return encode_integers(add_noise(block_sum(study, block, homes, weights), stream))
 
 
 def label(request: RoundRequest) -> tuple[str | int, ...]:

@@ -60,11 +60,16 @@ def contributions(study: Study, block: Block, homes: Homes, weights: Weights) ->
     The result is sensitive, one row a household, unclipped. The leading dimension is checked to be the number of
     households of the cohort, and the width to be the block's.
     """
-    cohort = homes.take(_COHORTS[block.source](homes))
+    cohort = homes.take(cohort_of(block, homes))
     vectors, groups = _SOURCES[block.source](study, block, cohort, weights)
     if vectors.shape != (len(cohort), block_shape(study, block)[1]) or groups.shape != (len(cohort),):
         raise InternalError("a block's vectors are not one a household; please report this")
     return Contributions(vectors * column_weights(study, block), groups)
+
+
+def cohort_of(block: Block, homes: Homes) -> NDArray[np.bool_]:
+    """Which homes a block is about."""
+    return _COHORTS[block.source](homes)
 
 
 def labels(model: Model, composition: NDArray[np.int8]) -> Vectors:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logistic regression on a feature contract, as a torch module with one flat float64 parameter vector."""
+"""Logistic regression on a feature contract, or on what hidden layers make of it; one flat float64 parameter vector."""
+
+import hashlib
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -8,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skyglow_shared.errors import StudyError
-from skyglow_shared.models import features
+from skyglow_shared.models import aligned, features
+from skyglow_shared.models.network import Layer, Network, initial
 from skyglow_shared.study import Model
 
 
@@ -33,14 +37,25 @@ def build(model: Model) -> Logistic:
     return Logistic(len(contract.features))
 
 
+def network_of(model: Model) -> Network:
+    """The network of a model: its features, its hidden layers if any, one logit."""
+    widths = (len(features.contract(model.features).features), *model.hidden, 1)
+    return Network(tuple(Layer(*pair) for pair in pairwise(widths)))
+
+
 def parameter_count(model: Model) -> int:
     """Length of the model's parameter vector."""
-    return len(features.contract(model.features).features) + 1
+    return network_of(model).parameters
 
 
 def first_weights(model: Model) -> NDArray[np.float64]:
-    """The parameter vector that training begins from: the study's own, or zeros, where either answer is as likely."""
-    return np.array(model.start) if model.start else np.zeros(parameter_count(model))
+    """The parameter vector that training begins from: the study's own, or one by which either answer is as likely.
+
+    That is zeros; hidden layers, which would never leave zero, begin at weights that follow from the model's shape.
+    """
+    if model.start:
+        return np.array(model.start)
+    return initial(network_of(model), hashlib.sha256(f"skyglow-start-v1 {model.hidden}".encode()).digest())
 
 
 def loss(module: Logistic, x: Tensor, y: Tensor) -> Tensor:
@@ -53,6 +68,11 @@ def logits(weights: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(x @ weights[:-1] + weights[-1])
 
 
+def model_logits(model: Model, weights: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits [homes] of a model, hidden layers and all."""
+    return aligned.logits(network_of(model), weights, x)[:, 0] if model.hidden else logits(weights, x)
+
+
 def scores(model: Model, weights: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centred, clipped scores in [-1, 1]: what a home contributes to area sums.
 
@@ -60,8 +80,8 @@ def scores(model: Model, weights: NDArray[np.float64], x: NDArray[np.float64]) -
     ----------
     model : Model
         Gives `score_centre` and `score_width`, in logits.
-    weights : ndarray of float64, shape (width + 1,)
+    weights : ndarray of float64, shape (parameters,)
     x : ndarray of float64, shape (homes, width)
         Normalised features.
     """
-    return np.clip((logits(weights, x) - model.score_centre) / model.score_width, -1.0, 1.0)
+    return np.clip((model_logits(model, weights, x) - model.score_centre) / model.score_width, -1.0, 1.0)

@@ -80,7 +80,10 @@ class Network:
             len(self.layers) > 0
             and all(before.outputs == after.inputs for before, after in pairs)
             and all(size % 2 == 1 for size in windows)
-            and all(size >= 1 for size in (*self.places, *(layer.parameters for layer in self.layers)))
+            and all(
+                size >= 1
+                for size in (*self.places, *(width for layer in self.layers for width in (layer.inputs, layer.outputs)))
+            )
             and (windows == {1} or (len(self.places) == 2 and self.places[1] == SLOTS))
             and len(self.places) <= 2
         )
@@ -205,7 +208,8 @@ def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> tuple[Tensor, Tenso
     if not layer.looks_around:
         return torch.bmm(errors.mT, rows), errors.sum(1)
     alone, places, found = replace(layer, days=1), errors.shape[1], []
-    for some, own in zip(errors.split(_FEW_HOMES), rows.split(_FEW_HOMES), strict=True):
+    for begin in range(0, len(rows), _FEW_HOMES):
+        some, own = (values[begin : begin + _FEW_HOMES] for values in (errors, rows))
         beside = seen(alone, own).reshape(len(some), -1, alone.width)
         shifted = (beside[:, day * SLOTS : day * SLOTS + places] for day in range(layer.days))
         found.append(torch.cat([torch.bmm(some.mT, each) for each in shifted], dim=2))
@@ -215,15 +219,3 @@ def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> tuple[Tensor, Tenso
 def kernel(layer: Layer, weight: Tensor) -> Tensor:
     """A layer's weights as torch's convolution wants them: ``[outputs, inputs, days, half-hours]``."""
     return weight.view(layer.outputs, layer.days, layer.half_hours, layer.inputs).permute(0, 3, 1, 2)
-
-
-def logits(network: Network, weights: NDArray[np.float64], x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log-odds `[homes, *places, outputs]` of inputs `[homes, *places, inputs]`, in float64."""
-    layers = parts(network, weights, torch.float64)
-    values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64)).view(len(x), network.count, network.inputs)
-    for number, (layer, (weight, bias)) in enumerate(zip(network.layers, layers, strict=True)):
-        values = forward(layer, weight, bias, surrounded(layer, values))
-        if number < len(layers) - 1:
-            values = values.clamp_min(0.0)
-    found: NDArray[np.float64] = values.reshape(len(x), *network.places, network.outputs).numpy()
-    return found

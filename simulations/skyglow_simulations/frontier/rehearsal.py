@@ -126,7 +126,7 @@ def _shares(
     slopes = {
         block.model: crowd.slopes(block.model, weights)
         for block in studies[0].phases[place].blocks
-        if block.source == "gradient"
+        if _linear(studies[0], block)
     }
     shares = []
     for number, study in enumerate(studies):
@@ -138,7 +138,7 @@ def _shares(
         blocks = {}
         for block in phase.blocks:
             stream = crowd.party.randomness.stream("noise", *named, block.name)
-            if block.source == "gradient":
+            if _linear(study, block):
                 rows = crowd.trainers(number, sample)
                 vectors = slopes[block.model][rows, number, None] * crowd.inputs[block.model][rows]
                 blocks[block.name] = _gradient(study, block, vectors, stream)
@@ -147,6 +147,11 @@ def _shares(
                 blocks[block.name] = noised(study, block, chosen, weights[number], stream)
         shares.append(joined(study, phase, blocks))
     return np.stack(shares)
+
+
+def _linear(study: Study, block: Block) -> bool:
+    """Whether a block is the gradient of a model without hidden layers."""
+    return block.source == "gradient" and not study.model(block.model).hidden
 
 
 def _gradient(study: Study, block: Block, vectors: Array, stream: ByteStream) -> bytes:

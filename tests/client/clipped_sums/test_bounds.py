@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyglow_client.learning.clipped_sums import DOUBLE, METHODS, SINGLE, Batch, clipped_sum, exact_sum
-from skyglow_client.learning.clipped_sums.aligned import aligned, widened
 from skyglow_client.learning.clipped_sums.batch import rows
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import form, measured, terms
@@ -18,6 +17,7 @@ from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import home_steps, leaf_homes, slack
 from skyglow_client.learning.clipped_sums.sums import Clip, fused_sums
 from skyglow_shared.errors import StudyError
+from skyglow_shared.models.aligned import aligned, widened
 from skyglow_shared.models.network import parts
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.study import Block

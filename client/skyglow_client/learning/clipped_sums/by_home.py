@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits, conv1d, pad, relu
 
-from skyglow_client.learning.clipped_sums.aligned import aligned, places_of, widened
 from skyglow_client.learning.clipped_sums.batch import Batch, Rows, rows
 from skyglow_client.learning.clipped_sums.passes import block_homes
 from skyglow_client.learning.clipped_sums.rounding import Arithmetic
 from skyglow_shared.errors import InternalError
+from skyglow_shared.models.aligned import aligned, places_of, widened
 from skyglow_shared.models.network import SLOTS, Layer, Network, Parameters, parts
 
 

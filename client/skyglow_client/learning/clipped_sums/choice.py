@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_client.learning.clipped_sums.aligned import aligned
 from skyglow_client.learning.clipped_sums.batch import Batch
 from skyglow_client.learning.clipped_sums.by_home import home_gradients
 from skyglow_client.learning.clipped_sums.norms import terms
@@ -24,6 +23,7 @@ from skyglow_client.learning.clipped_sums.rounding import (
 )
 from skyglow_client.learning.clipped_sums.sums import Clip, fused_sums, rows_alike
 from skyglow_shared.errors import InternalError
+from skyglow_shared.models.aligned import aligned
 from skyglow_shared.models.network import Network
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.release import ExactSum, clip_rows, grouped_sum

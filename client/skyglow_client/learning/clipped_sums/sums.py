@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyglow_client.learning.clipped_sums.aligned import aligned, places_of, widened
 from skyglow_client.learning.clipped_sums.batch import Batch, rows
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import form, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
+from skyglow_shared.models.aligned import aligned, places_of, widened
 from skyglow_shared.models.network import Layer, Network, Parameters, parts
 
 _LEAVES_AT_ONCE = 4096

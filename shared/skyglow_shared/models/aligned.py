@@ -10,10 +10,11 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.network import Network
+from skyglow_shared.models.network import Network, forward, parts, surrounded
 
 _LINE = 16  # numbers of 4 bytes
 
@@ -46,6 +47,20 @@ def widened(network: Network, wide: Network, weights: NDArray[np.float64]) -> ND
         raise InternalError("a parameter vector is not of its network's length; please report this")
     found = np.zeros(wide.parameters)
     found[places_of(network, wide)] = weights
+    return found
+
+
+def logits(network: Network, weights: NDArray[np.float64], x: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log-odds `[homes, *places, outputs]` of inputs `[homes, *places, inputs]`, in float64."""
+    wide = aligned(network)
+    layers = parts(wide, widened(network, wide, weights), torch.float64)
+    values = torch.zeros(len(x), network.count, wide.inputs, dtype=torch.float64)
+    values[:, :, : network.inputs] = torch.from_numpy(np.array(x, dtype=np.float64)).view(*values.shape[:2], -1)
+    for number, (layer, (weight, bias)) in enumerate(zip(wide.layers, layers, strict=True)):
+        values = forward(layer, weight, bias, surrounded(layer, values))
+        if number < len(layers) - 1:
+            values = values.clamp_min(0.0)
+    found: NDArray[np.float64] = values[:, :, : network.outputs].reshape(len(x), *network.places, -1).numpy()
     return found
 
 

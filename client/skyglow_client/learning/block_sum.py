@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exact sum of one block, by the way that suits it."""
+
+import numpy as np
+
+from skyglow_client.learning.clipped_sums import Batch, exact_sum
+from skyglow_client.learning.contributions import Weights, cohort_of, contributions, labels
+from skyglow_client.learning.homes import Homes
+from skyglow_shared.layout import block_shape, share_block
+from skyglow_shared.models import logistic
+from skyglow_shared.privacy.release import ExactSum, grouped_sum
+from skyglow_shared.study import Block, Study
+
+
+def block_sum(study: Study, block: Block, homes: Homes, weights: Weights) -> ExactSum:
+    """Clip, quantise and add what the homes of a block's cohort contribute.
+
+    Parameters
+    ----------
+    study : Study
+    block : Block
+    homes : Homes
+        The round's sample.
+    weights : mapping of str to ndarray
+        Current parameters by model.
+
+    Returns
+    -------
+    ndarray of int64, shape (groups, width), in grid steps of the supplier's share of the block
+
+    Privacy
+    -------
+    Exact, hence sensitive. One household moves it by at most the sensitivity that the share's noise is charged for.
+    Gradients of models with hidden layers are added without being made (`clipped_sums`); all else one vector a home.
+    """
+    part = share_block(study, block)
+    if block.source == "gradient" and study.model(block.model).hidden:
+        return _hidden_gradient(study, block, homes, weights, part)
+    vectors = contributions(study, block, homes, weights)
+    return grouped_sum(vectors.vectors, vectors.groups, block_shape(study, block)[0], part)
+
+
+def _hidden_gradient(study: Study, block: Block, homes: Homes, weights: Weights, part: Block) -> ExactSum:
+    model = study.model(block.model)
+    cohort = homes.take(cohort_of(block, homes))
+    keys = np.ascontiguousarray(cohort.pseudonyms[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    batch = Batch(keys, cohort.x[model.name], labels(model, cohort.composition)[:, None])
+    return exact_sum(logistic.network_of(model), weights[model.name], batch, part)
