@@ -121,7 +121,7 @@ def _kit(folder: Path) -> str:
 
 
 def _check_certificate(kit: Path, told: Kit) -> datetime:
-    """When a kit's certificate ends; FormatError unless it belongs to the other parts, and holds today and for a while."""
+    """When a kit's certificate ends; FormatError unless it belongs to the other parts, and holds for a while yet."""
     certificate = x509.load_pem_x509_certificate((kit / link.CERTIFICATE_FILE).read_bytes())
     authority = x509.load_pem_x509_certificate((kit / link.AUTHORITY_FILE).read_bytes())
     private = load_pem_private_key((kit / link.PRIVATE_FILE).read_bytes(), password=None)
