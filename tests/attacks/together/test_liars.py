@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyglow_shared.errors import AttemptError, ProtocolError
-from skyglow_shared.messages import StepReply, seal_reply
+from skyglow_shared.messages import Refusal, StepReply, seal_reply
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.study import digest
@@ -116,6 +116,13 @@ def test_rubbish_for_one_peer(league, caplog):
     outcome, told = run(league, caplog, at("share_keys", lie))
     assert {found.shares for found in outcome.sums.values()} == {4}
     assert any(f"without {OTHER}" in line and f"what {LIAR} shared was changed" in line for line in told)
+
+
+def test_a_false_accusation(league, caplog):
+    """It refuses, and says that another is why: that costs it its own place in the sum, and not the other's."""
+    refusal = Refusal(code=41, rule="PeerError", message="no", about=OTHER)
+    sealed = seal_reply(refusal, LIAR, league.towns[LIAR].identity)
+    goes_on_without(league, caplog, at("mask", lambda said: sealed), "refused: no")
 
 
 def test_a_head_made_up(league, caplog):
