@@ -150,6 +150,8 @@ def test_the_command_writes_and_refuses(town: census.Census, tmp_path: Path, cap
     capsys.readouterr()
     for extra, code, says in (
         (["--lsoas", "E01999999"], 12, "E01999999"),
+        (["--lsoas", ",".join(["E01999999"] * 900)], 12, "E01999999"),
+        (["--lsoas", "no-such-file.txt"], 60, "--lsoas"),
         (["--area", "E07000026"], 12, "--census"),
         (["--homes", "9999999"], 60, "--homes"),
         (["--weeks", "60"], 60, "--weeks"),

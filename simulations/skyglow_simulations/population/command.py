@@ -4,6 +4,7 @@
 import argparse
 import dataclasses
 import datetime
+import re
 from pathlib import Path
 
 from skyglow_client.readings.formats import FORMATS
@@ -15,6 +16,7 @@ from skyglow_simulations.population.census import Census
 
 #: What only `population` takes, with what it is when it is not given.
 _OWN = {"lsoas": "", "homes": 0, "weeks": 0, "start": None, "dirty": False, "format": "", "frame": "", "drift": None}
+_CODES = re.compile(r"[EW]\d{8}(?:[\s,]+[EW]\d{8})*")
 
 
 def add_options(simulate: argparse.ArgumentParser) -> None:
@@ -65,11 +67,15 @@ def write(options: argparse.Namespace) -> int:
 def _census(options: argparse.Namespace) -> Census:
     if not options.lsoas:
         return census_tables.load(options.area, options.census)
-    path = Path(options.lsoas)
-    try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else options.lsoas
-    except UnicodeDecodeError:
-        raise RunError("the file of --lsoas is not text; write one code a line") from None
+    text = options.lsoas
+    if not _CODES.fullmatch(text):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            message = (
+                f"--lsoas is neither codes such as E01017136 nor a file of them ({type(error).__name__}); correct it"
+            )
+            raise RunError(message) from None
     codes = text.replace(",", " ").split()
     if not codes:
         raise RunError("--lsoas names no area; give codes such as E01017136")
