@@ -96,7 +96,8 @@ def _withheld(data: ReportData, topic: str) -> str:
         missing = sum(item.estimate is None for item in found)
         if missing:
             counts.append(f"{missing} of {len(found)} {wording.SHORT_LEVELS[level]}")
-    return f"Withheld here: {' and '.join(counts)}; hatched on the map." if counts else ""
+    hatched = "; hatched on the map" if any("MSOA" in count for count in counts) else ""
+    return f"Withheld here: {' and '.join(counts)}{hatched}." if counts else ""
 
 
 def _shown(estimates: Sequence[Estimate]) -> list[list[float]]:

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report in a browser: its script runs, and nobody is shut out."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+AXE = os.environ.get("AXE_CORE", "")  # axe.min.js of npm's axe-core, which does not ship with skyglow
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so scripts cannot be run")
+
+
+def dumped(address, folder):
+    """What the browser makes of a page once its scripts have run."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
+    options += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={folder / 'user'}"]
+    command = [CHROMIUM, *options, "--virtual-time-budget=20000", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+
+
+AUDIT = """<script>addEventListener("load", () => setTimeout(async () => {
+    const found = await axe.run(document)
+    const plain = JSON.stringify(found.violations.map(one => [one.id, one.nodes.map(node => node.html)]))
+    document.documentElement.innerHTML = "<pre>" + btoa(unescape(encodeURIComponent(plain))) + "</pre>"
+}, 500))</script>"""
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.skipif(not AXE, reason="set AXE_CORE to axe-core's axe.min.js to look for barriers")
+def test_axe_finds_no_barrier(html, tmp_path):
+    script = f"<script>{Path(AXE).read_text(encoding='utf-8')}</script>{AUDIT}</body>"
+    (tmp_path / "page.html").write_text(html.replace("</body>", script), encoding="utf-8")
+    dom = dumped((tmp_path / "page.html").as_uri(), tmp_path)
+    coded = re.search(r"<pre>([A-Za-z0-9+/=]+)</pre>", dom)
+    assert coded, "axe ran to its end"
+    assert json.loads(base64.b64decode(coded[1])) == []
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("mode", "legend", "reading"),
+    [
+        ("", "%", "Town 000: 5.0%, 95% interval 1.0% to 9.0%"),
+        ("#map=all_aged_66_plus,width,weekday,26", "points", "Town 000: 5.0%, 95% interval 1.0% to 9.0%"),
+        ("#map=occupancy,estimate,weekend,24", "%", "Town 000: 55.0%, 95% interval 51.0% to 59.0%"),
+    ],
+)
+def test_the_switch_works_in_a_browser(html, tmp_path, mode, legend, reading, town):
+    file = tmp_path / "report.html"
+    file.write_text(html)
+    page = town.Page(dumped(f"{file.as_uri()}{mode}", tmp_path))
+    assert page.all("html")[0].get("class") == "scripted", "the page's script ran to its end"
+    assert reading in page.texts["title"]
+    assert any(text.endswith(legend) for text in page.texts["li"])
+    hours = next(attributes for attributes in page.all("fieldset") if attributes.get("id") == "hours")
+    assert ("hidden" in hours) is not mode.startswith("#map=occupancy")
+    assert [a.get("tabindex") for a in page.all("path") if a.get("class") == "area"] == ["0", "-1", "-1", "-1", "-1"]

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report says what it was given."""
+
+import dataclasses
+import json
+
+from skyglow_simulations.report import render
+from skyglow_simulations.report.scales import axis, classes
+
+
+def test_numbers_reach_the_page(html, town):
+    assert "<strong>5.0%</strong> of homes in Town 000, everyone is aged 66 or over" in html
+    assert "<strong>1.0% to 9.0%</strong>" in html
+    assert "at 12:00: 55.0% (95% interval 51.0% to 59.0%)" in html, "the emptiest half-hour"
+    for method in town.methods.values():
+        assert method in html
+    assert "0.710" in html and "0.740" in html and "0.500" in html
+    assert "50%</td>" in html, "half of the variance is the panel's"
+    assert "ab" * 32 in html, "the ledger's head"
+
+
+def test_the_nearest_method_is_named_even_when_it_is_not_ours(html, town):
+    assert "Ours came nearest: 1.0 points off" in html
+    plain = town.data()
+    summary = json.loads(json.dumps(plain.summary))
+    summary["methods"]["panel_alone"][town.topic]["LAD"]["rmse"] = 0.001
+    assert "Ours did not come nearest: panel alone, same model was 0.1 points off, ours 1.0" in render(
+        town.data(summary=summary)
+    )
+    summary["methods"]["panel_alone"][town.topic]["LAD"]["rmse"] = summary["topics"][town.topic]["LAD"]["rmse"] + 1e-6
+    assert "Level: skyglow: meters and panel and panel alone, same model" in render(town.data(summary=summary))
+
+
+def test_intervals_that_miss_are_said_to_miss(html, town):
+    assert "20 of 20 intervals" in html and "too narrow" not in html
+    shown = town.estimates(spread=0.001)
+    assert "0 of 20 intervals" in render(town.data(estimates=shown)) and "too narrow" in render(
+        town.data(estimates=shown)
+    )
+
+
+def test_suppressed_areas_are_withheld_everywhere(town):
+    html = render(town.suppressed(town.code_of("MSOA", 2)))
+    page = town.Page(html)
+    areas = {a["data-code"]: a["fill"] for a in page.all("path") if "data-code" in a}
+    assert areas[town.code_of("MSOA", 2)] == "url(#hatch)" and areas[town.code_of("MSOA", 1)] != "url(#hatch)"
+    hidden = page.payload()["topics"][town.topic]["areas"][town.code_of("MSOA", 2)]
+    assert hidden is None
+    day = page.payload()["topics"]["occupancy"]["areas"][town.code_of("MSOA", 2)]
+    assert day == {"weekday": [None] * 48, "weekend": [None] * 48}
+    assert "Town 002: withheld, too few homes" in html and "1 of 5 MSOAs" in html
+    assert page.texts["td"].count("[c]") == 3
+
+
+def test_a_district_that_is_withheld_makes_no_claim(town):
+    html = render(town.suppressed(town.district))
+    assert "of homes in Town 000" not in html and "The district’s estimate is withheld" in html
+    assert not [a for a in town.Page(html).all("path") if a.get("class") == "mark" and a.get("data-mark") and a["d"]]
+
+
+def test_without_truth_nothing_is_compared_with_it(town):
+    plain = town.data()
+    summary = {name: plain.summary[name] for name in ("study", "digest", "suppliers", "rounds", "seconds")}
+    html = render(town.data(truth=None, summary=summary))
+    for words in ("How near the truth", "came nearest", "imulated truth", "Simulated homes"):
+        assert words not in html
+    assert town.Page(html).payload()["topics"]["occupancy"]["truth"] == {}
+
+
+def test_without_boundaries_the_table_stands_in(town):
+    page = town.Page(render(town.data(boundaries=None)))
+    assert not [a for a in page.all("svg") if a["class"] == "map"]
+    assert "No boundaries" in " ".join(page.texts["p"])
+
+
+def test_areas_clearly_apart_from_the_district_are_marked(html, town):
+    marks = {a["data-mark"]: a["d"] for a in town.Page(html).all("path") if a.get("data-mark")}
+    # the district is 5 %, intervals are ± 4 points, estimates are 5, 11, 17 … %
+    assert marks[town.code_of("MSOA", 0)] == "" and all(
+        marks[town.code_of("MSOA", n)].startswith("M0,-6") for n in range(1, 5)
+    )
+
+
+def test_noise_is_told_in_homes(html):
+    # one supplier's deviation 2.4 on a home's contribution of at most 1.5, where a home counts one half
+    assert "1.6 times the most that one home can change; on a number of homes, 4.8" in html
+
+
+def test_classes_are_round_and_hold_every_value():
+    found = classes([0.047, 0.291])
+    assert found.edges == (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+    assert len(set(found.colours)) == 6
+    assert [found.colour(value) for value in (0.047, 0.05, 0.291)] == [found.colours[n] for n in (0, 1, 5)]
+    assert [words for _, words in classes([0.5]).labels()] == ["50.0% to 50.1%"]
+    assert axis([0.302], zero=True) == (0.0, 0.35, 0.05)
+
+
+def test_a_study_of_shares_alone_has_no_curves(town):
+    plain = town.data()
+    html = render(town.data(estimates=[item for item in plain.estimates if item.topic == town.topic]))
+    assert "When homes are occupied" not in html
+    assert set(town.Page(html).payload()["topics"]) == {town.topic}
+
+
+def test_a_study_that_withholds_everything_still_has_a_report(town):
+    hidden = [
+        dataclasses.replace(e, estimate=None, lower=None, upper=None, status="suppressed")
+        for e in town.data().estimates
+    ]
+    html = render(town.data(estimates=hidden, boundaries={"type": "FeatureCollection", "features": []}))
+    assert "5 of 5 MSOAs" in html and "made so that it contains" in html
