@@ -2,6 +2,7 @@
 """A trial's homes in place of simulated ones: whoever trains or calibrates is never truth, and copies count once."""
 
 import dataclasses
+import datetime
 from pathlib import Path
 
 import msgspec
@@ -9,14 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from skyglow_client.features.class22 import class22
 from skyglow_client.learning.homes import calibrates
 from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_shared import command
 from skyglow_shared.errors import DataError, FormatError, RunError, StudyError
 from skyglow_shared.models import features
-from skyglow_shared.study import COMPOSITION_CLASSES, digest
+from skyglow_shared.study import COMPOSITION_CLASSES, Period, digest
 from skyglow_simulations import experiment, outputs, run, suppliers
-from skyglow_simulations.population import trial
+from skyglow_simulations.population import dirty, exports, scoring, trial
+from skyglow_simulations.population.timeline import Timeline
 
 MAPPING = """
 contract = "made-up-v1"
@@ -158,6 +161,34 @@ def test_a_mapping_that_does_not_fit_says_why(change, error, says, files: tuple[
     (tmp_path / "m.toml").write_text(change(MAPPING))
     with pytest.raises(error, match=says):
         trial.load(files[0], str(tmp_path / "m.toml"))
+
+
+def test_readings_are_cleaned_and_make_our_own_features(tmp_path: Path):
+    period = Period(datetime.date(2026, 3, 9), 14)
+    timeline = Timeline.of(period)
+    kwh = scoring.homes_of(period, 1, 3)[:72]
+    meters = 10**12 + np.arange(72)
+    soiled = dirty.soil(kwh, meters, timeline, dirty.CLEAN, np.random.default_rng(1), stamps=True)
+    (tmp_path / "halves").mkdir()
+    exports.write(tmp_path / "halves" / "readings-0", "lcl", meters, soiled, timeline)
+    pl.DataFrame({"meter": meters.astype(str), "kind": (np.arange(72) % 6).astype(str)}).write_csv(tmp_path / "t.csv")
+    head, _, tail = MAPPING.partition("features")
+    given = tail[tail.index("[classes]") :] + (
+        '[readings]\nfolder = "halves"\nformat = "lcl"\nmeter = "meter"\nstart = 2026-03-09\ndays = 14\n'
+        "week = 2026-03-16\n"
+    )
+    (tmp_path / "m.toml").write_text(head.replace("made-up-v1", "class22-v1") + given)
+    homes = trial.load(tmp_path / "t.csv", str(tmp_path / "m.toml"))
+    want = class22(kwh[:, 7:14])
+    assert homes.contract == features.contract("class22-v1")
+    assert np.allclose(homes.x, want[np.isfinite(want).all(axis=1)])
+    (tmp_path / "m.toml").write_text(head + given)
+    with pytest.raises(FormatError, match="class22-v1"):
+        trial.load(tmp_path / "t.csv", str(tmp_path / "m.toml"))
+    pl.concat([pl.read_csv(tmp_path / "t.csv")] * 2).write_csv(tmp_path / "t.csv")
+    (tmp_path / "m.toml").write_text(head.replace("made-up-v1", "class22-v1") + given)
+    with pytest.raises(RunError, match="twice"):
+        trial.load(tmp_path / "t.csv", str(tmp_path / "m.toml"))
 
 
 def test_files_and_options_that_cannot_be_used_are_named(files, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

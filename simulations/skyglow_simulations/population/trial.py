@@ -19,10 +19,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skyglow_client.features.table import CLASS22
 from skyglow_shared.errors import DataError, FormatError, RunError
-from skyglow_shared.models.features import Feature, FeatureContract, Transform
+from skyglow_shared.models.features import Feature, FeatureContract, Transform, contract
 from skyglow_shared.study import COMPOSITION_CLASSES
 from skyglow_simulations.population.randoms import random_of
+from skyglow_simulations.population.trial_readings import Readings, features_of
 
 #: Parts of a trial that share no home, and the share of homes in each.
 TRAINS, CALIBRATES, TRUE = 0, 1, 2
@@ -53,18 +55,20 @@ class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     contract : str
-        Name of the feature contract that these features make.
+        Name of the feature contract that these features make; ``class22-v1`` for features made of readings.
     features : tuple
-        Name, bounds and transform of each.
+        Name, bounds and transform of each; empty if they are made of readings.
+    readings : Readings or None
     classes : dict
         For each composition class the answers, by column, that make a home one of it.
     labels : dict of str to Label
     """
 
     contract: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
-    features: tuple[_Column, ...]
     classes: dict[str, dict[str, str]]
     labels: dict[str, Label]
+    features: tuple[_Column, ...] = ()
+    readings: Readings | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -129,14 +133,19 @@ def load(path: Path, mapping: str) -> Trial:
         A composition class has too few homes to be split.
     """
     columns = _columns(mapping)
-    features = tuple(Feature(column.name, column.transform, column.low, column.high) for column in columns.features)
     table = _table(path)
-    answers = {name for conditions in columns.classes.values() for name in conditions}
-    missing = sorted(({column.name for column in columns.features} | answers) - set(table.columns))
+    wanted = {name for conditions in columns.classes.values() for name in conditions}
+    wanted |= {column.name for column in columns.features} | ({columns.readings.meter} if columns.readings else set())
+    missing = sorted(wanted - set(table.columns))
     if missing:
         raise FormatError(f"{path.name} lacks the column {missing[0]!r}; correct the mapping, or give another --trial")
-    numbers = [pl.col(column.name).cast(pl.Float64, strict=False) for column in columns.features]
-    x = table.select(numbers).to_numpy()
+    if columns.readings is not None:
+        agreed = contract(columns.contract)
+        x = features_of(columns.readings, path.parent, table[columns.readings.meter].cast(pl.String))
+    else:
+        given = (Feature(column.name, column.transform, column.low, column.high) for column in columns.features)
+        agreed = FeatureContract(columns.contract, tuple(given))
+        x = table.select([pl.col(name.name).cast(pl.Float64, strict=False) for name in columns.features]).to_numpy()
     composition = np.full(table.height, -1, np.int8)
     for kind, name in enumerate(COMPOSITION_CLASSES):
         fits = [
@@ -149,8 +158,7 @@ def load(path: Path, mapping: str) -> Trial:
     if counts.min() < _LEAST_HOMES:
         name = COMPOSITION_CLASSES[int(counts.argmin())]
         raise DataError(f"the trial has fewer than {_LEAST_HOMES} homes of the class {name}; correct its conditions")
-    contract = FeatureContract(columns.contract, features)
-    return Trial(contract, x[usable], composition[usable], columns.labels)
+    return Trial(agreed, x[usable], composition[usable], columns.labels)
 
 
 def _columns(mapping: str) -> Columns:
@@ -169,8 +177,12 @@ def _columns(mapping: str) -> Columns:
             raise FormatError(
                 f"{what} of the mapping {path.name} must be of {', '.join(COMPOSITION_CLASSES)}; correct it"
             )
-    if not all(found.classes.values()) or not found.features or not found.labels:
-        raise FormatError(f"the mapping {path.name} needs features, labels, and answers for every class; complete it")
+    if not all(found.classes.values()) or not found.labels or bool(found.features) == bool(found.readings):
+        raise FormatError(
+            f"the mapping {path.name} needs labels, answers for every class, and features or [readings]; complete it"
+        )
+    if found.readings and found.contract != CLASS22:
+        raise FormatError(f"features made of readings are those of {CLASS22}; name that contract in {path.name}")
     return found
 
 
