@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models import temporal
-from skyglow_shared.models.aligned import aligned, logits, places_of, widened
+from skyglow_shared.models.aligned import aligned, logits, narrowed, widened
 from skyglow_shared.models.network import (
     Layer,
     Network,
@@ -73,7 +73,7 @@ def test_widening_changes_no_logit_and_lines_are_filled(places):
     wanted = torch.relu(torch.from_numpy(x) @ first.T + one) @ second.T + two
     np.testing.assert_allclose(logits(network, weights, x), wanted.numpy(), rtol=0, atol=1e-12)
     assert all(wide.count * layer.inputs % 16 == 0 for layer in wide.layers)
-    np.testing.assert_array_equal(widened(network, wide, weights)[places_of(network, wide)], weights)
+    np.testing.assert_array_equal(narrowed(network, wide, widened(network, wide, weights)), weights)
 
 
 def test_training_begins_at_the_same_weights_everywhere():

@@ -54,6 +54,5 @@ def half_hours(kwh: NDArray[np.floating], start: datetime.date) -> tuple[NDArray
 def _level(readings: NDArray[np.float64], use: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Each reading between the home's own idle (0) and busy (1) level, on a logarithmic scale."""
     log = np.log(np.maximum(np.where(use, readings, 1.0), _LEAST_KWH))
-    idle, busy = np.quantile(log[use], (_ABSURD_KWH = 1e4
-_IDLE, _BUSY)) if use.any() else (0.0, 1.0)
+    idle, busy = np.quantile(log[use], (_IDLE, _BUSY)) if use.any() else (0.0, 1.0)
     return np.asarray((log - idle) / max(float(busy - idle), _LEAST_SPREAD))

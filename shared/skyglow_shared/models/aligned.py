@@ -6,8 +6,8 @@ many homes come before it: no bound on one home would then bound a sum. Layers a
 every home's numbers fill whole lines of 64 bytes. What is added has no weight and no label, and gives zero everywhere.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,27 +27,38 @@ def aligned(network: Network) -> Network:
     return Network(tuple(layers), network.places)
 
 
-@lru_cache(maxsize=64)
-def places_of(network: Network, wide: Network) -> NDArray[np.intp]:
-    """Where a network's parameters are among those of the widened one, ``[parameters]``."""
-    found, begin = [], 0
-    for own, other in zip(network.layers, wide.layers, strict=True):
-        weights = begin + other.width * np.arange(own.outputs)[:, None] + np.arange(own.width)
-        biases = begin + other.width * other.outputs + np.arange(own.outputs)
-        found += [weights.ravel(), biases]
-        begin += other.parameters
-    places = np.concatenate(found)
-    places.setflags(write=False)
-    return places
-
-
 def widened(network: Network, wide: Network, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """A parameter vector of the widened network that gives the same log-odds."""
     if weights.shape != (network.parameters,):
         raise InternalError("a parameter vector is not of its network's length; please report this")
+    if wide == network:
+        return weights
     found = np.zeros(wide.parameters)
-    found[places_of(network, wide)] = weights
+    for into, own in zip(_layers(network, wide, found), _layers(network, network, weights), strict=True):
+        for inside, numbers in zip(into, own, strict=True):
+            inside[...] = numbers
     return found
+
+
+def narrowed(network: Network, wide: Network, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a network's own parameters have in vectors ``[…, parameters]`` of the widened one."""
+    if wide == network:
+        return vectors
+    rows = vectors.shape[:-1]
+    pieces = [part.reshape(*rows, -1) for pair in _layers(network, wide, vectors) for part in pair]
+    return np.concatenate(pieces, axis=-1)
+
+
+def _layers(
+    network: Network, wide: Network, vectors: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Views of each layer's own weights and biases in vectors of the widened network."""
+    rows, begin = vectors.shape[:-1], 0
+    for own, other in zip(network.layers, wide.layers, strict=True):
+        middle, end = begin + other.outputs * other.width, begin + other.parameters
+        weights = vectors[..., begin:middle].reshape(*rows, other.outputs, other.width)
+        yield weights[..., : own.outputs, : own.width], vectors[..., middle : middle + own.outputs]
+        begin = end
 
 
 def logits(network: Network, weights: NDArray[np.float64], x: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -99,10 +99,13 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
         left_out = ~counts.repeat_interleave(places // network.places[0], dim=1)[:, :, None]
         x.masked_fill_(left_out, 0.0)
         y.masked_fill_(left_out, torch.nan)
-    known = ~torch.isnan(y)
-    y.masked_fill_(~known, 0.0)
-    share = known / known.sum(1, keepdim=True).clamp_min(1).to(dtype)
-    usable = torch.isfinite(x).flatten(1).all(1) & ((y >= 0) & (y <= 1)).flatten(1).all(1)
+    unknown = torch.isnan(y)
+    y.masked_fill_(unknown, 0.0)
+    known = (~unknown).to(dtype)
+    share = known / known.sum(1, keepdim=True).clamp_min(1.0)
+    least, most = (extreme.amin(1) for extreme in (x.flatten(1), -x.flatten(1)))  # NaN stays NaN
+    lowest, highest = (extreme.amin(1) for extreme in (y.flatten(1), -y.flatten(1)))
+    usable = torch.isfinite(least) & torch.isfinite(most) & (lowest >= 0) & (highest >= -1)
     if not bool(usable.all()):
         for values in (x, y, share):
             values.masked_fill_(~usable[:, None, None], 0.0)

@@ -18,7 +18,7 @@ from skyglow_client.learning.clipped_sums.batch import Batch, Rows, rows
 from skyglow_client.learning.clipped_sums.passes import block_homes
 from skyglow_client.learning.clipped_sums.rounding import Arithmetic
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.aligned import aligned, places_of, widened
+from skyglow_shared.models.aligned import aligned, narrowed, widened
 from skyglow_shared.models.network import SLOTS, Layer, Network, Parameters, parts
 
 
@@ -35,7 +35,6 @@ def home_gradients(
     wide = aligned(network)
     step, parameters = block_homes(wide), parts(wide, widened(network, wide, weights), arithmetic.dtype)
     each = vmap(grad(lambda values, x, y, share: _loss(wide, values, x, y, share)), in_dims=(None, 0, 0, 0))
-    own = places_of(network, wide)
     for begin in range(0, len(batch), step):
         part = batch.take(slice(begin, begin + step))
         block: Rows = rows(wide, part, arithmetic.dtype, step)
@@ -43,7 +42,7 @@ def home_gradients(
         flat = torch.cat([numbers.flatten(1) for layer in found for numbers in layer], dim=1)
         if flat.shape != (step, wide.parameters):
             raise InternalError("gradients are not one a household; please report this")
-        yield flat[: len(part)].double().numpy()[:, own]
+        yield narrowed(network, wide, flat[: len(part)].double().numpy())
 
 
 def _loss(network: Network, parameters: Parameters, x: Tensor, y: Tensor, share: Tensor) -> Tensor:

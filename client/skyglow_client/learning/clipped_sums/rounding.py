@@ -61,7 +61,7 @@ class Arithmetic:
         return product / (1 - product) if product < 1 else math.inf
 
 
-SINGLE = Arithmetic(torch.float32, 2.0**-24, 2.0**-126, 16.0)
+SINGLE = Arithmetic(torch.float32, 2.0**-24, 2.0**-126, 8.0)
 DOUBLE = Arithmetic(torch.float64, 2.0**-53, 2.0**-1022, 2.0**20)
 
 

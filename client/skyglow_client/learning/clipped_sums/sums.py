@@ -19,7 +19,7 @@ from skyglow_client.learning.clipped_sums.norms import form, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.aligned import aligned, places_of, widened
+from skyglow_shared.models.aligned import aligned, narrowed, widened
 from skyglow_shared.models.network import Layer, Network, Parameters, parts
 
 _LEAVES_AT_ONCE = 4096
@@ -63,11 +63,10 @@ def fused_sums(
     _check_precision()
     wide = aligned(network)
     parameters = parts(wide, widened(network, wide, weights), clip.arithmetic.dtype)
-    own = places_of(network, wide)
     cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(wide))))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
         some = cuts[first : first + _LEAVES_AT_ONCE]
-        yield _sum(wide, parameters, batch, some, clip)[own]
+        yield narrowed(network, wide, _sum(wide, parameters, batch, some, clip))
 
 
 @torch.no_grad()
