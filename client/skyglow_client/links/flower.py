@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flower as a carrier: a ClientApp that takes bytes to a supplier's one way in and brings its bytes back.
 
-The only module of the client that knows Flower. Two message types, each with one record, `skyglow`, in its content:
+With `flower_site` the only module of the client that knows Flower. Two message types, each with one record, `skyglow`,
+in its content:
 
 ``query.supplier``
     Asks which supplier a node serves. Answered with ``supplier``, its name; the supplier is not opened.
