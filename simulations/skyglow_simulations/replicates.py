@@ -40,7 +40,7 @@ class World:
     metered, panel : float
         Share of homes with a meter; share of homes surveyed, of which half calibrate.
     permuted : bool
-        Labels handed to the wrong homes: scores say nothing.
+        The model was trained on labels of other homes: scores have nothing to do with composition.
     """
 
     drifts: tuple[float, float, float] = (0.10, 0.12, 0.20)
@@ -120,11 +120,12 @@ def draw(world: World, areas: AreaTable, positive: NDArray[np.bool_], rng: np.ra
     area = np.repeat(np.arange(size.size), size)
     kind = np.repeat(np.tile(np.arange(len(positive)), size.size), composition.ravel())
     local = rng.normal(0, world.area_deviation, composition.shape)
-    score = world.means[kind] + local[area, kind] + rng.normal(0, world.score_deviation, kind.size)
+    seen = rng.permutation(kind) if world.permuted else kind
+    score = world.means[seen] + local[area, kind] + rng.normal(0, world.score_deviation, kind.size)
     score = np.clip(score, -1, 1)
     metered = np.flatnonzero(rng.random(kind.size) < world.metered)
     panel = rng.choice(metered, round(world.panel * kind.size / 2), replace=False)
-    label = rng.permutation(kind[panel]) if world.permuted else kind[panel]
+    label = kind[panel]
     _, msoa = np.unique(np.array(areas.codes["MSOA"]), return_inverse=True)
     homes = np.bincount(area[metered], minlength=size.size)
     high, truly = score > 0, positive[label]

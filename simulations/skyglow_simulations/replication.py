@@ -188,7 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--panel", type=float, default=0.05, help="share of homes surveyed")
     parser.add_argument("--area", default="E06000045")
     parser.add_argument("--census", default="", help="folder with the full census tables, for other districts")
-    parser.add_argument("--permuted", action="store_true", help="scores that say nothing: labels of other homes")
+    parser.add_argument(
+        "--permuted", action="store_true", help="scores that say nothing: trained on other homes' labels"
+    )
     parser.add_argument("--methods", action="store_true", help="also estimate by every other method")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
