@@ -77,6 +77,13 @@ def test_a_study_that_may_still_be_charged_never_leaves_the_window(town):
         assert town.ask(supplier, town.proposal(second)).code == 32
 
 
+def test_a_window_may_be_for_ever(town):
+    town.write_policy(window_days=10**15, epsilon=BUDGET)
+    with town.open() as supplier:
+        town.approve(supplier, town.study())
+        assert town.ask(supplier, town.proposal(town.study(name="second"))).code == 32
+
+
 def test_an_expired_study_is_charged_no_more_but_repeats_what_it_sent(town):
     soon = (datetime.now(UTC) + timedelta(days=10)).date()
     study = town.study(expires=str(soon))

@@ -23,6 +23,7 @@ from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Study, digest
 
 _SLACK = 1 + 1e-9
+_FOR_EVER = 365_000  # days; calendars go back no further than two thousand years
 _DISPLAY = "{:.3f}"
 
 Plan = tuple[Event, ...]
@@ -61,7 +62,7 @@ def committed(ledger: Ledger, policy: Policy) -> dict[str, Plan]:
     charge are older than the window.
     """
     confirmed = ledger.confirmed
-    since = stamp(confirmed - datetime.timedelta(days=policy.window_days))
+    since = stamp(confirmed - datetime.timedelta(days=min(policy.window_days, _FOR_EVER)))
     decided = ledger.entries("approval", "refusal")
     decisions = {msgspec.json.decode(entry.body)["study"]: entry.kind for entry in decided}
     counted: dict[str, Plan] = {}
