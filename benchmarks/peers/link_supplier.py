@@ -45,7 +45,7 @@ class Answering:
             if len(self.vector) != session.words:
                 self.vector = np.random.default_rng(len(self.name)).integers(-(10**6), 10**6, session.words)
             head = exchanges.head(self.ledger) if kind == b"B" else Head(1, "ab" * 32)
-            self.round, reply = Round.begin(session, self.name, self.identity, head, SystemRandomness())
+            self.round, reply = Round.begin(session, self.name, self.identity, head, SystemRandomness(), seen={})
         elif self.round is None:
             raise SystemExit("a step came before its round")
         else:

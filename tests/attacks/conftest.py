@@ -277,7 +277,7 @@ def make_attempt(dropouts: int, colluders: int, suppliers: int = 5, **changes: o
     }
     session, rng = Session(**(plain | changes)), np.random.default_rng(7)
     began = {
-        name: Round.begin(session, name, one, Head(3, "cd" * 32), SystemRandomness())
+        name: Round.begin(session, name, one, Head(3, "cd" * 32), SystemRandomness(), seen={})
         for name, one in identities.items()
     }
     vectors = {name: rng.integers(-1000, 1000, 20) for name in identities}

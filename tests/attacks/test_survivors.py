@@ -119,7 +119,7 @@ def test_a_second_attempt_without_one_supplier(attempt):
     again = msgspec.structs.replace(begun.session, attempt=1)
     for name, round_ in begun.rounds.items():
         with pytest.raises(OrderError, match="no other"):
-            round_.again(again, begun.identities[name], Head(9, "cd" * 32), SystemRandomness())
+            round_.again(again, begun.identities[name], Head(9, "cd" * 32), SystemRandomness(), seen={})
 
 
 def test_an_attempt_that_stopped_gives_nothing_to_the_next(attempt):
@@ -131,7 +131,7 @@ def test_an_attempt_that_stopped_gives_nothing_to_the_next(attempt):
     old = dict(begun.adverts)
     for name, round_ in begun.rounds.items():
         begun.rounds[name], begun.adverts[name] = round_.again(
-            again, begun.identities[name], Head(9, "cd" * 32), SystemRandomness()
+            again, begun.identities[name], Head(9, "cd" * 32), SystemRandomness(), seen={}
         )
     for name, advert in begun.adverts.items():
         assert advert.exchange_key != old[name].exchange_key

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from skyglow_client.commands.terminal import Verbs, open_supplier, proposed, show, verb
+from skyglow_client.gate import exchanges
 from skyglow_client.gate.clock import stamp
 from skyglow_shared.privacy.accounting import study_cost
 
@@ -60,7 +61,9 @@ def _sent(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     with open_supplier(options) as supplier:
-        show(f"the chain holds; head {supplier.gate.ledger.verify()}")
+        head = supplier.gate.ledger.verify()
+        exchanges.check(supplier.gate.ledger, supplier.gate.identity.public_key)
+        show(f"the chain holds; head {head}")
     return 0
 
 

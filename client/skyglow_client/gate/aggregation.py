@@ -53,10 +53,11 @@ class Aggregation:
             return sealed
         session = session_of(study, phase, request.round, request.attempt)
         before, head = exchanges.standing(self.ledger, place(request)), exchanges.head(self.ledger)
+        seen = self._witness(study).seen
         if before is None:
-            after, reply = Round.begin(session, self.name, self.identity, head, self.randomness)
+            after, reply = Round.begin(session, self.name, self.identity, head, self.randomness, seen=seen)
         else:
-            after, reply = before.again(session, self.identity, head, self.randomness)
+            after, reply = before.again(session, self.identity, head, self.randomness, seen=seen)
         return self._keep(study, request, key, after, reply)
 
     def step(self, study: Study, phase: Phase, request: StepRequest, share: bytes) -> bytes:

@@ -69,5 +69,8 @@ def keep(ledger: Ledger, key: str, reply: bytes, *, place: str, state: Round, he
 
 
 def _keep_heads(ledger: Ledger, heads: Mapping[str, Seen]) -> None:
+    """Keep heads, but for those that a later one of the same ledger was seen of: another study goes on meanwhile."""
+    seen = witnessed(ledger)
+    heads = {key: one for key, one in heads.items() if key not in seen or one.head.entries > seen[key].head.entries}
     rows = [(key, one.head.entries, one.head.digest, one.keys, one.signature) for key, one in heads.items()]
     ledger.connection.executemany("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?, ?)", rows)

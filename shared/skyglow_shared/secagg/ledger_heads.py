@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Suppliers as one another's witnesses that no ledger went back: the office is not asked to be believed.
 
-A supplier advertises the head of its ledger under its signature. The others keep the latest that they saw, refuse one
-that is behind it, and in the next attempt send it back to its supplier, encrypted: a ledger that was put back and has
-grown since does not hold it. The signature that comes with it is the supplier's own, so nobody can make a head up.
+A supplier advertises the head of its ledger under its signature. Once its vector is in a sum, the others keep that
+head. They refuse one that is behind it, and in the next attempt send it back to its supplier, encrypted: a ledger that
+was put back and has grown since does not hold it. The signature that comes with it is the supplier's own, so nobody can
+make a head up. A ledger that was refused leaves nothing behind that the right one would be refused for.
 """
 
 from collections.abc import Callable, Mapping

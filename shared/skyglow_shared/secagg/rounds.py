@@ -11,7 +11,7 @@ Every step happens once. The caller stores the new `Round` together with the rep
 the reply; asked the same again, it sends the stored bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import numpy as np
@@ -51,14 +51,21 @@ class Round(Secret, frozen=True):
 
     @classmethod
     def begin(
-        cls, session: Session, name: str, identity: Identity, head: Head, randomness: Randomness
+        cls,
+        session: Session,
+        name: str,
+        identity: Identity,
+        head: Head,
+        randomness: Randomness,
+        *,
+        seen: Mapping[str, Seen],
     ) -> tuple["Round", Advertisement]:
-        """Advertise keys for a round's first attempt to reach this supplier."""
-        state, advertisement = advertise(session, name, identity, head, randomness)
+        """Advertise keys for a round's first attempt to reach this supplier; see `supplier.advertise`."""
+        state, advertisement = advertise(session, name, identity, head, randomness, seen=seen)
         return cls(state), advertisement
 
     def again(
-        self, session: Session, identity: Identity, head: Head, randomness: Randomness
+        self, session: Session, identity: Identity, head: Head, randomness: Randomness, *, seen: Mapping[str, Seen]
     ) -> tuple["Round", Advertisement]:
         """Give the attempt up for a later one, with fresh keys.
 
@@ -76,7 +83,7 @@ class Round(Secret, frozen=True):
             raise OrderError("an attempt at this round was unmasked; there can be no other", rule="order")
         if msgspec.structs.replace(session, attempt=ours.attempt) != ours or session.attempt <= ours.attempt:
             raise OrderError("a new attempt must be of the same round, and later than those before", rule="order")
-        return Round.begin(session, self.state.name, identity, head, randomness)
+        return Round.begin(session, self.state.name, identity, head, randomness, seen=seen)
 
     def answer(
         self, message: FromOffice, identity: Identity, vector: Vector, witness: Witness
@@ -117,8 +124,8 @@ class Round(Secret, frozen=True):
         )
 
     def heads(self) -> dict[str, Seen]:
-        """Where the others say their ledgers stand: known once keys are advertised and until the vector is masked."""
-        return self.state.heads if isinstance(self.state, Shared) else {}
+        """Where the others' ledgers stand: those whose vectors are in the sum, once the survivor set is signed."""
+        return self.state.heads if isinstance(self.state, Signed) else {}
 
     def claims(self, message: FromOffice) -> dict[str, Seen | None]:
         """What the others last saw of this supplier's ledger, if that is in a message."""

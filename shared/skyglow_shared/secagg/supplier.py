@@ -48,6 +48,7 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
     seed: bytes
     polynomials: bytes
     advertisement: Advertisement
+    seen: dict[str, Seen]
 
     def share(self, message: Advertisements, seen: Mapping[str, Seen]) -> tuple["Shared", EncryptedShares]:
         """Check everybody's keys and ledgers, and share the own two secrets out among them.
@@ -56,7 +57,8 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         ----------
         message : Advertisements
         seen : mapping of Seen
-            The last heads of the others' ledgers that were seen before, by name: checked, and sent back encrypted.
+            The last heads of the others' ledgers that were seen, by name: sent back encrypted. The others' ledgers are
+            held against those that were seen when keys were advertised, for another study may go on meanwhile.
 
         Raises
         ------
@@ -71,7 +73,7 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
             raise ProtocolError("the list of advertisements repeats a supplier or lacks this one's own; refuse it")
         heard = agreement.check_advertisements(self.session, given, self.name)
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
-        ledger_heads.check_others(seen, heads)
+        ledger_heads.check_others(self.seen, heads)
         held = self._split(list(heard))
         digest = messages.keys_digest(message.session, heard.values())
         exchange, mask = keys.private_key(self.exchange), keys.private_key(self.mask)
@@ -148,7 +150,8 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
         held = {name: _pair(contents[name]) if name in contents else self.own for name in sharers}
         transcript = messages.transcript(self.keys_digest, sharers)
         words = self._masked(message.session, sharers, vector)
-        state = Masked(session=self.session, name=self.name, held=held, transcript=transcript)
+        heads = {name: self.heads[name] for name in contents}
+        state = Masked(session=self.session, name=self.name, held=held, transcript=transcript, heads=heads)
         packed = codec.pack(words, self.session.word_bits)
         return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=packed)
 
@@ -184,6 +187,7 @@ class Masked(State, frozen=True, kw_only=True, tag=True):
 
     held: dict[str, Pair]
     transcript: bytes
+    heads: dict[str, Seen]
 
     def sign(self, message: SurvivorSet, identity: Identity) -> tuple["Signed", SurvivorSignature]:
         """Sign the one survivor set that this supplier will ever help to unmask in this attempt.
@@ -200,17 +204,26 @@ class Masked(State, frozen=True, kw_only=True, tag=True):
         body = messages.survivors_body(message.session, self.transcript, survivors)
         signature = identity.sign(messages.SURVIVORS, body)
         state = Signed(
-            session=self.session, name=self.name, held=self.held, transcript=self.transcript, survivors=survivors
+            session=self.session,
+            name=self.name,
+            held=self.held,
+            transcript=self.transcript,
+            survivors=survivors,
+            heads={name: head for name, head in self.heads.items() if name in survivors},
         )
         return state, SurvivorSignature(session=message.session, sender=self.name, signature=signature)
 
 
 class Signed(State, frozen=True, kw_only=True, tag=True):
-    """Has signed a survivor set."""
+    """Has signed a survivor set; `heads` says where the other survivors' ledgers stand, as they themselves confirm.
+
+    Who sent its vector was shown what others had seen of its ledger, and found it there.
+    """
 
     held: dict[str, Pair]
     transcript: bytes
     survivors: tuple[str, ...]
+    heads: dict[str, Seen]
 
     def unmask(self, message: SurvivorSignatures) -> tuple["Unmasked", Unmasking]:
         """Give the shares that this survivor set needs, once enough survivors have signed the very same set.
@@ -265,9 +278,20 @@ def _claims(contents: Mapping[str, bytes]) -> dict[str, Seen | None]:
 
 
 def advertise(
-    session: Session, name: str, identity: Identity, head: Head, randomness: Randomness
+    session: Session, name: str, identity: Identity, head: Head, randomness: Randomness, *, seen: Mapping[str, Seen]
 ) -> tuple[Advertised, Advertisement]:
     """Draw the secrets of one attempt and advertise their public halves.
+
+    Parameters
+    ----------
+    session : Session
+    name : str
+    identity : Identity
+    head : Head
+        Of the own ledger.
+    randomness : Randomness
+    seen : mapping of Seen
+        The last heads of the others' ledgers that were seen until now, by name.
 
     Raises
     ------
@@ -298,5 +322,6 @@ def advertise(
         seed=seed,
         polynomials=polynomials,
         advertisement=advertisement,
+        seen=dict(seen),
     )
     return state, advertisement

@@ -130,7 +130,7 @@ def test_a_head_made_up(league, caplog):
     connection = league.suppliers[LIAR].gate.ledger.connection
 
     def lie(now, said):
-        if now == "share_keys":
+        if now == "unmask":
             connection.execute("UPDATE witnessed SET digest = ?", ("ab" * 32,))
         return said
 

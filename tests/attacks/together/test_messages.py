@@ -105,6 +105,24 @@ def test_messages_of_another_study(league, another_study):
     assert isinstance(league.say(VICTIM, theirs[VICTIM]), StepReply)
 
 
+def test_two_studies_at_once_are_no_lie(league, another_study):
+    """Their steps overlap, so a peer is shown an older head after a newer one: nobody is accused, both come to sums."""
+    other, first = another_study(name="other"), league.study
+    for name, town in league.towns.items():
+        town.approve(league.suppliers[name], other)
+    for round_ in range(2):
+        talks = {}
+        for study in (first, other):
+            league.study = study
+            talks[study.name] = league.advertised(round_), league.state
+        for _ in STEPS:
+            for study in (other, first):
+                league.study = study
+                messages, league.state = talks[study.name]
+                talks[study.name] = league.take(league.everybody(messages)), league.state
+        assert [total.survivors for total, _ in talks.values()] == [tuple(league.towns)] * 2
+
+
 def test_a_reply_reflected_to_its_sender_or_another(league):
     """A supplier's own signed message, or a peer's, sent back to it as a request of the office: refused."""
     replies = league.everybody(league.advertised())

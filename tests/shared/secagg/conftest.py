@@ -52,11 +52,11 @@ class Attempt:
         """Each of `present` advertises: for the first time, or giving up the attempt before."""
         self.office = office.begin(self.session)
         for name in self.names if present is None else present:
-            given = self.identities[name], self.heads[name], self.randomness
+            given, seen = (self.identities[name], self.heads[name], self.randomness), self.seen.get(name, {})
             if name in self.rounds:
-                begun = self.rounds[name].again(self.session, *given)
+                begun = self.rounds[name].again(self.session, *given, seen=seen)
             else:
-                begun = Round.begin(self.session, name, *given)
+                begun = Round.begin(self.session, name, *given, seen=seen)
             self.rounds[name], self.replies[name] = Round.decode(begun[0].encode()), sent(begun[1])
 
     def collect(self):

@@ -200,7 +200,7 @@ def test_a_step_is_taken_once_and_in_order(make_attempt):
 def test_an_identity_that_is_not_the_rosters_cannot_advertise(make_session):
     for name in (VICTIM, "s09"):
         with pytest.raises(ProtocolError):
-            Round.begin(make_session(), name, Identity.generate(), Head(1, "ab" * 32), SystemRandomness())
+            Round.begin(make_session(), name, Identity.generate(), Head(1, "ab" * 32), SystemRandomness(), seen={})
 
 
 # Shares

@@ -27,7 +27,7 @@ def after_a_round(make_attempt, make_session, heads=None):
     """What everybody has seen of everybody's ledger in a round, where the victim's stood at `RIGHT`."""
     first = make_attempt(make_session(round_=0))
     first.heads |= {VICTIM: RIGHT} if heads is None else heads
-    first.until("masked")
+    first.until("unmasked")
     return {name: first.rounds[name].heads() for name in NAMES}
 
 
@@ -72,7 +72,7 @@ def test_an_honest_supplier_is_never_refused(make_attempt, make_session):
         assert attempt.run({NAMES[number % 4]: number % 3} if number else {})
         again = make_attempt(make_session(round_=number, attempt=1))
         again.heads, again.seen, again.chains = dict(heads), seen, chains
-        again.until("masked")
+        again.until("unmasked")
         for name in NAMES:
             seen[name] = seen[name] | again.rounds[name].heads()
     assert all(len(each) == 3 for each in seen.values())
