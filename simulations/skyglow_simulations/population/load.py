@@ -9,7 +9,7 @@ the models' job as hard as it is with real homes.
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_shared.study import Period
+from skyglow_shared.study import COMPOSITION_CLASSES, Period
 from skyglow_simulations.population import appliances, equipment, standing, weather
 from skyglow_simulations.population import load_parameters as q
 from skyglow_simulations.population.appliances import Floats, lognormal
@@ -17,6 +17,7 @@ from skyglow_simulations.population.households import Households
 from skyglow_simulations.population.presence import SLOTS, Presence, day_types
 
 _HOURS = (np.arange(SLOTS, dtype=np.float32) + 0.5) / 2
+_CHILDREN = COMPOSITION_CLASSES.index("family_dependent_children")
 
 
 def simulate(
@@ -38,21 +39,37 @@ def simulate(
     """
     homes, days, _ = presence.active.shape
     level = lognormal(rng, (homes,), q.HOME_LOG_SD) * lognormal(rng, (1,), q.AREA_LOG_SD)
-    people = _counted(households.size)
+    guest = (households.size == 1) & (rng.random(homes) < q.GUESTS)
+    people = _counted(households.size + guest)
     older = _keeps_older_habits(households, rng)
     kwh = standing.base(level, people, days, rng)
     standing.add_timers(kwh, rng)
-    kwh += _while_up(level, older, presence.active, weather.darkness(period), rng)
+    active = presence.active + (guest[:, None, None] & (presence.active > 0))
+    kwh += _while_up(level, older, active, weather.darkness(period), rng)
     up = (presence.active > 0) * _by_day(homes, days, q.STARTS_DAY_LOG_SD, rng)
-    earlier = np.float32(q.OLDER_EARLIER) * older.astype(np.float32)
-    weekend = day_types(period) > 0
-    for appliance in q.APPLIANCES:
-        rate = appliance.starts * people ** np.float32(appliance.by_people) * level ** np.float32(q.WITH_HOME)
-        appliances.add(kwh, appliance, rate, earlier, up, weekend, rng)
+    _add_what_people_start(kwh, households.composition, level, people, older, up, day_types(period) > 0, rng)
     equipment.add(kwh, households.composition, presence.occupied, period, era, rng)
     kwh *= ~presence.switched_off[..., None]
     rounded: NDArray[np.float32] = np.round(np.maximum(kwh, np.float32(0)), 3).astype(np.float32, copy=False)
     return rounded
+
+
+def _add_what_people_start(  # noqa: PLR0917 - six aligned arrays, the days and a generator
+    kwh: Floats,
+    composition: NDArray[np.int8],
+    level: Floats,
+    people: Floats,
+    older: NDArray[np.bool_],
+    up: Floats,
+    weekend: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> None:
+    earlier = np.float32(q.OLDER_EARLIER) * older.astype(np.float32)
+    children = composition == _CHILDREN
+    for appliance in q.APPLIANCES:
+        rate = appliance.starts * people ** np.float32(appliance.by_people) * level ** np.float32(q.WITH_HOME)
+        rate *= np.where(children, np.float32(appliance.with_children), np.float32(1))
+        appliances.add(kwh, appliance, rate, earlier, up, weekend, rng)
 
 
 def _counted(people: NDArray[np.integer]) -> Floats:
@@ -99,7 +116,8 @@ def _own_hours(homes: int, rng: np.random.Generator) -> Floats:
     for wave in (1, 2, 3):
         size = rng.standard_normal((2, homes, 1), np.float32) * np.float32(q.SCREENS_SHAPE_SD / np.sqrt(wave))
         course += size[0] * np.cos(wave * turns) + size[1] * np.sin(wave * turns)
-    return np.exp(course)
+    own = np.exp(course)
+    return own / own.mean(axis=1, keepdims=True, dtype=np.float32)
 
 
 def _stretches(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:

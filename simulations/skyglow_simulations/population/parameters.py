@@ -95,7 +95,7 @@ SCHOOL_HOLIDAY_WEEKS: Final = ((14, 16),)  # ISO weeks of Easter 2026's holiday:
 # Getting up and going to bed: added to the patterns' hours, and their sd in hours (set here).
 WAKE_LATER: Final = 0.88
 BED_LATER: Final = 0.85
-WEEKEND_WAKE_LATER: Final = 1.1
+WEEKEND_WAKE_LATER: Final = 0.95
 WAKE_OWN_SD: Final = 0.8
 BED_OWN_SD: Final = 0.9
 UP_DAY_SD: Final = 0.5
