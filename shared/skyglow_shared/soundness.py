@@ -68,9 +68,10 @@ def _start_fits(model: Model) -> bool:
 
 
 def _grid_fits(model: Model, block: Block) -> bool:
-    """Whether rounding, which a sum over hidden layers is charged for, takes less than half of the block's bound."""
+    """Whether a sum over hidden layers is well within float32, and its rounding takes less than half of the bound."""
     try:
-        return not model.hidden or sensitivity_steps(block.noise_multiplier) ** 2 > 5 * parameter_count(model)
+        steps, sound = sensitivity_steps(block.noise_multiplier), 1e-9 <= block.l2_bound <= 1e9
+        return not model.hidden or (sound and steps**2 > 5 * parameter_count(model))
     except StudyError:
         return True
 
@@ -120,7 +121,7 @@ def _block_problems(study: Study) -> Iterable[str]:
         if needs_model != bool(block.model) or (block.model and block.model not in models):
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
-            yield f"block {block.name} has more noise than the grid carries for its model; lower noise_multiplier"
+            yield f"block {block.name} has a bound or noise that its model cannot be summed with; lower noise_multiplier"
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:
             yield f"phase {phase.name} must either train or measure, not both"

@@ -131,5 +131,11 @@ def test_hidden_layers_go_with_perceptrons_alone_and_must_fit_the_grid(study, bl
         training, blocks=tuple(msgspec.structs.replace(one, noise_multiplier=60.0) for one in training.blocks)
     )
     phases = tuple(noisy if phase is training else phase for phase in study.phases)
-    with pytest.raises(StudyError, match="grid"):
+    with pytest.raises(StudyError, match="noise_multiplier"):
         check(msgspec.structs.replace(study, models=(large,), phases=phases))
+    tiny = msgspec.structs.replace(
+        training, blocks=tuple(msgspec.structs.replace(one, l2_bound=1e-30) for one in training.blocks)
+    )
+    phases = tuple(tiny if phase is training else phase for phase in study.phases)
+    with pytest.raises(StudyError, match="bound"):
+        check(msgspec.structs.replace(study, phases=phases))
