@@ -42,6 +42,7 @@ def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PA
         raise RunError("the kit in link/ was made for another supplier; put this supplier's own there")
     if kit.office_key != supplier.gate.policy.office_key:
         raise RunError("the kit in link/ is of another office than policy.toml allows; ask the office for its key")
+    link.warn_of_end(credentials.certificate, "this supplier's", "ask the office to enrol you again")
     with lending(supplier, stop):
         link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop, patience=patience)
 

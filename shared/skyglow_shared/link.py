@@ -9,18 +9,23 @@ A supplier dials out and opens one stream. On it travel frames, each the msgpack
 carries bytes and knows nothing of what they mean. No frame carries code, and none is unpacked before its size is known.
 """
 
+import logging
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from cryptography import x509
 
 from skyglow_shared import signing
 from skyglow_shared.errors import FormatError, ProtocolError
 from skyglow_shared.messages import MAX_MESSAGE_BYTES
 from skyglow_shared.signing import Identity
+
+_log = logging.getLogger(__name__)
 
 VERSION = 1
 METHOD = "/skyglow.v1.Link/Session"
@@ -152,6 +157,16 @@ def check_hello(found: Hello, name: str, public_key: str, office_key: str, nonce
     if found.name != name:
         raise ProtocolError(f"a hello on the link of {name} gives another name; check who holds its certificate")
     signing.verify(public_key, HELLO, _said(name, office_key, nonce), found.signature, what=f"the hello of {name}")
+
+
+def warn_of_end(certificate: bytes, whose: str, remedy: str) -> None:
+    """Log a warning if a certificate (PEM) ends within thirty days, or has ended."""
+    try:
+        left = x509.load_pem_x509_certificate(certificate).not_valid_after_utc - datetime.now(UTC)
+    except ValueError:
+        return  # whoever uses it will say so
+    if left < timedelta(days=30):
+        _log.warning("%s certificate ends in %d days; %s", whose, left.days, remedy)
 
 
 def encode(frame: Frame) -> bytes:

@@ -109,3 +109,14 @@ def test_an_offices_certificate_is_renewed_and_suppliers_notice_nothing(office):
     assert main(["office", "renew", str(office)]) == 0
     assert (office / "server.pem").read_bytes() != before
     keys.check_curve((office / "server.pem").read_bytes())
+
+
+def test_serving_warns_of_a_certificate_that_ends_soon(office, caplog):
+    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=380)
+    private, certificate = keys.issue(office, "127.0.0.1", server=True, start=start)
+    serve.federation(office)
+    assert not caplog.text
+    (office / "server.pem").write_bytes(certificate)
+    (office / "server.key").write_bytes(private)
+    serve.federation(office)
+    assert "the office's certificate ends in 16 days; make another with `skyglow office renew`" in caplog.text
