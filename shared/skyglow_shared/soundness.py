@@ -121,7 +121,7 @@ def _block_problems(study: Study) -> Iterable[str]:
         if needs_model != bool(block.model) or (block.model and block.model not in models):
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
-            yield f"block {block.name} has a bound or noise that its model cannot be summed with; lower noise_multiplier"
+            yield f"block {block.name} has a bound or noise that its model has no grid for; lower noise_multiplier"
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:
             yield f"phase {phase.name} must either train or measure, not both"
