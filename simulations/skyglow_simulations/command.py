@@ -98,6 +98,7 @@ def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
         trust=options.trust,
         engine=options.engine,
         workers=options.workers,
+        frame=options.frame or "even",
         **_trial(options),
     )
     name = Path(study).stem

@@ -89,7 +89,8 @@ def held_homes(folder: Folder, study: Study, suppliers: Mapping[str, Supplier]) 
         pseudonyms = pseudonyms_of(table["meter_id"][own].cast(pl.String), key)
         place = {pseudonym.tobytes(): int(row) for pseudonym, row in zip(pseudonyms, own, strict=True)}
         homes = supplier.homes(study)
-        rows = np.array([place[pseudonym.tobytes()] for pseudonym in homes.pseudonyms], dtype=np.int64)
+        found = np.array([place.get(pseudonym.tobytes(), -1) for pseudonym in homes.pseudonyms], dtype=np.int64)
+        homes, rows = homes.take(found >= 0), found[found >= 0]  # a meter without a household has no truth
         store = Store.open(folder.supplier(name) / "store")
         store_place = {pseudonym.tobytes(): row for row, pseudonym in enumerate(store.pseudonyms)}
         store_row = np.array([store_place[pseudonym.tobytes()] for pseudonym in homes.pseudonyms], dtype=np.int64)

@@ -40,6 +40,7 @@ from skyglow_simulations.population import census as census_tables
 from skyglow_simulations.population import generate, trial_city
 from skyglow_simulations.population import trial as trials
 from skyglow_simulations.population.census import Census
+from skyglow_simulations.population.frame import FRAMES
 from skyglow_simulations.population.trial import Trial
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
@@ -125,6 +126,7 @@ class Experiment:
                 scale=self.parameters.scale,
                 seed=self.parameters.seed,
                 panel_fraction=self.parameters.panel_fraction,
+                gaps=FRAMES[self.parameters.frame],
                 workers=self.parameters.workers,
                 progress=self.progress,
             )

@@ -36,6 +36,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Share of households that are surveyed.
     trust : str
         Trust mode in place of the study's own; empty = the study's.
+    frame : str
+        Who is missing from the suppliers' files and the panel: ``even``, homes at random; ``uneven``, as
+        `population.frame.UNEVEN` states.
     trial : str
         File of a trial's real homes in place of simulated ones; empty = none.
     mapping : str
@@ -54,6 +57,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     panel_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     trust: TrustMode | Literal[""] = ""
     engine: Engine = "in-process"
+    frame: Literal["even", "uneven"] = "even"
     trial: str = ""
     mapping: str = "cer"
     label: str = "retired"

@@ -3,9 +3,12 @@
 
 import dataclasses
 
+import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
+from skyglow_simulations import evaluation, experiment, run
 from skyglow_simulations.population import census, drift, frame, households, premises
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.randoms import number_of, place_of, random_of
@@ -126,3 +129,20 @@ def test_drift_moves_the_young_and_builds_by_the_stated_amount(town: census.Cens
     want = np.sqrt(spread.district**2 + spread.msoa**2 + spread.lsoa**2)
     assert (after - before).std() == pytest.approx(want, rel=0.2)
     assert np.array_equal(drift.drifted(town, seed=1, amount=0), town.classes)
+
+
+def test_a_study_on_an_uneven_frame_judges_households_alone(parameters, tmp_path):
+    asked = msgspec.structs.replace(parameters, frame="uneven", scale=0.3)
+    one = experiment.begin(run.start(tmp_path / "run", asked), asked, lambda *step: None)
+    one.prepare()
+    others = pl.read_parquet(one.folder.truth / "premises.parquet")
+    assert others.height > 0
+    with experiment.opened(one.folder, asked) as held:
+        found = evaluation.held_homes(one.folder, one.study, held)
+        premises_held = sum(len(supplier.homes(one.study)) for supplier in held.values()) - sum(
+            len(f.homes) for f in found
+        )
+    truth = pl.read_parquet(one.folder.truth / "households.parquet")
+    assert 0 < premises_held <= others.filter(pl.col("supplier") < frame.ABSENT).height
+    assert all((part.composition >= 0).all() for part in found)
+    assert truth.filter(pl.col("former_supplier") >= 0)["switch_day"].min() > 0

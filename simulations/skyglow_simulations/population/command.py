@@ -15,12 +15,18 @@ from skyglow_simulations.population import frame, stream
 from skyglow_simulations.population.census import Census
 
 #: What only `population` takes, with what it is when it is not given.
-_OWN = {"lsoas": "", "homes": 0, "weeks": 0, "start": None, "dirty": False, "format": "", "frame": "", "drift": None}
+_OWN = {"lsoas": "", "homes": 0, "weeks": 0, "start": None, "dirty": False, "format": "", "drift": None}
 _CODES = re.compile(r"[EW]\d{8}(?:[\s,]+[EW]\d{8})*")
 
 
 def add_options(simulate: argparse.ArgumentParser) -> None:
     """Add the options that only ``population`` takes."""
+    simulate.add_argument(
+        "--frame",
+        default="",
+        choices=tuple(frame.FRAMES),
+        help="who is missing from files and panel: homes at random, or not (default: even, with `population` uneven)",
+    )
     own = simulate.add_argument_group("with `population` in place of a study: write homes, presence and readings only")
     own.add_argument("--lsoas", default="", metavar="CODES|FILE", help="LSOAs, with commas between, or a line each")
     own.add_argument("--homes", type=int, default=0, help="households in all (in place of --scale)")
@@ -28,7 +34,6 @@ def add_options(simulate: argparse.ArgumentParser) -> None:
     own.add_argument("--start", type=_date, metavar="DATE", help="first day (default: 2026-03-09)")
     own.add_argument("--dirty", action="store_true", help="files with every fault, each in a list")
     own.add_argument("--format", default="", help=f"{', '.join(FORMATS)} (default: wide)")
-    own.add_argument("--frame", default="", help=f"who is missing: {' or '.join(frame.FRAMES)} (default: uneven)")
     own.add_argument("--drift", type=float, help="how far areas have moved since the census (default: 1)")
 
 

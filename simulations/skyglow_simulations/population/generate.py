@@ -49,6 +49,7 @@ def generate(
     scale: float,
     seed: int,
     panel_fraction: float = 0.05,
+    gaps: frame.Amounts = frame.EVEN,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> None:
@@ -66,6 +67,8 @@ def generate(
     seed : int
     panel_fraction : float
         Share of all households that are surveyed.
+    gaps : frame.Amounts
+        By how much homes are not missing at random.
     workers : int
         Processes; does not change the result.
     progress : callable or None
@@ -96,13 +99,13 @@ def generate(
         parts=out / "parts",
         form="wide",
         dirt=dirty.MILD,
-        gaps=frame.EVEN,
+        gaps=gaps,
     )
     run_chunks(pieces, workers, partial(progress or _silent, "population"), len(plans))
     _collect(out, len(pieces))
     write_reference(out, census, plans)
     shutil.rmtree(out / "parts")
-    redraw_panel(out, seed=seed, period=period, panel_fraction=panel_fraction)
+    redraw_panel(out, seed=seed, period=period, panel_fraction=panel_fraction, gaps=gaps)
     write_atomically(out / "truth" / _DONE, b"")
 
 
@@ -111,7 +114,9 @@ def census_codes(census: Census) -> tuple[str, ...]:
     return tuple(area.lsoa for area in census.areas)
 
 
-def redraw_panel(out: Path, *, seed: int, period: Period, panel_fraction: float = 0.05) -> None:
+def redraw_panel(
+    out: Path, *, seed: int, period: Period, panel_fraction: float = 0.05, gaps: frame.Amounts = frame.EVEN
+) -> None:
     """Draw the panel and its diaries anew, and rewrite every supplier's panel.csv and diaries.csv.
 
     The readings stay as they are: replicates of a study differ in who is surveyed.
@@ -119,7 +124,7 @@ def redraw_panel(out: Path, *, seed: int, period: Period, panel_fraction: float 
     homes = pl.read_parquet(out / "truth" / "households.parquet")
     bits = np.load(out / "truth" / "presence.npy", mmap_mode="r")
     group = survey.Group(homes, bits)
-    survey.write(out / "suppliers", [group], seed=seed, period=period, fraction=panel_fraction, gaps=frame.EVEN)
+    survey.write(out / "suppliers", [group], seed=seed, period=period, fraction=panel_fraction, gaps=gaps)
 
 
 def cut(
