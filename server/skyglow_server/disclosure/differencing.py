@@ -47,11 +47,13 @@ def differencing(
     earlier : sequence of Footprint
         All that was ever published of the same topic, in the same atoms.
     homes : mapping of str to float
-        Public or noised number of homes by atom; below zero counts as zero.
+        Public or noised number of homes by atom; below zero counts as zero. An atom of an earlier release alone counts
+        as enough homes if that release let its own figure out, else as none.
     least : float
         Least homes of a difference.
     """
     alike = [old for old in earlier if old.topic == new.topic]
+    homes = {**_assumed(alike, least), **homes}
     found: dict[tuple[str, str], str] = {}
     for old in alike:
         for cell, reason in [*_pairs(new, old, homes, least), *_remainders(new, old, homes, least)]:
@@ -60,6 +62,13 @@ def differencing(
         for cell, known in given_away(new.without(found), alike, _small(new, alike, homes, least)):
             found.setdefault((cell.level, cell.code), f"with earlier releases it would give {known} away")
     return tuple(Finding(*place, reason) for place, reason in found.items())
+
+
+def _assumed(earlier: Sequence[Footprint], least: float) -> dict[str, float]:
+    """Homes of earlier releases' atoms by what those releases let out of them."""
+    cells = [cell for release in earlier for cell in release.cells]
+    shown = {atom for cell in cells if cell.published and len(cell.atoms) == 1 for atom in cell.atoms}
+    return {atom: least if atom in shown else 0.0 for cell in cells for atom in cell.atoms}
 
 
 def _small(

@@ -49,6 +49,15 @@ def test_an_area_large_enough_may_be_left_out(tree):
     assert failed(record, "differencing") == set()
 
 
+@pytest.mark.parametrize(("homes_of_a", "seen"), [(30.0, True), (200.0, False)])
+def test_an_area_that_this_study_knows_nothing_of(tree, homes_of_a, seen):
+    """The second study has no count of the area that it left out; what the first let out says enough."""
+    first, _ = released(tree(TOWN, name="first"), {**HOMES, "a": homes_of_a})
+    known = {atom: count for atom, count in HOMES.items() if atom != "a"}
+    _, record = released(tree(without(TOWN, "a"), name="second"), known, [first])
+    assert ({"M1", "D"} <= failed(record, "differencing")) is seen
+
+
 @pytest.fixture
 def vintages():
     """2011: p, q, r. 2021: q was split into q1 and q2, and a street of 20 homes went from r to p."""
