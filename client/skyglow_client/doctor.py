@@ -26,10 +26,8 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.link import Kit
 from skyglow_shared.signing import Identity, load_or_generate, secret_bytes
 
-SUMS = "SHA256SUMS"
 _SOON = timedelta(days=30)
 _LEAST_BYTES = 2**30
-_FILES = (link.KIT_FILE, link.AUTHORITY_FILE, link.CERTIFICATE_FILE, link.PRIVATE_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,11 @@ def accept_kit(kit: Path, folder: Path) -> Kit:
     RunError
         The folder is another supplier's.
     """
-    sums = kit / SUMS
+    sums = kit / link.SUMS_FILE
     if not sums.exists():
-        raise FormatError(f"the kit has no {SUMS}; ask the office for a new one")
+        raise FormatError(f"the kit has no {link.SUMS_FILE}; ask the office for a new one")
     wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums.read_text().splitlines())}
-    for name in _FILES:
+    for name in link.KIT_FILES:
         path = kit / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted.get(name):
             raise FormatError(f"{name} of the kit is missing or was changed on its way; ask the office for a new one")
@@ -67,7 +65,7 @@ def accept_kit(kit: Path, folder: Path) -> Kit:
     load_or_generate(folder / "identity.key")
     secret_bytes(folder / "pseudonym.key")
     write_atomically(named, f'name = "{told.name}"\n'.encode())
-    for name in _FILES:
+    for name in link.KIT_FILES:
         mode = 0o600 if name == link.PRIVATE_FILE else 0o644
         write_atomically(folder / KIT_FOLDER / name, (kit / name).read_bytes(), mode=mode)
     return told

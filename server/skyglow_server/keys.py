@@ -93,9 +93,8 @@ def enrol(folder: Path, name: str, public_key: str) -> Path:
     write_atomically(kit / link.AUTHORITY_FILE, _read(folder / "ca.pem"))
     told = Kit(name=name, address=address_of(folder), office_key=identity.public_key)
     write_atomically(kit / link.KIT_FILE, link.kit_text(told))
-    parts = (link.KIT_FILE, link.AUTHORITY_FILE, link.CERTIFICATE_FILE, link.PRIVATE_FILE)
-    sums = (f"{hashlib.sha256((kit / part).read_bytes()).hexdigest()}  {part}\n" for part in parts)
-    write_atomically(kit / "SHA256SUMS", "".join(sums).encode())
+    sums = (f"{hashlib.sha256((kit / part).read_bytes()).hexdigest()}  {part}\n" for part in link.KIT_FILES)
+    write_atomically(kit / link.SUMS_FILE, "".join(sums).encode())
     _save(folder, Enrolled(name=name, public_key=public_key, certificate=fingerprint(certificate)))
     return kit
 

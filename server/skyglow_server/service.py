@@ -110,7 +110,7 @@ class Service:
 
     def _set(self, name: str, **changes: str | int) -> None:
         before = standing(self.folder, name)
-        if before is not None:
+        if before is not None and (before.state, changes["state"]) != ("paused", "running"):
             since = before.since if before.state == changes["state"] else now()
             changed = msgspec.structs.asdict(before) | changes | {"since": since}
             put(self.folder, name, msgspec.convert(changed, type=Standing))

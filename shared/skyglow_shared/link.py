@@ -101,6 +101,8 @@ class Kit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 KIT_FILE, AUTHORITY_FILE, CERTIFICATE_FILE, PRIVATE_FILE = "link.toml", "ca.pem", "certificate.pem", "certificate.key"
+KIT_FILES = (KIT_FILE, AUTHORITY_FILE, CERTIFICATE_FILE, PRIVATE_FILE)
+SUMS_FILE = "SHA256SUMS"  # of the files of a kit, as `sha256sum -c` reads it
 
 
 def kit_text(kit: Kit) -> bytes:

@@ -53,8 +53,8 @@ def rewritten(office, **parts):
     kit = office / "kits" / "north"
     for name, other in parts.items():
         shutil.copy(other, kit / {"certificate": link.CERTIFICATE_FILE, "authority": link.AUTHORITY_FILE}[name])
-    lines = [f"{doctor.hashlib.sha256((kit / one).read_bytes()).hexdigest()}  {one}" for one in doctor._FILES]
-    (kit / doctor.SUMS).write_text("\n".join(lines) + "\n")
+    lines = [f"{doctor.hashlib.sha256((kit / one).read_bytes()).hexdigest()}  {one}" for one in link.KIT_FILES]
+    (kit / link.SUMS_FILE).write_text("\n".join(lines) + "\n")
     return kit
 
 
