@@ -30,8 +30,9 @@ from skyglow_shared.secagg.messages import (
     SurvivorSignatures,
 )
 from skyglow_shared.secagg.session import Session
+from skyglow_shared.secagg.sharing import Advertised, advertise
 from skyglow_shared.secagg.state import Secret
-from skyglow_shared.secagg.supplier import Advertised, Masked, Shared, Signed, Unmasked, advertise
+from skyglow_shared.secagg.supplier import Masked, Shared, Signed, Unmasked
 from skyglow_shared.signing import Identity
 
 #: Gives the noised share, shape (words,), when it is needed; the same numbers for every attempt.
@@ -60,7 +61,7 @@ class Round(Secret, frozen=True):
         *,
         seen: Mapping[str, Seen],
     ) -> tuple["Round", Advertisement]:
-        """Advertise keys for a round's first attempt to reach this supplier; see `supplier.advertise`."""
+        """Advertise keys for a round's first attempt to reach this supplier; see `sharing.advertise`."""
         state, advertisement = advertise(session, name, identity, head, randomness, seen=seen)
         return cls(state), advertisement
 
