@@ -223,6 +223,17 @@ def test_a_full_disk_is_a_typed_error_and_the_store_stays(form, supplier, long_r
     np.testing.assert_array_equal(Store.open(supplier.store).kwh, before)
 
 
+def test_a_disk_that_fills_while_writing_is_told_too(supplier, monkeypatch):
+    def short(path, array):
+        raise OSError("1344 requested and 12 written")
+
+    monkeypatch.setattr("numpy.save", short)
+    supplier.write()
+    with pytest.raises(DataError, match="no room"):
+        supplier.ingest_again()
+    assert not [path for path in supplier.store.rglob("*") if path.is_file()]
+
+
 def test_a_disk_that_is_truly_full_does_not_end_the_process(supplier):
     supplier.write()
     script = (

@@ -88,6 +88,20 @@ def test_every_format_loads_and_the_list_gives_the_truth(form: str, town: census
     assert len(loaded(tmp_path / "dirty", "north", tmp_path / "store").kwh) > 0
 
 
+def test_a_meter_that_counts_two_homes_is_read_in_watt_hours_too(town: census.Census, tmp_path: Path, monkeypatch):
+    crowded = dataclasses.replace(frame.UNEVEN, shared_meter=0.5)
+    monkeypatch.setitem(frame.FRAMES, "uneven", crowded)
+    few = census.load_areas([town.areas[0].lsoa])
+    request = dataclasses.replace(REQUEST, dirty=False, scale=0.2)
+    stream.write(few, request, tmp_path / "out", workers=1)
+    homes = pl.read_parquet(tmp_path / "out" / "truth" / "households-*.parquet")
+    assert (homes["behind_meter_id"] > 0).sum() > 5
+    for path in (tmp_path / "out" / "suppliers").rglob("readings-*.parquet"):
+        values = pl.read_parquet(path).select(pl.selectors.float()).to_numpy()
+        there = values[np.isfinite(values)]
+        assert np.array_equal(np.round(there.astype(float), 3).astype(np.float32), there)
+
+
 def test_what_was_asked_is_written_last(town: census.Census, tmp_path: Path):
     few = census.load_areas([town.areas[0].lsoa])
     stream.write(few, REQUEST, tmp_path / "out", workers=1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skyglow_shared.errors import DataError
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # None: NumPy wrote less than it was asked to
 _Number = TypeVar("_Number", np.float32, np.bool_)
 
 
@@ -31,11 +31,12 @@ def scratch(path: Path, shape: tuple[int, ...], dtype: "np.dtype[_Number]") -> N
     if 0 in shape:
         return np.zeros(shape, dtype=dtype)
     array: NDArray[_Number] = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.posix_fallocate(handle, 0, os.fstat(handle).st_size)
-    finally:
-        os.close(handle)
+    if hasattr(os, "posix_fallocate"):  # not on every system
+        handle = os.open(path, os.O_RDWR)
+        try:
+            os.posix_fallocate(handle, 0, os.fstat(handle).st_size)
+        finally:
+            os.close(handle)
     return array
 
 

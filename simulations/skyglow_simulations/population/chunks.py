@@ -102,7 +102,7 @@ def generate(chunk: Chunk) -> int:
 def _add_neighbours(kwh: NDArray[np.float32], behind: NDArray[np.int64]) -> None:
     """Let a meter count what those who live behind it use too."""
     for home in np.flatnonzero(behind >= 0):
-        kwh[behind[home]] += kwh[home]
+        kwh[behind[home]] = np.round(kwh[behind[home]] + kwh[home], 3)
 
 
 def _held(area: int, drawn: frame.Frame, kwh: NDArray[np.float32]) -> list[Held]:

@@ -131,7 +131,7 @@ def write(
         _write(census, request, out, workers=workers, at_once=at_once, progress=progress)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # None: a writer told no more than that
             raise
         raise RunError(f"the disk of {out} is full; free some, or choose another --out. Nothing was kept") from None
 
