@@ -85,7 +85,7 @@ def test_some_homes_live_behind_a_neighbours_meter(homes: households.Households)
 def test_meters_of_homes_and_premises_are_all_different(town: census.Census):
     areas = [number_of(area.lsoa) for area in town.areas] + [number_of("W01000136"), number_of("E01000136")]
     assert len({place_of(area) for area in areas}) == len(areas)
-    meters = np.concatenate([frame.meter_numbers(area, np.arange(60_000)) for area in areas[-20:]])
+    meters = np.concatenate([frame.meter_numbers(area, np.arange(60_000)) for area in areas[-6:]])
     assert len(np.unique(meters)) == len(meters)
     assert (meters // 10**12 == 1).all()
     codes = {frame.postcode_text(area, number) for area in areas for number in range(200)}
