@@ -53,11 +53,11 @@ def begin(folder: Folder, parameters: Parameters, show: experiment.Progress) -> 
     return dataclasses.replace(done, study=study)
 
 
-def enrol(folder: Folder, parameters: Parameters, port: int) -> None:
+def enrol(folder: Folder, parameters: Parameters, port: int, host: str = "127.0.0.1") -> None:
     """Make the office's keys and certificates, and give every supplier its kit."""
     place = office_folder(folder)
     experiment.office(parameters).save(place / "identity.key")
-    keys.init(place, f"127.0.0.1:{port}")
+    keys.init(place, f"{host}:{port}")
     for name in NAMES:
         kit = keys.enrol(place, name, SeededRandomness(parameters.seed, name).identity().public_key)
         shutil.copytree(kit, folder.supplier(name) / supplier_side.KIT_FOLDER, dirs_exist_ok=True)
@@ -86,9 +86,10 @@ def serve_office(folder: Folder, patience: float) -> None:
         Coordinator(done.study, done.office, federation, checkpoints, _said).run()
 
 
-def start(folder: Folder, *role: str) -> "subprocess.Popen[bytes]":
-    """Start one process of a deployed run; what it says goes to its log in the run's folder."""
-    words = [sys.executable, "-m", _NAME, "--out", str(folder.path), "--role", *role]
+def start(folder: Folder, *role: str, within: Sequence[str] = (), patience: float = 120.0) -> "subprocess.Popen[bytes]":
+    """Start one process of a deployed run, its command after that of `within`; its log goes to the run's folder."""
+    words = [*within, sys.executable, "-m", _NAME, "--out", str(folder.path), "--patience", str(patience)]
+    words += ["--role", *role]
     log = folder.path / "logs" / f"{role[-1]}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as stream:
