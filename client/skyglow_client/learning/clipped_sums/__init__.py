@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums over homes of clipped gradients: as fast as training without privacy, each home within its bound.
+"""Sums over homes of clipped gradients: little slower than training without privacy, each home within its bound.
 
 `clipped_sum` is the mathematics, in floating point; `exact_sum` is what the gate adds noise to. Both take the fastest
 way for the network at hand, found once by a short timing on zeros, unless told which.
