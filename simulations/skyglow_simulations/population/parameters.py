@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every number the simulated population is made with, in one place, each with where it comes from.
+"""Every number of the simulated population but those of load (`load_parameters`), each with where it comes from.
 
 "Set here" marks a choice of this simulator, tuned so that moments of load match trials of real homes (622 Scottish
 homes in spring 2009, 1,744 Irish homes in 2009) and so that models are no better here than there. Clock times are in
@@ -43,7 +43,7 @@ class Pattern(NamedTuple):
 
 
 # Set here, to look like what time-use surveys publish of working hours and days out; fitted to no survey. Together with
-# the trips below: somebody is at home in 57 % of homes at weekday noon, in 97 % at night, in 82 % of all half-hours.
+# the trips below: somebody is at home in 55 % of homes at weekday noon, in 95 % at night, in 81 % of all half-hours.
 PATTERNS: Final = {
     "full_time": Pattern(
         (0.90, 8.0, 1.3, 9.9, 1.7), (0.60, 11.0, 2.2, 3.6, 2.0), (0.52, 11.5, 2.0, 3.2, 1.8), 0.20, 6.8, 23.3
