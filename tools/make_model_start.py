@@ -5,8 +5,8 @@
 
 The homes are simulated (no home's data is involved), from the census extract that ships with skyglow and a seed used
 for nothing else. They are those of 2009, as in the calibration against real trials: no electric cars, no solar panels,
-nobody working from home. A start made from public data would be as much out of date, and private training mends it. Each
-model is fitted to their features and true compositions, without privacy, for there is nobody to protect.
+nobody working from home. A start made from public data would be as much out of date, and private training mends it.
+Each model is fitted to their features and true compositions, without privacy, for there is nobody to protect.
 """
 
 import argparse

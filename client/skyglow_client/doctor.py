@@ -6,8 +6,6 @@ Nothing is sent but a TLS handshake to the office of the kit, and nothing is rea
 
 import hashlib
 import shutil
-import socket
-import ssl
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 
 from skyglow_client.gate.policy import load_policy
+from skyglow_client.links.handshake import shake_hands
 from skyglow_client.serve import KIT_FOLDER
 from skyglow_shared import link
 from skyglow_shared.errors import FormatError, RunError, SkyglowError
@@ -154,19 +153,4 @@ def _disk(folder: Path) -> str:
 
 def _link(folder: Path) -> str:
     kit = folder / KIT_FOLDER
-    host, _, port = link.load_kit(kit).address.rpartition(":")
-    context = ssl.create_default_context(cafile=str(kit / link.AUTHORITY_FILE))
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(kit / link.CERTIFICATE_FILE, kit / link.PRIVATE_FILE)
-    context.set_alpn_protocols(["h2"])
-    host = host.strip("[]")
-    try:
-        with (
-            socket.create_connection((host, int(port)), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname=host) as line,
-        ):
-            return f"the office answers, {line.version()}"
-    except ssl.SSLError as error:
-        raise RunError(f"the office's certificate is not accepted ({error.reason}); ask the office") from None
-    except OSError as error:
-        raise RunError(f"the office cannot be reached ({type(error).__name__}); check address and firewall") from None
+    return f"the office answers, {shake_hands(kit, link.load_kit(kit).address)}"

@@ -28,10 +28,6 @@ _RETRY_SECONDS = 30.0
 _BEAT_SECONDS = 2.0
 
 
-class _PutAside(Exception):  # noqa: N818 - not an error
-    """The study in hand was paused, or the service is to stop."""
-
-
 @dataclass(slots=True)
 class Service:
     """Runs queued studies of an office's folder over a link until `stop` is set."""
@@ -81,10 +77,10 @@ class Service:
             serve.conduct(self.folder, name, self.link, progress)
             self._set(name, state="complete", note="")
             _log.info("study %s is complete", name)
-        except _PutAside:
-            _log.info("study %s is put aside", name)
         except (ApprovalError, DataError, RunError, OSError) as error:
-            if not self.stop.is_set():
+            if self._is_put_aside(name):
+                _log.info("study %s is put aside", name)
+            else:
                 self._tried[name] = time.monotonic() + self.retry_seconds
                 why = str(error) if isinstance(error, SkyglowError) else f"the system says {type(error).__name__}"
                 self._wait(name, why)
@@ -94,15 +90,17 @@ class Service:
 
     def _wait(self, name: str, why: str) -> None:
         _log.warning("study %s waits: %s", name, why)
+        self._set(name, state="waiting", note=why)
+
+    def _is_put_aside(self, name: str) -> bool:
+        """Whether the study in hand was paused or taken away, or the service is to stop."""
         found = standing(self.folder, name)
-        if found is not None and found.state != "paused":
-            self._set(name, state="waiting", note=why)
+        return self.stop.is_set() or found is None or found.state == "paused"
 
     def _progress(self, name: str, phase: str, done: int, total: int) -> None:
         """Note how far a study is, once a second at most; leave it if it was paused or all is to stop."""
-        found = standing(self.folder, name)
-        if self.stop.is_set() or found is None or found.state == "paused":
-            raise _PutAside
+        if self._is_put_aside(name):
+            raise RunError("the study was put aside; `skyglow office pause` and `stop` do that")
         if done == total or time.monotonic() - self._told > 1.0:
             self._told = time.monotonic()
             self._set(name, state="running", phase=phase, done=done, total=total, note="")

@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +34,7 @@ from skyglow_client.links.grpc import Patience
 from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
+from skyglow_server.links.ports import free_port
 from skyglow_shared.errors import RunError, SkyglowError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.privacy.noise import discrete_gaussian
@@ -196,7 +196,7 @@ def _prepare(folder: Folder, parameters: Parameters) -> None:
     twin = deployed.twin(prepared)
     estimates = twin.estimate(twin.run_study())[1]
     write_atomically(folder.path / chaos_checks.EXPECTED, msgspec.msgpack.encode(estimates))
-    deployed.enrol(folder, parameters, _free_port())
+    deployed.enrol(folder, parameters, free_port())
 
 
 def _check(folder: Folder, parameters: Parameters, tell: Callable[[str], None]) -> None:
@@ -217,12 +217,6 @@ def _apart(work: Callable[[], None]) -> None:
         os._exit(1)
     if os.waitpid(process, 0)[1]:
         raise RunError("see above")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
