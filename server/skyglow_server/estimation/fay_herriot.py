@@ -5,7 +5,7 @@
 
 A by restricted maximum likelihood, β by weighted least squares, each area's estimate shrunk to the regression by
 γ = A / (A + ψ); mean squared errors after Prasad and Rao (1990) and Datta and Lahiri (2000), g1 + g2 + 2 g3. Numbers
-agree with R's ``sae`` and Python's ``samplics`` on the milk expenditure data.
+agree with Python's ``samplics`` on the milk expenditure data.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 """The area-level model against reference implementations on a public example, and on data it must refuse.
 
 Fresh milk expenditure in 43 small areas (Arora and Lahiri 1997), as R's ``sae`` ships it. The wanted numbers are those
-of samplics 0.6.0 by restricted maximum likelihood; R's ``sae::mseFH(yi ~ as.factor(MajorArea), SD^2)`` prints the same.
+of samplics 0.6.0 by restricted maximum likelihood.
 """
 
 import numpy as np
