@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A store outlives crashes and notices damage; the same files always make the same store."""
 
+import errno
 import hashlib
 import os
 
@@ -60,7 +61,7 @@ def test_a_crash_while_publishing_leaves_the_old_store_or_the_new(supplier, monk
         def act(*arguments, **options):
             calls.append(real)
             if len(calls) == step + 1:
-                raise OSError("the disk is gone")
+                raise OSError(errno.EIO, "the disk is gone")
             return real(*arguments, **options)
 
         return act

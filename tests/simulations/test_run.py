@@ -20,6 +20,10 @@ ASKED = Parameters(
     panel_fraction=0.2,
     trust="aggregate",
     engine="flower",
+    frame="uneven",
+    trial="/a trial/homes.csv",
+    mapping="/a trial/mapping.toml",
+    label="persons",
     workers=7,
 )
 

@@ -124,13 +124,13 @@ def parts(network: Network, weights: NDArray[np.float64], dtype: torch.dtype) ->
     return tuple(found)
 
 
-def initial(network: Network, seed: bytes) -> NDArray[np.float64]:
+def initial(network: Network, public: bytes) -> NDArray[np.float64]:
     """Weights to begin training from, the same on every machine for the same 32 public bytes.
 
     Weights of hidden layers are uniform with variance 2 / width, which keeps rectified signals at their size; biases
     and the last layer are zero, so that every outcome is equally likely at first.
     """
-    pieces, stream = [], ByteStream(seed)
+    pieces, stream = [], ByteStream(public)
     for layer in network.layers[:-1]:
         fractions = (stream.words(layer.outputs * layer.width) >> np.uint64(11)).astype(np.float64) * 2.0**-53
         pieces += [(2 * fractions - 1) * math.sqrt(6 / layer.width), np.zeros(layer.outputs)]
