@@ -37,12 +37,12 @@ from skyglow_server.estimation.hierarchy import Tree, agree
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.results import Level
 from skyglow_server.publication import Release, publish
-from skyglow_shared.layout import block_shape
+from skyglow_server.sums import BlockSum
 from skyglow_shared.models import presence
-from skyglow_shared.privacy.release import noise_deviation
 from skyglow_shared.study import Area, Study
 from skyglow_shared.study import Supplier as RosterEntry
 from skyglow_simulations.population import census
+from skyglow_simulations.replicates import area_table, deviations
 
 TABLES = Path(__file__).resolve().parents[2] / "shared" / "data" / "census2021"
 MINUTES, GIBIBYTES, POWER = 5.0, 6.0, 1.15
@@ -53,32 +53,11 @@ _SPREAD, _PANEL, _SUPPLIERS = 0.5, 0.025, 6
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A noised sum over suppliers."""
-
-    values: Array
-    deviation: Array
-    shares: int = _SUPPLIERS
-
-
 def country(districts: int) -> AreaTable:
     """The areas of the first districts of the country, by code."""
-    table = _real() if TABLES.is_dir() else _synthetic()
+    table = area_table(census.load_areas((), TABLES)) if TABLES.is_dir() else _synthetic()
     lads = np.array(table.codes["LAD"])
     return table.part(np.isin(lads, np.unique(lads)[:districts]))
-
-
-def _real() -> AreaTable:
-    found = census.load_areas((), TABLES)
-    codes: dict[Level, tuple[str, ...]] = {
-        "LSOA": tuple(area.lsoa for area in found.areas),
-        "MSOA": tuple(area.msoa for area in found.areas),
-        "LAD": tuple(area.lad for area in found.areas),
-    }
-    names = {level: tuple(found.names[code] for code in column) for level, column in codes.items()}
-    counts = found.classes.astype(np.float64)
-    return AreaTable(codes, names, counts.sum(axis=1), counts)
 
 
 def _synthetic() -> AreaTable:
@@ -106,7 +85,7 @@ def study_of(areas: AreaTable) -> Study:
     )
 
 
-def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, Sum], int]:
+def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     """Score every home and sum by area and class; noise as the study says. (sums, homes)."""
     rng = np.random.default_rng(1)
     drift = rng.normal(0, 0.15, areas.counts.shape[0])
@@ -138,13 +117,13 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, Sum], int]:
     blocks = [block for phase in study.phases for block in phase.blocks if block.source in exact]
     sums = {}
     for block in blocks:
-        deviation = np.full(block_shape(study, block)[1], noise_deviation(block, 1) * np.sqrt(_SUPPLIERS))
+        deviation = deviations(study, block)
         values = exact[block.source] + rng.normal(0, deviation, exact[block.source].shape)
-        sums[block.name] = Sum(values, deviation)
+        sums[block.name] = BlockSum(values, deviation, _SUPPLIERS)
     return sums, int(homes.sum())
 
 
-def levels_agree(areas: AreaTable, sums: Mapping[str, Sum]) -> None:
+def levels_agree(areas: AreaTable, sums: Mapping[str, BlockSum]) -> None:
     """Measure metered homes at every level, with the budget split for LSOAs and MSOAs, and make the levels agree."""
     steps: list[NDArray[np.intp]] = [np.zeros(len(set(areas.codes["LAD"])), dtype=np.intp)]
     places: dict[str, Mapping[str, int]] = {}

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation import AreaTable
+from skyglow_server.sums import BlockSum
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.privacy.release import noise_deviation
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Study
@@ -51,15 +52,6 @@ class World:
     metered: float = 0.75
     panel: float = 0.05
     permuted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A sum over suppliers with the standard deviation of its noise by column."""
-
-    values: Array
-    deviation: Array
-    shares: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +153,7 @@ def _grouped(group: NDArray[np.intp], groups: int, *columns: NDArray[np.generic]
     return np.stack([np.bincount(group, column, groups) for column in (ones, *columns)], axis=1)
 
 
-def noised(drawn: Drawn, study: Study, rng: np.random.Generator, *, noise: float = 1.0) -> dict[str, Sum]:
+def noised(drawn: Drawn, study: Study, rng: np.random.Generator, *, noise: float = 1.0) -> dict[str, BlockSum]:
     """The sums of a study's blocks with the noise of all suppliers' shares; `noise` = 0 leaves it out."""
     found = {}
     for phase in study.phases:
@@ -170,14 +162,14 @@ def noised(drawn: Drawn, study: Study, rng: np.random.Generator, *, noise: float
                 deviation = noise * deviations(study, block)
                 exact = drawn.exact[block.source]
                 values = exact + deviation * rng.normal(size=exact.shape)
-                found[block.name] = Sum(values, np.maximum(deviation, 1e-6), len(study.suppliers))
+                found[block.name] = BlockSum(values, np.maximum(deviation, 1e-6), len(study.suppliers))
     return found
 
 
 def deviations(study: Study, block: Block) -> Array:
     """Standard deviation of the noise in a block's sum over all suppliers, by column in real units."""
-    one = noise_deviation(share_block(study, block), 1)
-    return np.asarray(one * np.sqrt(len(study.suppliers)) / column_weights(study, block))
+    whole = noise_deviation(share_block(study, block), len(study.suppliers))
+    return np.asarray(whole / column_weights(study, block))
 
 
 def positives(study: Study) -> NDArray[np.bool_]:

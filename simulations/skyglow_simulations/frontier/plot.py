@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from skyglow_server.estimation.inputs import LEVELS
 from skyglow_simulations.frontier.sweep import Series
-from skyglow_simulations.frontier.table import LEVELS, Point
+from skyglow_simulations.frontier.table import Point
 from skyglow_simulations.report.svg import Axis, group, line, path, tag, text
 
 _WIDTH, _HEIGHT = 300.0, 220.0  # of a panel
