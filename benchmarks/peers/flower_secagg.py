@@ -6,11 +6,10 @@ vector as bytes); the server's is what its workflow does with the replies, by th
 messages and logging are left out, which favours it.
 """
 
-import json
-import sys
 import time
 
 import numpy as np
+from flower_turns import CLIP, LEVELS, error, take
 from flwr.client.mod.secure_aggregation.secaggplus_mod import (
     SecAggPlusState,
     _collect_masked_vectors,
@@ -31,7 +30,7 @@ from flwr.common.secure_aggregation.quantization import dequantize
 from flwr.common.secure_aggregation.secaggplus_constants import Key
 from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 
-CLIP, LEVELS, MODULUS, WEIGHT = 8.0, 1 << 22, 1 << 32, 1000
+MODULUS, WEIGHT = 1 << 32, 1000
 
 
 def client(place: int, count: int, threshold: int) -> SecAggPlusState:
@@ -76,8 +75,7 @@ def turn(vectors: list[np.ndarray], threshold: int) -> dict[str, float]:
     unmasked = [_unmask(one, everybody) for one in clients]
     mean = server([reply[Key.MASKED_PARAMETERS] for reply in masked], unmasked)
     end = time.process_time()
-    error = float(np.abs(mean - np.mean(vectors, axis=0)).max() / (2 * CLIP / LEVELS))
-    return {"all": end - start, "error": error}
+    return {"all": end - start, "error": error(mean, vectors)}
 
 
 def server(masked: list[list[bytes]], unmasked: list[dict]) -> np.ndarray:
@@ -94,14 +92,5 @@ def server(masked: list[list[bytes]], unmasked: list[dict]) -> np.ndarray:
     return (summed - (len(masked) - 1) * CLIP) * (LEVELS / weight)
 
 
-def main() -> None:
-    """Take a turn for each line read."""
-    count, words, threshold = (int(argument) for argument in sys.argv[1:4])
-    drawn = np.random.default_rng(7)
-    vectors = [drawn.uniform(-CLIP / 2, CLIP / 2, words) for _ in range(count)]
-    for _ in sys.stdin:
-        print(json.dumps(turn(vectors, threshold)), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    take(turn)

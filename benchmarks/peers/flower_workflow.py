@@ -6,13 +6,12 @@ The server is its `SecAggPlusWorkflow` with its defaults and `FedAvg`, the clien
 through Flower's own encoding. The model that is sent out is one number, and logging is off.
 """
 
-import json
 import logging
-import sys
 import time
 from collections.abc import Iterable
 
 import numpy as np
+from flower_turns import error, take
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.client.mod import secaggplus_mod
@@ -31,7 +30,7 @@ from flwr.server.workflow.constant import Key as WorkflowKey
 from flwr.serverapp.grid import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-CLIP, LEVELS, MOST_WEIGHT = 8.0, 1 << 22, 1000
+MOST_WEIGHT = 1000
 RUN, SERVER = 1, 1
 NODES_FROM = 2
 
@@ -106,20 +105,10 @@ def turn(vectors: list[np.ndarray], threshold: int) -> dict[str, float]:
     taken = time.process_time() - start
     record: ArrayRecord = context.state.array_records[MAIN_PARAMS_RECORD]
     (mean,) = parameters_to_ndarrays(compat.arrayrecord_to_parameters(record, keep_input=True))
-    error = float(np.abs(mean - np.mean(vectors, axis=0)).max() / (2 * CLIP / LEVELS))
-    return {"all": taken, "error": error}
-
-
-def main() -> None:
-    """Take a turn for each line read."""
-    logging.getLogger("flwr").setLevel(logging.CRITICAL)
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, SERVER, 1
-    count, words, threshold = (int(argument) for argument in sys.argv[1:4])
-    drawn = np.random.default_rng(7)
-    vectors = [drawn.uniform(-CLIP / 2, CLIP / 2, words) for _ in range(count)]
-    for _ in sys.stdin:
-        print(json.dumps(turn(vectors, threshold)), flush=True)
+    return {"all": taken, "error": error(mean, vectors)}
 
 
 if __name__ == "__main__":
-    main()
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, SERVER, 1
+    take(turn)
