@@ -5,11 +5,10 @@ import datetime
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import jinja2
-
 from skyglow_server.publication import tidy, words
 from skyglow_server.publication.check_folder import rules_of
 from skyglow_server.publication.release import Release
+from skyglow_server.publication.templating import environment
 from skyglow_shared.study import digest
 
 NAME = "quality-and-methods.html"
@@ -20,15 +19,8 @@ Row = Sequence[str | int]
 
 def page(release: Release) -> bytes:
     """Write the page, one HTML file that loads nothing."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("skyglow_server.publication"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["day"] = _day
-    text = environment.get_template(NAME).render(
+    template = environment("skyglow_server.publication", {"day": _day}).get_template(NAME)
+    text = template.render(
         release=release,
         study=release.study,
         titles=[words.title(topic) for topic in release.topics],

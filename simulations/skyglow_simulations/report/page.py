@@ -4,9 +4,9 @@
 import json
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from skyglow_server.publication.templating import environment
 from skyglow_shared.study import digest
 from skyglow_simulations.report import checked, costs, when, where, wording
 from skyglow_simulations.report.data import ReportData
@@ -28,7 +28,7 @@ def render(data: ReportData) -> str:
     shown = next((topic for topic in topics if data.pick(topic, "LAD")), topics[0] if topics else "")
     groups, sources = costs.sources(data, shown)
     return (
-        _environment()
+        environment("skyglow_simulations.report", _FILTERS)
         .get_template("report.html")
         .render(
             data=data,
@@ -54,18 +54,7 @@ def render(data: ReportData) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("skyglow_simulations.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = wording.percent
-    environment.filters["points"] = wording.points
-    environment.filters["signed"] = wording.signed
-    return environment
+_FILTERS = {"percent": wording.percent, "points": wording.points, "signed": wording.signed}
 
 
 def _json(plain: dict[str, Any]) -> Markup:
