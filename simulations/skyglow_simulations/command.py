@@ -3,7 +3,6 @@
 
 import argparse
 import logging
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -82,14 +81,12 @@ def _simulate(options: argparse.Namespace) -> int:
 def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
     if options.resume is not None:
         return run.resume(options.resume)
-    for name, value in (("--scale", options.scale), ("--panel", options.panel)):
-        if not 0 < value <= 1:
-            raise RunError(f"{name} must be above 0 and at most 1; 0.1 is a good start")
+    run.check_shares(scale=options.scale, panel=options.panel)
     if options.seed < 0 or options.workers < 1:
         raise RunError("--seed must be 0 or more and --workers 1 or more")
     study = "trial" if options.trial and options.study == Parameters().study else options.study
     parameters = Parameters(
-        study=str(Path(study).resolve()) if study.endswith(".toml") else study,
+        study=run.study_name(study),
         district=options.area,
         census=str(options.census.resolve()) if options.census else "",
         scale=options.scale,
@@ -101,9 +98,7 @@ def _folder(options: argparse.Namespace) -> tuple[Folder, Parameters]:
         frame=options.frame or "even",
         **_trial(options),
     )
-    name = Path(study).stem
-    path = options.out or Path("out") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return run.start(path, parameters), parameters
+    return run.start(options.out or run.new_path(study), parameters), parameters
 
 
 def _trial(options: argparse.Namespace) -> dict[str, str]:

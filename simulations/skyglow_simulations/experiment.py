@@ -33,7 +33,7 @@ from skyglow_shared.models import features
 from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.signing import STUDY, Identity
 from skyglow_shared.soundness import check, decode_study
-from skyglow_shared.study import Aggregation, Study, canonical_bytes, digest
+from skyglow_shared.study import Aggregation, Study, TrustMode, canonical_bytes, digest
 from skyglow_shared.study import Supplier as RosterEntry
 from skyglow_simulations import suppliers
 from skyglow_simulations.population import census as census_tables
@@ -199,7 +199,8 @@ def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experim
         study = draft(template, areas=census.areas, office_key=key, suppliers=roster, scale=parameters.scale)
         if trial is not None:
             study = trial_city.ask(study, trial, parameters.label)
-        study = _trusting(study, parameters)
+        if parameters.trust:
+            study = trusting(study, parameters.trust)
     return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"), trial)
 
 
@@ -224,12 +225,11 @@ def peak_memory_mib() -> int:
     return sum(usage) // 1024
 
 
-def _trusting(study: Study, parameters: Parameters) -> Study:
-    """The study in the trust mode that the run's parameters ask for."""
-    if parameters.trust in ("", study.trust_mode):
-        return study
-    withstood = WITHSTOOD if parameters.trust == "aggregate" else None
-    study = msgspec.structs.replace(study, trust_mode=parameters.trust, aggregation=withstood)
+def trusting(study: Study, mode: TrustMode) -> Study:
+    """The same study in a trust mode; one that was not in ``aggregate`` withstands there what `WITHSTOOD` says."""
+    if mode != study.trust_mode:
+        withstood = WITHSTOOD if mode == "aggregate" else None
+        study = msgspec.structs.replace(study, trust_mode=mode, aggregation=withstood)
     check(study)
     return study
 

@@ -26,8 +26,8 @@ from skyglow_server.estimation.results import Level
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import Study
-from skyglow_simulations.experiment import WITHSTOOD, begin
-from skyglow_simulations.frontier.levels import factor, scaled, trusting
+from skyglow_simulations.experiment import begin, trusting
+from skyglow_simulations.frontier.levels import factor, scaled
 from skyglow_simulations.population.census import Census
 from skyglow_simulations.replicates import World, area_table, draw, noised, positives, shares_alone
 from skyglow_simulations.run import Folder, Parameters
@@ -139,7 +139,7 @@ def rejected(replicates: Sequence[Replicate], setting: Setting) -> list[tuple[st
 
 def setting_of(census: Census, study: Study, options: argparse.Namespace, epsilon: float) -> Setting:
     """The built-in study for a district at one epsilon, all phases included."""
-    trusted = trusting(study, options.trust, WITHSTOOD)
+    trusted = trusting(study, options.trust)
     priced = shares_alone(scaled(trusted, factor(trusted, epsilon), epsilon))
     world = World(panel=options.panel, permuted=options.permuted)
     return Setting(priced, area_table(census), census.employed, world, options.methods)

@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,23 @@ def resume(path: Path) -> tuple[Folder, Parameters]:
     except msgspec.MsgspecError as error:
         raise RunError(f"{path}/run.json cannot be read ({error}); start a new run") from None
     return Folder(path), parameters
+
+
+def check_shares(**shares: float) -> None:
+    """RunError if an option that is a share of homes is not above 0 and at most 1."""
+    for name, value in shares.items():
+        if not 0 < value <= 1:
+            raise RunError(f"--{name} must be above 0 and at most 1; 0.1 is a good start")
+
+
+def study_name(study: str) -> str:
+    """A study as a run keeps it: a file by its whole path, a built-in one by its name."""
+    return str(Path(study).resolve()) if study.endswith(".toml") else study
+
+
+def new_path(study: str, prefix: str = "") -> Path:
+    """Where a run goes that was not told where."""
+    return Path("out") / f"{prefix}{Path(study).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 @contextmanager

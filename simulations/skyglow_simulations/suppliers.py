@@ -7,9 +7,7 @@ else is the client that real suppliers install. Keys and noise are seeded, which
 
 import datetime
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from skyglow_server.federation import Federation
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import Study
 from skyglow_simulations.population import parameters as p
+from skyglow_simulations.processes import each
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
 
@@ -111,13 +110,8 @@ def load_readings(folder: Folder, parameters: Parameters, study: Study, progress
     job = partial(_load_one, str(folder.path), study.period.start.isoformat(), study.period.days)
     job = partial(job, week=study.feature_week.isoformat())
     progress(0, len(NAMES))
-    if parameters.workers == 1:
-        for done, _ in enumerate(map(job, NAMES), start=1):
-            progress(done, len(NAMES))
-        return
-    with ProcessPoolExecutor(parameters.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(job, NAMES), start=1):
-            progress(done, len(NAMES))
+    for done, _ in enumerate(each(job, NAMES, parameters.workers), start=1):
+        progress(done, len(NAMES))
 
 
 def _load_one(path: str, start: str, days: int, name: str, *, week: str) -> None:

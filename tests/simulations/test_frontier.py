@@ -16,7 +16,7 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.privacy.accounting import plan as plan_of
 from skyglow_shared.privacy.accounting import study_cost
-from skyglow_shared.study import Aggregation, canonical_bytes
+from skyglow_shared.study import canonical_bytes
 from skyglow_simulations import experiment, suppliers
 from skyglow_simulations.frontier import levels, sweep
 from skyglow_simulations.frontier.plot import render
@@ -25,8 +25,6 @@ from skyglow_simulations.frontier.sweep import Plan
 from skyglow_simulations.frontier.table import points, to_csv
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder
-
-WITHSTOOD = Aggregation(dropouts=1, colluders=1)
 
 
 def silent(phase, done, total):
@@ -72,7 +70,7 @@ def test_a_study_comes_to_the_same_alone_and_in_company(finished, parties):
 
 def test_a_rehearsal_has_the_sums_of_secure_aggregation(finished, parties, tmp_path):
     parameters = msgspec.structs.replace(finished.experiment.parameters, trust="aggregate")
-    study = levels.trusting(finished.experiment.study, "aggregate", WITHSTOOD)
+    study = experiment.trusting(finished.experiment.study, "aggregate")
     folder = Folder(tmp_path / "run")
     (folder.path / "suppliers").mkdir(parents=True)
     for name in suppliers.NAMES:  # stores and panel are the finished run's; ledgers are new

@@ -2,19 +2,19 @@
 """``skyglow frontier``: how good a study's estimates are at which epsilon, before anybody is asked anything."""
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from skyglow_server.estimation.inputs import LEVELS
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_simulations import progress, run
 from skyglow_simulations.frontier.plot import render
 from skyglow_simulations.frontier.sweep import Plan, resumed, sweep
-from skyglow_simulations.frontier.table import LEVELS, Point, points, to_csv
+from skyglow_simulations.frontier.table import Point, points, to_csv
 from skyglow_simulations.run import Folder, Parameters
 
 _LARGEST_EPSILON = 20.0
@@ -72,7 +72,7 @@ def _planned(options: argparse.Namespace) -> tuple[Path, Plan]:
         return options.resume, resumed(options.resume)
     _check(options)
     city = Parameters(
-        study=str(Path(options.study).resolve()) if options.study.endswith(".toml") else options.study,
+        study=run.study_name(options.study),
         district=options.area,
         census=str(options.census.resolve()) if options.census else "",
         scale=0.1 if options.quick else options.scale,
@@ -82,14 +82,12 @@ def _planned(options: argparse.Namespace) -> tuple[Path, Plan]:
     )
     epsilons = tuple(sorted(set(options.epsilon)))
     modes = tuple(dict.fromkeys(options.trust))
-    name = f"frontier-{Path(options.study).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return options.out or Path("out") / name, Plan(city=city, seeds=options.seeds, epsilons=epsilons, modes=modes)
+    folder = options.out or run.new_path(options.study, "frontier-")
+    return folder, Plan(city=city, seeds=options.seeds, epsilons=epsilons, modes=modes)
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name, value in (("--scale", options.scale), ("--panel", options.panel)):
-        if not 0 < value <= 1:
-            raise RunError(f"{name} must be above 0 and at most 1; 0.1 is a good start")
+    run.check_shares(scale=options.scale, panel=options.panel)
     if not all(0 < epsilon <= _LARGEST_EPSILON for epsilon in options.epsilon):
         raise RunError(f"--epsilon must be above 0 and at most {_LARGEST_EPSILON:g}; 0.5 1 2 4 is a good start")
     if options.seed < 0 or options.workers < 1 or options.seeds < 1:

@@ -9,8 +9,7 @@ import msgspec
 from skyglow_shared.errors import StudyError
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.privacy.accounting import plan, study_cost
-from skyglow_shared.soundness import check
-from skyglow_shared.study import Aggregation, Block, Study, TrustMode
+from skyglow_shared.study import Block, Study
 
 _CLOSE = 0.005  # how far below its target a study's epsilon may stay, relatively
 _TRIES = 30
@@ -64,14 +63,6 @@ def factor(study: Study, epsilon: float) -> float:
 def scaled(study: Study, factor: float, epsilon: float) -> Study:
     """The study with its noise multiplied by a factor, and `epsilon` as what it may cost."""
     return msgspec.structs.replace(_scaled(study, factor), epsilon=epsilon)
-
-
-def trusting(study: Study, mode: TrustMode, withstood: Aggregation) -> Study:
-    """The same study in a trust mode; in ``aggregate`` it withstands `withstood`, unless it says itself what."""
-    aggregation = (study.aggregation or withstood) if mode == "aggregate" else None
-    changed = msgspec.structs.replace(study, trust_mode=mode, aggregation=aggregation)
-    check(changed)
-    return changed
 
 
 def without_noise(study: Study) -> Study:

@@ -50,6 +50,8 @@ class _Crowd:
     party : Party
     homes : sequence of Homes
         The party's, divided in halves as each study divides them.
+    digests : sequence of str
+        The studies'.
     panel : ndarray of int64, shape (panel homes,)
         Rows of the homes that train in one study or another.
     inputs, truths : mapping of model name to ndarray, shapes (panel homes, features + 1) and (panel homes, 1)
@@ -58,20 +60,22 @@ class _Crowd:
 
     party: Party
     homes: Sequence[Homes]
+    digests: Sequence[str]
     panel: NDArray[np.int64]
     inputs: Mapping[str, Array]
     truths: Mapping[str, Array]
 
     @classmethod
-    def of(cls, party: Party, studies: Sequence[Study]) -> "_Crowd":
+    def of(cls, party: Party, studies: Sequence[Study], digests: Sequence[str]) -> "_Crowd":
         """Divide a party's homes once a study, and lay its panel out for products."""
-        halves = [calibrates(party.homes.pseudonyms, digest(study)) for study in studies]
+        halves = [calibrates(party.homes.pseudonyms, one) for one in digests]
         panel = np.flatnonzero(party.homes.metered & (party.homes.composition >= 0))
         ones = np.ones((len(panel), 1))
         models = studies[0].models
         return cls(
             party,
             [replace(party.homes, calibrates=half) for half in halves],
+            digests,
             panel,
             {model.name: np.hstack([party.homes.x[model.name][panel], ones]) for model in models},
             {model.name: labels(model, party.homes.composition[panel])[:, None] for model in models},
@@ -105,7 +109,8 @@ def rehearse(studies: Sequence[Study], parties: Sequence[Party]) -> list[Outcome
     -----
     For simulation only: everybody's homes are in one place, and nothing is charged.
     """
-    crowds = [_Crowd.of(party, studies) for party in parties]
+    digests = [digest(study) for study in studies]
+    crowds = [_Crowd.of(party, studies, digests) for party in parties]
     outcomes = [Outcome({model.name: Training.start(model) for model in study.models}) for study in studies]
     for place, common in enumerate(studies[0].phases):
         phases = [study.phases[place] for study in studies]
@@ -131,7 +136,7 @@ def _shares(
     shares = []
     for number, study in enumerate(studies):
         phase = study.phases[place]
-        request = RoundRequest(study=digest(study), phase=phase.name, round=round_, weights={})
+        request = RoundRequest(study=crowd.digests[number], phase=phase.name, round=round_, weights={})
         named = label(share_request(request))
         secret = crowd.party.randomness.stream("sample", *named).read(KEY_BYTES)
         sample = poisson_sample(secret, len(crowd.party.homes), phase.sampling_rate)

@@ -6,14 +6,12 @@ lack one. The cities themselves are thrown away.
 """
 
 import logging
-import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,17 +24,16 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.study import Study, TrustMode, digest
 from skyglow_simulations import evaluation
 from skyglow_simulations.evaluation import HeldHomes
-from skyglow_simulations.experiment import WITHSTOOD, Experiment, Progress, begin, opened
-from skyglow_simulations.frontier.levels import factor, scaled, trusting, without_noise
+from skyglow_simulations.experiment import Experiment, Progress, begin, opened, trusting
+from skyglow_simulations.frontier.levels import factor, scaled, without_noise
 from skyglow_simulations.frontier.rehearsal import Party, rehearse
+from skyglow_simulations.processes import each
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.report.summary import topic_figures
 from skyglow_simulations.run import Folder, Parameters
 
 Series = Literal["local", "aggregate", "without noise", "old census"]
 Epsilon = Annotated[float, msgspec.Meta(gt=0, le=20)]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,7 +106,7 @@ def sweep(folder: Path, plan: Plan, progress: Progress) -> list[Cell]:
     done = plan.seeds - len(missing)
     progress("cities", done, plan.seeds)
     factors = _factors(plan, progress) if missing else {}
-    for _ in _each(partial(_city, folder, plan, factors), missing, plan.city.workers):
+    for _ in each(partial(_city, folder, plan, factors), missing, plan.city.workers):
         done += 1
         progress("cities", done, plan.seeds)
     return [cell for seed in _seeds(plan) for cell in read(_place(folder, seed))]
@@ -145,11 +142,11 @@ def run_city(experiment: Experiment, factors: Mapping[float, float], modes: Sequ
     """
     plain = experiment.study
     named: list[tuple[Series, float | None, Study]] = [
-        (mode, epsilon, trusting(scaled(plain, value, epsilon), mode, WITHSTOOD))
+        (mode, epsilon, trusting(scaled(plain, value, epsilon), mode))
         for mode in modes
         for epsilon, value in factors.items()
     ]
-    named.append(("without noise", None, trusting(without_noise(plain), "local", WITHSTOOD)))
+    named.append(("without noise", None, trusting(without_noise(plain), "local")))
     with opened(experiment.folder, experiment.parameters) as suppliers:
         held = evaluation.held_homes(experiment.folder, plain, suppliers)
     parties = [
@@ -219,7 +216,7 @@ def _factors(plan: Plan, progress: Progress) -> dict[float, float]:
     with tempfile.TemporaryDirectory() as scratch:
         study = begin(Folder(Path(scratch)), plan.city, _silent).study
     found = {}
-    for epsilon, value in _each(partial(_level, study), plan.epsilons, plan.city.workers):
+    for epsilon, value in each(partial(_level, study), plan.epsilons, plan.city.workers):
         found[epsilon] = value
         progress("levels", len(found), len(plan.epsilons))
     return {epsilon: found[epsilon] for epsilon in plan.epsilons}
@@ -227,20 +224,6 @@ def _factors(plan: Plan, progress: Progress) -> dict[float, float]:
 
 def _level(study: Study, epsilon: float) -> tuple[float, float]:
     return epsilon, factor(study, epsilon)
-
-
-def _each(job: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results of a job on every item, as they come; a failure stops what has not begun."""
-    if workers == 1 or len(items) == 1:
-        yield from map(job, items)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(job, item) for item in items]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _silent(phase: str, done: int, total: int) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from skyglow_simulations.frontier.sweep import Cell, Series
 
-LEVELS = ("LSOA", "MSOA", "LAD")
 _BAND = (10, 90)  # percentiles over cities
 _FEWEST = 4  # numbers of cities of which a band says anything
 

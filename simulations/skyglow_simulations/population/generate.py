@@ -13,10 +13,8 @@ by day and half-hour, as bits, in the order of the metered rows; ``occupied.npy`
 """
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from skyglow_simulations.population.census import Census
 from skyglow_simulations.population.chunks import Chunk
 from skyglow_simulations.population.randoms import number_of
 from skyglow_simulations.population.survey import unpack
+from skyglow_simulations.processes import each
 
 __all__ = ["CHUNK_AREAS", "census_codes", "cut", "generate", "redraw_panel", "run_chunks", "unpack", "write_reference"]
 
@@ -157,15 +156,9 @@ def run_chunks(
     """Generate chunks in this process or in several; `at_once` is how many a worker takes at a time."""
     progress(0, areas)
     done = 0
-    if workers == 1:
-        for piece in pieces:
-            done += chunks.generate(piece)
-            progress(done, areas)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for made in pool.map(chunks.generate, pieces, chunksize=at_once):
-            done += made
-            progress(done, areas)
+    for made in each(chunks.generate, pieces, workers, at_once=at_once):
+        done += made
+        progress(done, areas)
 
 
 def write_reference(out: Path, census: Census, plans: Sequence[households.AreaPlan]) -> None:
