@@ -8,7 +8,6 @@ dependencies, which are off. The first round is left out: it also waits for the 
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skyglow_server import keys
+from skyglow_server.links.ports import free_port
 
 BIN = Path(sys.executable).parent
 PROJECT = """
@@ -83,14 +83,14 @@ def main() -> None:
         contextlib.ExitStack() as stack,
     ):
         folder = Path(name)
-        port = _free_port()
+        port = free_port()
         address, office = f"127.0.0.1:{port}", folder / "office"
         keys.init(office, address)
         tls = ["--ssl-certfile", office / "server.pem", "--ssl-keyfile", office / "server.key"]
         listen = ["--host", "127.0.0.1", "--port", port, "--disable-runtime-dependency-installation"]
         stack.enter_context(_running(folder, "flower-superlink", *tls, "--ssl-ca-certfile", office / "ca.pem", *listen))
         for number in range(nodes):
-            trust = ["--root-certificates", office / "ca.pem", "--superlink", address, "--port", _free_port()]
+            trust = ["--root-certificates", office / "ca.pem", "--superlink", address, "--port", free_port()]
             stack.enter_context(_running(folder, "flower-supernode", *trust, home=f"node-{number}"))
         _project(folder / "app")
         config = f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "{address}"\n'
@@ -98,12 +98,6 @@ def main() -> None:
         settings = f'nodes={nodes} rounds={rounds} result="{folder / "result.json"}"'
         _submit(folder, settings)
         print(json.dumps(_result(folder / "result.json", 120.0 + 60.0 * rounds)))
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _environment(folder: Path, home: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from skyglow_client import serve
 from skyglow_client.gate import exchanges
 from skyglow_client.gate.ledger import Ledger, open_ledger
 from skyglow_client.links import grpc as link_end
+from skyglow_shared import signals
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages
 from skyglow_shared.secagg.ledger_heads import Head
@@ -65,7 +66,7 @@ def main() -> None:
     kit, credentials = serve.load(folder / serve.KIT_FOLDER)
     identity = Identity.load(folder / "identity.key")
     answering = Answering(kit.name, identity, open_ledger(folder / "ledger.sqlite"))
-    link_end.serve(answering.handle, identity, kit, credentials, stop=serve.stop_at_signals())
+    link_end.serve(answering.handle, identity, kit, credentials, stop=signals.stop_at_signals())
     answering.ledger.close()
 
 

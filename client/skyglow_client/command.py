@@ -9,7 +9,7 @@ from skyglow_client.commands import ledger, study
 from skyglow_client.commands.terminal import Verbs, open_supplier, show, verb
 from skyglow_client.readings import ingest
 from skyglow_client.readings.formats import FORMATS, load_format
-from skyglow_shared import journal
+from skyglow_shared import journal, signals
 from skyglow_shared.errors import RunError
 from skyglow_shared.signing import load_or_generate, secret_bytes
 
@@ -90,7 +90,7 @@ def _serve(options: argparse.Namespace) -> int:
     from skyglow_client import serve  # noqa: PLC0415 - no other verb needs a network
 
     journal.begin(lines=options.json_logs)
-    stop = serve.stop_at_signals()
+    stop = signals.stop_at_signals()
     with open_supplier(options) as supplier:
         serve.serve(supplier, stop)
     return 0

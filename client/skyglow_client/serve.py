@@ -4,7 +4,6 @@
 The kit that the office gave lies in ``link/`` of the supplier's folder.
 """
 
-import signal
 import threading
 from pathlib import Path
 
@@ -45,14 +44,6 @@ def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PA
     link.warn_of_end(credentials.certificate, "this supplier's", "ask the office to enrol you again")
     with lending(supplier, stop):
         link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop, patience=patience)
-
-
-def stop_at_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set; call it from the main thread."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def load(folder: Path) -> tuple[Kit, link_end.Credentials]:

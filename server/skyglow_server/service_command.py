@@ -5,12 +5,11 @@ import argparse
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 
 from skyglow_server import standing
-from skyglow_shared import journal, locks
+from skyglow_shared import journal, locks, signals
 from skyglow_shared.errors import FormatError, RunError
 
 _STOP_SECONDS = 90.0
@@ -42,17 +41,9 @@ def _serve(options: argparse.Namespace) -> int:
     if not (options.patience > 0 and options.absence > 0):
         raise FormatError("--patience and --absence must be above 0 seconds; 120 and 30 are a good start")
     journal.begin(lines=options.json_logs, file=options.folder / standing.LOG)
-    stop = threading.Event()
     link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
     link.absence = options.absence
-
-    def end(*_: object) -> None:
-        stop.set()
-        link.halt()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    service.Service(options.folder, link, stop).run()
+    service.Service(options.folder, link, signals.stop_at_signals(link.halt)).run()
     return 0
 
 

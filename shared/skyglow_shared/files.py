@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing files so that a reader sees the old one or the new one, never half of either."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk has no more room, or none for this user; some writers say so without a number."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:

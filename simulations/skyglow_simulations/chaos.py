@@ -39,6 +39,7 @@ from skyglow_shared.errors import RunError, SkyglowError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.privacy.noise import discrete_gaussian
 from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream
+from skyglow_shared.signals import stop_at_signals
 from skyglow_simulations import chaos_checks, deployed, run, suppliers
 from skyglow_simulations.run import Folder, Parameters
 
@@ -135,7 +136,7 @@ class Chaos:
 
 
 def _supplier(folder: Folder, name: str) -> None:
-    stop = supplier_side.stop_at_signals()
+    stop = stop_at_signals()
     _, parameters = run.resume(folder.path)
     with suppliers.open_supplier(folder, name, parameters.seed) as supplier:
         supplier_side.serve(supplier, stop, patience=_EAGER)

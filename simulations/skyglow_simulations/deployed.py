@@ -30,6 +30,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Outcome
 from skyglow_server.publication.tables import write_estimates_csv
 from skyglow_shared.errors import RunError, SkyglowError
+from skyglow_shared.signals import stop_at_signals
 from skyglow_shared.soundness import check
 from skyglow_simulations import experiment, progress, run, suppliers
 from skyglow_simulations.experiment import Experiment
@@ -70,7 +71,7 @@ def office_folder(folder: Folder) -> Path:
 
 def serve_supplier(folder: Folder, name: str) -> None:
     """Be one supplier, until SIGTERM."""
-    stop = supplier_side.stop_at_signals()
+    stop = stop_at_signals()
     _, parameters = run.resume(folder.path)
     with suppliers.open_supplier(folder, name, parameters.seed) as supplier:
         supplier_side.serve(supplier, stop)

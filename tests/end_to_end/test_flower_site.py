@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from skyglow_server import keys
+from skyglow_server.links.ports import free_port
 
 PEER = Path(__file__).resolve().parents[2] / "benchmarks" / "peers" / "flower_link.py"
 NAMES = ("north", "south")
@@ -51,12 +52,13 @@ Path({marker!r}).touch()
 app = ClientApp()
 """
 SITE = """
-import signal, sys, threading
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 from skyglow_client.links.flower import client_app
 from skyglow_client.links.flower_site import Site
+from skyglow_shared import signals
 
 name, address, secret, asked, approved = sys.argv[1:]
 
@@ -71,8 +73,7 @@ def opened(name):
     yield handle
 
 
-stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+stop = signals.stop_at_signals()
 Site(address, client_app(opened, (name,)), {approved}, Path(secret).read_bytes()).serve(stop)
 """
 
@@ -123,7 +124,7 @@ def test_sites_answer_the_approved_bundle_by_installed_code_and_refuse_a_changed
     good, approved = bundle(peer, tmp_path, "good", marker)
     changed, other = bundle(peer, tmp_path, "changed", marker, extra="# one line more\n")
     assert approved != other
-    port, office = peer._free_port(), tmp_path / "office"
+    port, office = free_port(), tmp_path / "office"
     keys.init(office, f"127.0.0.1:{port}")
     with contextlib.ExitStack() as stack:
         tls = ["--ssl-certfile", office / "server.pem", "--ssl-keyfile", office / "server.key"]
@@ -135,7 +136,7 @@ def test_sites_answer_the_approved_bundle_by_installed_code_and_refuse_a_changed
             f'root-certificates = "{office / "ca.pem"}"\n'
         )
         for name in NAMES:
-            runtime = peer._free_port()
+            runtime = free_port()
             trust = ["--root-certificates", office / "ca.pem", "--superlink", f"127.0.0.1:{port}", "--port", runtime]
             apart = ["--isolation", "process", "--superexec-auth-secret-file", secret]
             node = ("flower-supernode", *trust, *apart, "--node-config", "partition-id=0")

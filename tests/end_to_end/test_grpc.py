@@ -27,18 +27,17 @@ from skyglow_shared.signing import Identity
 
 NAMES = ("north", "south", "harbour")
 SUPPLIER = """
-import hashlib, os, signal, sys, threading, time
+import hashlib, os, sys, time
 from pathlib import Path
 
 from skyglow_client.links import grpc as end
-from skyglow_shared import link
+from skyglow_shared import link, signals
 from skyglow_shared.signing import Identity
 
 folder = Path(sys.argv[1])
 made = folder / "made"
 made.mkdir(exist_ok=True)
-stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+stop = signals.stop_at_signals()
 
 
 def handle(request):

@@ -25,18 +25,19 @@ NAMES = ("north", "south")
 BODY = bytes(100_000)
 MIB = 2**20
 SUPPLIER = """
-import sys, threading
+import sys
 from pathlib import Path
 
 from skyglow_client import serve
 from skyglow_client.links import grpc as end
+from skyglow_shared import signals
 from skyglow_shared.signing import Identity
 
 folder = Path(sys.argv[1])
 kit, credentials = serve.load(folder / "link")
 patience = end.Patience(first=0.01, longest=0.02)
 identity = Identity.load(folder / "identity.key")
-end.serve(bytes, identity, kit, credentials, stop=serve.stop_at_signals(), patience=patience)
+end.serve(bytes, identity, kit, credentials, stop=signals.stop_at_signals(), patience=patience)
 """
 
 

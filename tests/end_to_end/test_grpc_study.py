@@ -2,7 +2,6 @@
 """The southampton study between real processes, killed and resumed: the same estimates, and nothing charged twice."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,18 +16,13 @@ import polars as pl
 from skyglow_client import serve as client
 from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints, Place
+from skyglow_server.links.ports import free_port
 from skyglow_shared import command
 from skyglow_shared.errors import ApprovalError, FormatError, RunError
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
 from skyglow_simulations import deployed, experiment, run, suppliers
 from skyglow_simulations.run import Parameters
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def completed(done):

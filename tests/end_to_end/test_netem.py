@@ -139,13 +139,14 @@ from pathlib import Path
 
 from skyglow_client import serve
 from skyglow_client.links import grpc as end
+from skyglow_shared import signals
 from skyglow_shared.signing import Identity
 
 folder = Path(sys.argv[1])
 kit, credentials = serve.load(folder / "link")
 patience = end.Patience(first=0.2, longest=2.0)
 identity = Identity.load(folder / "identity.key")
-end.serve(bytes, identity, kit, credentials, stop=serve.stop_at_signals(), patience=patience)
+end.serve(bytes, identity, kit, credentials, stop=signals.stop_at_signals(), patience=patience)
 """
 
 

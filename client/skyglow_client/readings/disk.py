@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Room on the disk: taken before it is written to, so that a full disk is an error and never a crash."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import DataError
+from skyglow_shared.files import is_full
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # None: NumPy wrote less than it was asked to
 _Number = TypeVar("_Number", np.float32, np.bool_)
 
 
@@ -46,7 +45,7 @@ def room_for(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise DataError(
             f"the disk of {path.name} has no room for {what}; free some, or give another folder. Nothing was changed"

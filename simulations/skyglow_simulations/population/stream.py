@@ -7,7 +7,6 @@
 """
 
 import datetime
-import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from skyglow_shared.errors import RunError
-from skyglow_shared.files import write_atomically
+from skyglow_shared.files import is_full, write_atomically
 from skyglow_shared.study import Period
 from skyglow_simulations.population import dirty, exports, frame, generate, households, survey
 from skyglow_simulations.population import parameters as p
@@ -131,7 +130,7 @@ def write(
         _write(census, request, out, workers=workers, at_once=at_once, progress=progress)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # None: a writer told no more than that
+        if not is_full(error):
             raise
         raise RunError(f"the disk of {out} is full; free some, or choose another --out. Nothing was kept") from None
 
