@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
@@ -28,7 +27,7 @@ from skyglow_shared.privacy.randomness import Randomness
 from skyglow_shared.privacy.release import add_noise, grouped_sum, step_size
 from skyglow_shared.study import Block
 from skyglow_simulations.population import calibration
-from skyglow_simulations.population.calibration_models import logistic_scores
+from skyglow_simulations.population.calibration_models import fitted, logistic_scores
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.report.summary import auc
 
@@ -37,7 +36,6 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "real" / calibr
 DELTA, FOLDS, STEPS, RATE, MOMENTUM, CLIP = 1e-5, 4, 20, 4.0, 0.5, 1.0
 #: The largest loss of AUC allowed at each epsilon: mean of all questions, and of any.
 GOALS = {1.0: (0.015, 0.025), 0.5: (0.03, 0.045)}
-POSITIVE = {"Retired": "Retired", "Employment": "Employed", "Singles": "Singles", "Persons": "3+", "NoKids": "NoKids"}
 #: Irish homes of 2009 used about half as much again as British ones do.
 IRISH_LEVEL = 1.5
 
@@ -66,9 +64,8 @@ def bounded(features: Array) -> Array:
 
 def irish(path: Path) -> Homes:
     """The real homes."""
-    table = pl.read_csv(path)
-    features = table.select(pl.col(table.columns[:22]).fill_nan(None)).to_numpy().astype(float)
-    return Homes(bounded(features), {name: table[name].to_numpy() == positive for name, positive in POSITIVE.items()})
+    features, answers = calibration.irish(path)
+    return Homes(bounded(features), answers)
 
 
 def simulated(scale: float, seed: int, level: float = 1.0) -> Homes:
@@ -80,14 +77,7 @@ def simulated(scale: float, seed: int, level: float = 1.0) -> Homes:
     features[:, ROOTS] = np.sqrt(np.maximum(features[:, ROOTS], 0))
     features[:, LOGARITHMS] = np.log(np.maximum(features[:, LOGARITHMS], 1e-6))
     features[:, NEVER_IS_ZERO] = np.where(features[:, NEVER_IS_ZERO] >= 48, 0, features[:, NEVER_IS_ZERO])
-    answers = {
-        "Retired": homes.composition <= 1,
-        "Employment": homes.employed,
-        "Singles": homes.size == 1,
-        "Persons": homes.size >= 3,
-        "NoKids": homes.composition != 4,
-    }
-    return Homes(bounded(features), {name: np.asarray(answer, dtype=bool) for name, answer in answers.items()})
+    return Homes(bounded(features), homes.answers)
 
 
 def multiplier(epsilon: float) -> float:
@@ -98,16 +88,6 @@ def multiplier(epsilon: float) -> float:
         cost = study_cost([Event(middle, 1.0, STEPS, 23)], DELTA).epsilon_upper
         low, high = (middle, high) if cost > epsilon else (low, middle)
     return high
-
-
-def fitted(x: Array, y: NDArray[np.bool_]) -> Array:
-    """Logistic regression without privacy, by Newton's method with a little ridge."""
-    design, weights = np.column_stack([x, np.ones(len(x))]), np.zeros(x.shape[1] + 1)
-    for _ in range(20):
-        chance = 1 / (1 + np.exp(-design @ weights))
-        slope = design.T @ (chance - y) + weights
-        weights = weights - np.linalg.solve((design * (chance * (1 - chance))[:, None]).T @ design + np.eye(23), slope)
-    return weights
 
 
 def private(

@@ -15,19 +15,17 @@ import tomllib
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from skyglow_client.features.class22 import class22
 from skyglow_client.learning.contributions import labels
 from skyglow_shared.models import features
 from skyglow_shared.study import Model, Period
 from skyglow_simulations.population import calibration
+from skyglow_simulations.population.calibration_models import fitted
 
 _SEED = 20_260_001
 _SCALE = 0.2
 _RIDGE = 5.0
-_ROUNDS = 25
 
 
 def main() -> int:
@@ -41,19 +39,9 @@ def main() -> int:
         contract = features.contract(written["features"])
         model = msgspec.convert({**written, "features_digest": contract.digest}, type=Model)
         x, usable = features.normalise(contract, raw)
-        weights = _fitted(x[usable], labels(model, homes.composition[usable]))
+        weights = fitted(x[usable], labels(model, homes.composition[usable]), _RIDGE)
         print(f"{model.name}: start = [{', '.join(f'{weight:.2f}' for weight in weights)}]")
     return 0
-
-
-def _fitted(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logistic regression by Newton's method with a ridge; the bias last."""
-    design, weights = np.column_stack([x, np.ones(len(x))]), np.zeros(x.shape[1] + 1)
-    for _ in range(_ROUNDS):
-        chance = 1 / (1 + np.exp(-design @ weights))
-        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + _RIDGE * np.eye(len(weights))
-        weights = weights - np.linalg.solve(curvature, design.T @ (chance - y) + _RIDGE * weights)
-    return weights
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_client.supplier import Supplier
 from skyglow_shared.models import logistic
 from skyglow_shared.study import Model, Study
+from skyglow_simulations.population.calibration_models import fitted
 from skyglow_simulations.population.generate import unpack
 from skyglow_simulations.report.summary import auc, mcc
 from skyglow_simulations.run import Folder
@@ -103,7 +104,7 @@ def model_figures(model: Model, weights: NDArray[np.float64], held: Sequence[Hel
     x, y, trained = _stacked(model, held)
     logits = logistic.model_logits(model, weights, x)
     unseen = ~trained
-    free = logistic.logits(_fit(x[trained], y[trained]), x)
+    free = logistic.logits(fitted(x[trained], y[trained]), x)
     cut, free_cut = (float(np.quantile(values[unseen], 1 - y[unseen].mean())) for values in (logits, free))
     return {
         "auc": auc(logits[unseen], y[unseen]),
@@ -159,15 +160,3 @@ def _stacked(
     y = np.concatenate([labels(model, part.composition[keep]) for part, keep in zip(held, usable, strict=True)])
     panel = [(part.homes.composition >= 0) & ~part.homes.calibrates for part in held]
     return x, y, np.concatenate([trained[keep] for trained, keep in zip(panel, usable, strict=True)])
-
-
-def _fit(x: NDArray[np.float64], y: NDArray[np.float64], ridge: float = 1.0) -> NDArray[np.float64]:
-    """Logistic regression by Newton's method, with a little ridge."""
-    design = np.column_stack([x, np.ones(len(x))])
-    weights = np.zeros(design.shape[1])
-    for _ in range(20):
-        chance = 1 / (1 + np.exp(-design @ weights))
-        slope = design.T @ (chance - y) + ridge * weights
-        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + ridge * np.eye(len(weights))
-        weights = weights - np.linalg.solve(curvature, slope)
-    return weights

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skyglow_simulations.population import calibration
-from skyglow_simulations.population.calibration_models import boosted_scores, logistic_scores
+from skyglow_simulations.population.calibration_models import boosted_scores, fitted, logistic_scores
 from skyglow_simulations.report.summary import auc
 
 
@@ -26,6 +26,17 @@ def test_logistic_scores_of_a_home_do_not_come_from_its_own_label():
     label = rng.random(600) < 0.5
     assert 0.4 < auc(logistic_scores(x, label), label.astype(float)) < 0.6
     assert auc(logistic_scores(x, x[:, 0] > 0), (x[:, 0] > 0).astype(float)) > 0.97
+
+
+def test_a_fit_is_where_the_penalised_likelihood_is_flat():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(300, 5))
+    for label in (x[:, 0] + rng.normal(size=300) > 0.4, np.zeros(300, dtype=bool), x[:, 0] > 0):
+        for ridge in (0.5, 5.0):
+            weights = fitted(x, label, ridge)
+            chance = 1 / (1 + np.exp(-(x @ weights[:-1] + weights[-1])))
+            slope = np.append((chance - label) @ x, (chance - label).sum()) + ridge * weights
+            np.testing.assert_allclose(slope, 0, atol=1e-8)
 
 
 def test_homes_of_one_kind_cannot_be_told_apart_and_louder_ones_can():

@@ -13,6 +13,7 @@ from skyglow_shared.models.features import contract, normalise
 from skyglow_shared.study import Period
 from skyglow_simulations.population import census, households, load, presence
 from skyglow_simulations.population import load_parameters as q
+from skyglow_simulations.population.calibration_models import fitted
 from skyglow_simulations.report.summary import auc
 
 PERIOD = Period(datetime.date(2026, 3, 9), 28)
@@ -52,17 +53,11 @@ def town() -> Town:
 
 
 def cross_validated(x: NDArray[np.float64], y: NDArray[np.bool_], folds: int = 4) -> NDArray[np.float64]:
-    design = np.column_stack([x, np.ones(len(x))])
     fold = np.random.default_rng(0).integers(0, folds, len(y))
     scores = np.zeros(len(y))
     for out in range(folds):
-        kept, weights = fold != out, np.zeros(design.shape[1])
-        for _ in range(15):
-            chance = 1 / (1 + np.exp(-design[kept] @ weights))
-            slope = design[kept].T @ (chance - y[kept]) + weights
-            curvature = (design[kept] * (chance * (1 - chance))[:, None]).T @ design[kept] + np.eye(len(weights))
-            weights -= np.linalg.solve(curvature, slope)
-        scores[~kept] = design[~kept] @ weights
+        weights = fitted(x[fold != out], y[fold != out])
+        scores[fold == out] = x[fold == out] @ weights[:-1] + weights[-1]
     return scores
 
 

@@ -35,7 +35,8 @@ _FLAT = 2.0  # … and its largest half-hour is less than this many times the ho
 _SAMPLE_DAYS = 12  # of each home, for the classifier
 #: Area under the curve in the Irish trial by topic, and how far ours may be from it.
 TOPICS = {"Retired": 0.764, "Employment": 0.748, "Singles": 0.786, "Persons": 0.796, "NoKids": 0.738}
-_POSITIVE = {"Retired": "Retired", "Employment": "Employed", "Singles": "Singles", "Persons": "3+", "NoKids": "NoKids"}
+#: The answer that each topic is about, as the Irish file writes it.
+POSITIVE = {"Retired": "Retired", "Employment": "Employed", "Singles": "Singles", "Persons": "3+", "NoKids": "NoKids"}
 _WITHIN = 0.03
 _MORE_FOR_A_WEEK = 3  # times the homes: a week is short, and the fewer the homes the more chance is in the figures
 _GAP = 0.15  # standard deviations of the score: set here, for the same sign alone would pass a gap near none
@@ -64,6 +65,17 @@ class Homes:
     composition: NDArray[np.int8]
     size: NDArray[np.int8]
     employed: NDArray[np.bool_]
+
+    @property
+    def answers(self) -> dict[str, NDArray[np.bool_]]:
+        """What the homes would answer, by topic of the Irish trial."""
+        return {
+            "Retired": self.composition <= 1,
+            "Employment": self.employed,
+            "Singles": self.size == 1,
+            "Persons": self.size >= 3,
+            "NoKids": self.composition != 4,
+        }
 
 
 def simulate(period: Period, *, scale: float, seed: int) -> Homes:
@@ -132,34 +144,33 @@ def told_apart(ours: NDArray[np.float32], real: NDArray[np.float32], seed: int) 
     return float(auc(scores, label[~train].astype(float)))
 
 
-def against_irish(path: Path, *, scale: float, seed: int) -> list[Check]:
-    """Compare how well a logistic model on one week's 22 features does, and how its scores differ by composition."""
+def irish(path: Path) -> tuple[_Array, dict[str, NDArray[np.bool_]]]:
+    """Read the Irish homes: a week's features ``[homes, 22]``, NaN where unknown, and answers ``[homes]`` by topic."""
     table = pl.read_csv(path)
     features = table.select(pl.col(table.columns[:22]).fill_nan(None)).to_numpy().astype(float)
+    return features, {topic: table[topic].to_numpy() == positive for topic, positive in POSITIVE.items()}
+
+
+def against_irish(path: Path, *, scale: float, seed: int) -> list[Check]:
+    """Compare how well a logistic model on one week's 22 features does, and how its scores differ by composition."""
+    features, real = irish(path)
     features = np.where(np.isnan(features), np.nanmedian(features, axis=0), features)
-    real = {topic: table[topic].to_numpy() == positive for topic, positive in _POSITIVE.items()}
     homes = simulate(WEEK, scale=min(1.0, _MORE_FOR_A_WEEK * scale), seed=seed)
     x, usable = normalise(contract("class22-v1"), class22(homes.kwh.astype(float)))
-    ours = {
-        "Retired": homes.composition <= 1,
-        "Employment": homes.employed,
-        "Singles": homes.size == 1,
-        "Persons": homes.size >= 3,
-        "NoKids": homes.composition != 4,
-    }
+    x, ours = x[usable], {topic: answer[usable] for topic, answer in homes.answers.items()}
     checks, scores = [], {}
     for topic, value in TOPICS.items():
-        scores[topic] = logistic_scores(x[usable], ours[topic][usable]), logistic_scores(features, real[topic])
+        scores[topic] = logistic_scores(x, ours[topic]), logistic_scores(features, real[topic])
         areas = [
             auc(score, label.astype(float))
-            for score, label in zip(scores[topic], (ours[topic][usable], real[topic]), strict=True)
+            for score, label in zip(scores[topic], (ours[topic], real[topic]), strict=True)
         ]
         holds = abs(areas[0] - value) <= _WITHIN
         checks.append(Check(f"{topic}, AUC", areas[0], areas[1], f"{value} ±{_WITHIN}", holds))
     for kind in (True, False):
         gaps = []
         for score, retired, single in (
-            (scores["Retired"][0], ours["Retired"][usable], ours["Singles"][usable]),
+            (scores["Retired"][0], ours["Retired"], ours["Singles"]),
             (scores["Retired"][1], real["Retired"], real["Singles"]),
         ):
             mean = [float(score[(retired == kind) & (single == alone)].mean()) for alone in (True, False)]
