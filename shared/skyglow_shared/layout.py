@@ -35,22 +35,38 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     area_profile      MSOAs of the study     K weekday, K weekend coefficients
     diary_profile     1                      for weekday then weekend: 1, K rule coefficients z,
                                              K diary coefficients d, z², z·d (zeros without a diary)
+    area_capped_count LSOAs of the study     1
     ================  =====================  ====================================================
     """
-    components = _components(study)
+    return _groups(study, block), _width(study, block)
+
+
+def _groups(study: Study, block: Block) -> int:
+    match block.source:
+        case "gradient" | "diary_profile":
+            return 1
+        case "class_score":
+            return len(COMPOSITION_CLASSES)
+        case "area_score" | "area_capped_count":
+            return len(study.areas)
+        case "area_label" | "area_profile":
+            return len(study.msoas)
+
+
+def _width(study: Study, block: Block) -> int:
     match block.source:
         case "gradient":
-            return 1, parameter_count(study.model(block.model))
-        case "area_score":
-            return len(study.areas), 2
+            return parameter_count(study.model(block.model))
+        case "area_score" | "area_label":
+            return 2
         case "class_score":
-            return len(COMPOSITION_CLASSES), 3
-        case "area_label":
-            return len(study.msoas), 2
+            return 3
         case "area_profile":
-            return len(study.msoas), 2 * components
+            return 2 * _components(study)
         case "diary_profile":
-            return 1, 2 * (1 + 4 * components)
+            return 2 * (1 + 4 * _components(study))
+        case "area_capped_count":
+            return 1
 
 
 def column_weights(study: Study, block: Block) -> NDArray[np.float64]:

@@ -117,11 +117,13 @@ def _block_problems(study: Study) -> Iterable[str]:
     if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
         yield "every phase must have blocks, each of a name of its own"
     for block in (block for phase in study.phases for block in phase.blocks):
-        needs_model = block.source not in ("area_profile", "diary_profile")
+        needs_model = block.source not in ("area_profile", "diary_profile", "area_capped_count")
         if needs_model != bool(block.model) or (block.model and block.model not in models):
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
             yield f"block {block.name} has a bound or noise that its model has no grid for; lower noise_multiplier"
+        if (block.source == "area_capped_count") != bool(block.cap):
+            yield f"block {block.name} must have a cap if and only if its source is area_capped_count"
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:
             yield f"phase {phase.name} must either train or measure, not both"

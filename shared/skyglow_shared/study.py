@@ -37,7 +37,9 @@ LEGAL_GATEWAYS = (
     "Simulated data: no gateway needed",
 )
 
-Source = Literal["gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile"]
+Source = Literal[
+    "gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile", "area_capped_count"
+]
 TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -128,12 +130,15 @@ class Block(Record, frozen=True, kw_only=True):
         ``area_label``     calibration half: (1, label); by MSOA
         ``area_profile``   every metered home: projected presence profile; by MSOA
         ``diary_profile``  calibration homes with a diary: see `diary_width`; one group
+        ``area_capped_count``  every metered home: 1; by LSOA, each supplier's own sum held to `cap`
     model : str
         The model whose weights, scores or labels are meant; empty for presence.
     l2_bound : float
         Largest Euclidean norm of what one home contributes; longer vectors are scaled to it.
     noise_multiplier : float
         Standard deviation of the noise over `l2_bound`.
+    cap : int
+        The most homes that one supplier's own sum of an area may come to, for ``area_capped_count``; else 0.
     """
 
     name: Name
@@ -141,6 +146,7 @@ class Block(Record, frozen=True, kw_only=True):
     model: str = ""
     l2_bound: Positive
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0.1, le=1000)]
+    cap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
 
 
 class Phase(Record, frozen=True, kw_only=True):
@@ -161,10 +167,15 @@ Item = TypeVar("Item", Phase, Model)
 
 
 class Thresholds(Record, frozen=True, kw_only=True):
-    """The office's release rules, decided on noised counts only."""
+    """The office's release rules, decided on noised counts only.
+
+    `largest_share` is the most of an area's homes that one supplier may have; it is asked where an
+    ``area_capped_count`` or a public table tells.
+    """
 
     least_homes: Count = 50
     least_suppliers: Count = 3
+    largest_share: Rate = 0.8
 
 
 class Occupancy(Record, frozen=True, kw_only=True):

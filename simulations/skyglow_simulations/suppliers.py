@@ -39,7 +39,9 @@ features = {features}
 topics = {topics}
 trust_modes = ["local", "aggregate"]
 rivals = {rivals}
-sources = ["gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile"]
+sources = [
+    "gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile", "area_capped_count",
+]
 least_homes = 30
 least_suppliers = 3
 most_rounds = 200
@@ -67,7 +69,7 @@ def on_flower(folder: Folder, parameters: Parameters, drive: Callable[[Federatio
         Flower is not installed.
     """
     from skyglow_client.links.flower import client_app  # noqa: PLC0415 - an extra that most runs do without
-    from skyglow_server.links.flower import run  # noqa: PLC0415
+    from skyglow_server.links.flower_engine import run  # noqa: PLC0415
 
     open_handler = partial(handler, folder=str(folder.path.resolve()), seed=parameters.seed)
     return run(drive, client_app(open_handler, NAMES), NAMES, processes=parameters.workers)

@@ -57,6 +57,7 @@ _PLAIN = {
                     "model": "all_aged_66_plus",
                     "l2_bound": 1.0,
                     "noise_multiplier": 8.0,
+                    "cap": 0,
                 }
             ],
         },
@@ -72,6 +73,7 @@ _PLAIN = {
                     "model": "all_aged_66_plus",
                     "l2_bound": 1.5,
                     "noise_multiplier": 4.0,
+                    "cap": 0,
                 },
                 {
                     "name": "profiles",
@@ -79,11 +81,12 @@ _PLAIN = {
                     "model": "",
                     "l2_bound": 0.5,
                     "noise_multiplier": 6.0,
+                    "cap": 0,
                 },
             ],
         },
     ],
-    "thresholds": {"least_homes": 50, "least_suppliers": 3},
+    "thresholds": {"least_homes": 50, "least_suppliers": 3, "largest_share": 0.8},
     "office_key": "01" * 32,
     "suppliers": [
         {"name": "north", "public_key": "0a" * 32},

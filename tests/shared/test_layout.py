@@ -20,6 +20,7 @@ SHAPES = {
     "area_label": (2, 2),
     "area_profile": (2, 2 * COMPONENTS),
     "diary_profile": (1, 2 + 8 * COMPONENTS),
+    "area_capped_count": (3, 1),
 }
 
 
@@ -30,7 +31,7 @@ def study(plain):
 
 
 def block(source):
-    model = "" if source in ("area_profile", "diary_profile") else "all_aged_66_plus"
+    model = "" if source in ("area_profile", "diary_profile", "area_capped_count") else "all_aged_66_plus"
     return Block(name=source.replace("_", "-"), source=source, model=model, l2_bound=1.0, noise_multiplier=4.0)
 
 

@@ -61,7 +61,7 @@ def test_a_sound_study_survives_its_encoding(study):
 
 def test_the_digest_is_pinned(study):
     # Both sides of a deployed system hold digests of earlier versions: a change here is a change of protocol.
-    assert digest(study) == "6c27f0ae599fd3381d8a755b6d363e0e83fd5bda4d03ecbede0ca9b0fbd37ae5"
+    assert digest(study) == "e71f9c6ea665a0dde53a7d8500aad8cb7932a806ae6831f55f0c393803cc332f"
 
 
 def test_the_order_of_keys_does_not_matter(plain, study):
@@ -194,6 +194,8 @@ CONTRADICTIONS = {
     "block profiles must name a model": lambda plain: plain["phases"][1]["blocks"][1].update(model="all_aged_66_plus"),
     "block gradient must name a model": lambda plain: plain["phases"][0]["blocks"][0].update(model=""),
     "block area_scores must name a model": lambda plain: plain["phases"][1]["blocks"][0].update(model="another"),
+    "block profiles must have a cap if and only if": lambda plain: plain["phases"][1]["blocks"][1].update(cap=40),
+    "block profiles must have a cap if": lambda plain: plain["phases"][1]["blocks"][1].update(source="area_capped_count"),
     "phase training must either train or measure": lambda plain: plain["phases"][0]["blocks"].append(
         {**plain["phases"][1]["blocks"][0], "name": "more"}
     ),

@@ -20,6 +20,7 @@ _SOURCES = {
     "area_label": "calibration half of the panel: a count and its label, by MSOA",
     "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
     "diary_profile": "calibration homes with a diary: presence by rule beside presence by diary, all together",
+    "area_capped_count": "every metered home: a count by LSOA, in which you add no more homes than the cap",
 }
 _STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}
 _ROWS, _COLUMNS, _BYTES = 3, 6, 32
@@ -101,7 +102,7 @@ def _describe(study: Study, block: Block) -> tuple[str, ...]:
     return (
         f"  {block.name}: {_SOURCES[block.source]}",
         f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
-        f"noise {noise} on each number{whole}",
+        f"noise {noise} on each number{whole}" + (f"; your own sums are held to {block.cap}" if block.cap else ""),
     )
 
 

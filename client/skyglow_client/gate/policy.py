@@ -30,6 +30,7 @@ LEVELS: Mapping[Source, Level] = MappingProxyType(
         "area_label": "msoa",
         "area_profile": "msoa",
         "diary_profile": "all",
+        "area_capped_count": "lsoa",
     }
 )
 

@@ -8,7 +8,7 @@ from skyglow_client.learning.contributions import Weights, cohort_of, contributi
 from skyglow_client.learning.homes import Homes
 from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.models import logistic
-from skyglow_shared.privacy.release import ExactSum, grouped_sum
+from skyglow_shared.privacy.release import ExactSum, capped, grouped_sum
 from skyglow_shared.study import Block, Study
 
 
@@ -32,12 +32,14 @@ def block_sum(study: Study, block: Block, homes: Homes, weights: Weights) -> Exa
     -------
     Exact, hence sensitive. One household moves it by at most the sensitivity that the share's noise is charged for.
     Gradients of models with hidden layers are added without being made (`clipped_sums`); all else one vector a home.
+    A cap on the sums cannot lengthen what one home moves (`capped`).
     """
     part = share_block(study, block)
     if block.source == "gradient" and study.model(block.model).hidden:
         return _hidden_gradient(study, block, homes, weights, part)
     vectors = contributions(study, block, homes, weights)
-    return grouped_sum(vectors.vectors, vectors.groups, block_shape(study, block)[0], part)
+    sums = grouped_sum(vectors.vectors, vectors.groups, block_shape(study, block)[0], part)
+    return capped(sums, part) if block.cap else sums
 
 
 def _hidden_gradient(study: Study, block: Block, homes: Homes, weights: Weights, part: Block) -> ExactSum:

@@ -157,6 +157,11 @@ def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -
     return parts.reshape(len(homes), int(np.prod(parts.shape[1:]))), _one_group(homes)
 
 
+def _area_capped_count(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    del study, block, weights
+    return np.ones((len(homes), 1)), homes.lsoa
+
+
 def _kept(homes: Homes) -> NDArray[np.bool_]:
     """Which day types each home kept a diary for, [homes, 2]."""
     return np.asarray(np.isfinite(homes.diary).all(axis=2))
@@ -191,6 +196,7 @@ _SOURCES: Mapping[Source, _Source] = MappingProxyType(
         "area_label": _area_label,
         "area_profile": _area_profile,
         "diary_profile": _diary_profile,
+        "area_capped_count": _area_capped_count,
     }
 )
 _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyType(
@@ -201,5 +207,6 @@ _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyTy
         "area_label": _calibration,
         "area_profile": _metered,
         "diary_profile": _diarists,
+        "area_capped_count": _metered,
     }
 )

@@ -6,6 +6,8 @@ rule              passes when
 ================  =====================================================================================================
 least_homes       the noised number of metered homes of the area is at least the study's `least_homes`
 least_suppliers   at least the study's `least_suppliers` suppliers' shares are in every sum that the estimate is made of
+suppliers_present as many suppliers have homes in the area itself, where that is asked (`spread`)
+dominance         none of them has more than the study's `largest_share` of its homes (likewise)
 complementary     no withheld figure can be worked out from this one and other published ones (`complementary`)
 differencing      with earlier releases it gives away no figure for few homes (`differencing`)
 score_shift       the panel scores as all metered homes do (`estimation.diagnostics`)

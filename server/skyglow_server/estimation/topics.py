@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
 from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
+from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
 from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -26,6 +27,7 @@ def estimate(
     *,
     planning: Planning = PLANNING,
     earlier: Sequence[Footprint] = (),
+    market: Market | None = None,
     workers: int = 1,
 ) -> tuple[Estimate, ...]:
     """Estimate every topic of a study for every area, with 95 % intervals, and apply its disclosure rules.
@@ -41,6 +43,8 @@ def estimate(
         Planning constants; change them only to see how much they matter.
     earlier : sequence of Footprint
         What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
+    market : Market, optional
+        Public numbers of homes by area and supplier, where there are any.
     workers : int
         Processes; of use from two districts on.
 
@@ -62,7 +66,7 @@ def estimate(
         estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning, workers=workers))
     if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
-    return disclose(estimates, checks(study, areas, sums, earlier))
+    return disclose(estimates, checks(study, areas, sums, earlier, market))
 
 
 def compare(
@@ -87,16 +91,45 @@ def compare(
 
 
 def checks(
-    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], earlier: Sequence[Footprint] = ()
+    study: Study,
+    areas: AreaTable,
+    sums: Mapping[str, BlockSum],
+    earlier: Sequence[Footprint] = (),
+    market: Market | None = None,
 ) -> tuple[Check, ...]:
     """The record of every disclosure rule applied to every area and topic, for a human to read."""
     scores = {topic: found for topic, found, _ in _topics(study, sums)}
+    trees = [_tree(study, areas, topic, found) for topic, found in scores.items()]
     record = (
         *check_all(study.thresholds, _facts(study, areas, sums)),
+        *check_spreads(study.thresholds, _spreads(study, sums, trees)),
+        *(check_market(study.thresholds, market, [tree.footprint for tree in trees]) if market else ()),
         *(check for model in _estimable(study) for check in _diagnosed(study, model, areas, sums)),
     )
-    trees = (_tree(study, areas, topic, found) for topic, found in scores.items())
     return complete(record, trees, study.thresholds.least_homes, earlier)
+
+
+def _spreads(study: Study, sums: Mapping[str, BlockSum], trees: Iterable[Tree]) -> Iterable[Spread]:
+    """What a capped count, where the study has one, tells of every area's suppliers."""
+    if not has(study, "area_capped_count"):
+        return
+    found = find(study, sums, "area_capped_count")
+    cap = next(block.cap for phase in study.phases for block in phase.blocks if block.source == "area_capped_count")
+    capped = dict(zip(study.lsoas, found.values[:, 0].tolist(), strict=True))
+    scores = find(study, sums, "area_score", _estimable(study)[0].name)
+    for tree in trees:
+        for cell in tree.footprint.cells:
+            size = len(cell.atoms)
+            yield Spread(
+                cell.level,
+                cell.code,
+                tree.footprint.topic,
+                sum(capped[atom] for atom in cell.atoms),
+                float(found.deviation[0]) * size**0.5,
+                float(cap * size),
+                sum(tree.atoms[atom] for atom in cell.atoms),
+                float(scores.deviation[0]) * size**0.5,
+            )
 
 
 def _diagnosed(study: Study, model: Model, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Check]:

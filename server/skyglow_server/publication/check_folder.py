@@ -49,6 +49,7 @@ def config(release: Release) -> bytes:
     profile = {
         "least_homes": study.thresholds.least_homes,
         "least_suppliers": study.thresholds.least_suppliers,
+        "largest_share": study.thresholds.largest_share,
         "rounding": 10**-tidy.DIGITS,
         "privacy_unit": "one household, added or removed",
         "epsilon": study.epsilon,

@@ -29,6 +29,8 @@ SHORTHAND: Mapping[str, str] = {
 RULES: Mapping[str, str] = {
     "least_homes": "too few metered homes, by the noised count",
     "least_suppliers": "too few suppliers in the sums",
+    "suppliers_present": "too few suppliers have homes in the area, allowing for noise",
+    "dominance": "one supplier may have nearly all of the area's homes, allowing for noise",
     "complementary": "would reveal another withheld figure",
     "score_shift": "the panel does not score as all metered homes do",
     "labels_agree": "the panel's answers by class and by area contradict each other",

@@ -6,6 +6,7 @@ group, add discrete Gaussian noise. All sums are exact integers: one home moves 
 `sensitivity_steps(noise_multiplier)` in Euclidean norm, with no rounding error to account for.
 """
 
+import math
 from typing import NewType
 
 import numpy as np
@@ -95,6 +96,17 @@ def grouped_sum(vectors: NDArray[np.float64], group: NDArray[np.intp], groups: i
     sums = np.zeros((groups, vectors.shape[1]), dtype=np.int64)
     np.add.at(sums, group, quantise(clip_rows(vectors, block.l2_bound), block))
     return ExactSum(sums)
+
+
+def capped(sums: ExactSum, block: Block) -> ExactSum:
+    """Hold every number of one supplier's exact sum to the block's `cap`, in units of the per-home vectors.
+
+    Privacy
+    -------
+    |min(a, c) - min(b, c)| ≤ |a - b| for every number by itself: what one household moves does not grow, so the
+    sensitivity of the capped sum is that of the sum. The cap is a constant of the signed study. Exact, hence sensitive.
+    """
+    return ExactSum(np.minimum(sums, math.floor(block.cap / step_size(block))))
 
 
 def add_noise(sums: ExactSum, stream: ByteStream) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ _WHAT = {
     "diary_profile": "how the rule for presence compares with the homes’ own diaries, added up",
     "area_score": "by LSOA, how many metered homes there are and the sum of their scores",
     "area_profile": "by MSOA, the sum of the homes’ profiles of presence",
+    "area_capped_count": "by LSOA, a count in which no supplier adds more homes than a cap",
 }
 _COUNTED = ("area_score", "class_score", "area_label", "diary_profile")
 _PRIVACY = "Noise that protects homes"
@@ -55,11 +56,11 @@ class Source:
     shares: list[float]
 
 
-def sources(data: ReportData, topic: str) -> tuple[list[Group], list[Source]]:
+def sources(data: ReportData, topics: Sequence[str]) -> tuple[list[Group], list[Source]]:
     """Columns by topic, and the share of the variance that each source has in each column."""
     columns = [
         (name, level, items)
-        for name in (topic, "occupancy")
+        for name in (*topics, "occupancy")
         for level in wording.SHORT_LEVELS
         if (items := [item for item in data.pick(name, level) if item.parts and item.estimate is not None])
     ]
@@ -134,10 +135,17 @@ def _by_source(items: Sequence[Estimate]) -> dict[str, float]:
 
 def _part(study: Study, block: Block, sent: Sent) -> Part:
     groups, width = block_shape(study, block)
-    deviation = sent.noise.get(block.name)
+    words, deviation = _what(study, block), sent.noise.get(block.name)
     if deviation is None:
-        return Part(_WHAT[block.source], groups * width, "")
+        return Part(words, groups * width, "")
     noise = f"{deviation / block.l2_bound:.1f} times the most that one home can change"
     if block.source in _COUNTED:
         noise += f"; on a number of homes, {deviation / float(column_weights(study, block)[0]):.1f}"
-    return Part(_WHAT[block.source], groups * width, noise)
+    return Part(words, groups * width, noise)
+
+
+def _what(study: Study, block: Block) -> str:
+    """What a block's numbers say; which homes are meant is said where a study has several topics."""
+    if not block.model or len(study.models) == 1:
+        return _WHAT[block.source]
+    return f"{_WHAT[block.source]}; for {wording.topic(block.model)}"
