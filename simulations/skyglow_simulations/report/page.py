@@ -25,7 +25,7 @@ def render(data: ReportData) -> str:
         A whole HTML document that loads nothing from anywhere.
     """
     topics = [model.name for model in data.study.models]
-    shown = next((topic for topic in topics if data.pick(topic, "LAD")), topics[0] if topics else "")
+    shown = [topic for topic in topics if data.pick(topic, "LAD")] or topics[:1] or [""]
     groups, sources = costs.sources(data, shown)
     return (
         environment("skyglow_simulations.report", _FILTERS)
@@ -39,9 +39,9 @@ def render(data: ReportData) -> str:
             words=wording,
             where=where.section(data, shown),
             when=when.section(data),
-            scatters=checked.scatters(data, shown),
+            scatters=[(wording.topic(topic), found) for topic in shown if (found := checked.scatters(data, topic))],
             accuracy=checked.accuracy(data),
-            panels=checked.panels(data, shown),
+            panels=[(wording.topic(topic), found) for topic in shown if (found := checked.panels(data, topic))],
             source_groups=groups,
             sources=sources,
             price=costs.price(groups, sources),

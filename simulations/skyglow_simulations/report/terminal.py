@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_TOPICS = {"all_aged_66_plus": "homes all aged 66 or over", "occupancy": "homes with somebody in"}
+from skyglow_simulations.report import wording
+
+_SHORT = {"all_aged_66_plus": "homes all aged 66 or over"}  # a name that would take a line's half
 _LEVELS = {"LSOA": "small areas (LSOA)", "MSOA": "neighbourhoods (MSOA)", "LAD": "district"}
 
 
@@ -44,7 +46,7 @@ def _accuracy(topics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     for heading in ("typical\nerror", "bias", "width of\ninterval", "holds\ntruth", "withheld"):
         table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for topic, levels in topics.items():
-        table.add_row(f"[bold]{escape(_TOPICS.get(topic, topic.replace('_', ' ')))}[/bold]")
+        table.add_row(f"[bold]{escape(_SHORT.get(topic, wording.topic(topic)))}[/bold]")
         for level, figures in levels.items():
             table.add_row(
                 f"  {_LEVELS.get(level, level)}",

@@ -17,56 +17,66 @@ Numbers = list[float] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """What the section shows for the study's first topic.
+class Topic:
+    """One topic's answer and tables.
 
     Attributes
     ----------
-    topic, words : str
+    name, words : str
         The topic, and the homes it counts.
     district : Estimate or None
-    answer, map, ranking : Markup or None
-    legend : list of (str, str)
-        Colour and words of each class.
+    answer : Markup or None
     tables : list of (str, list of Estimate)
         By level.
     withheld : str
         How many areas are withheld; empty if none.
     """
 
-    topic: str
+    name: str
     words: str
     district: Estimate | None
     answer: Markup | None
-    map: Markup | None
-    ranking: Markup | None
-    legend: list[tuple[str, str]]
     tables: list[tuple[str, list[Estimate]]]
     withheld: str
 
 
-def section(data: ReportData, topic: str) -> Where:
-    """Put the section together for a topic that has one estimate an area."""
-    words = wording.topic(topic)
-    msoas, districts = data.pick(topic, "MSOA"), data.pick(topic, "LAD")
-    district = districts[0] if len(districts) == 1 else None
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the section shows: every topic, and the first one on the map and in order.
+
+    Attributes
+    ----------
+    topics : list of Topic
+    map, ranking : Markup or None
+    legend : list of (str, str)
+        Colour and words of each class.
+    """
+
+    topics: list[Topic]
+    map: Markup | None
+    ranking: Markup | None
+    legend: list[tuple[str, str]]
+
+
+def section(data: ReportData, names: Sequence[str]) -> Where:
+    """Put the section together for topics that have one estimate an area, the one that is shown first in front."""
+    districts = [found[0] for name in names if len(found := data.pick(name, "LAD")) == 1]
+    high = _answers_end(districts)
+    topics = [_topic(data, name, high) for name in names]
+    first, msoas = topics[0], data.pick(topics[0].name, "MSOA")
+    district, words = first.district, first.words
     centre = None if district is None else district.estimate
     steps = _share_classes(msoas)
     drawn = None
     if data.boundaries is not None and data.boundaries["features"] and msoas:
         drawn = maps.draw(data.boundaries, msoas, centre, steps, f"Map of MSOAs by the estimated share of {words}")
     return Where(
-        topic=topic,
-        words=words,
-        district=district,
-        answer=_answer(data, district),
+        topics=topics,
         map=drawn,
         ranking=ranking.draw(msoas, district, _share_axis(msoas), f"MSOAs in order of the estimated share of {words}")
         if msoas
         else None,
         legend=steps.labels(),
-        tables=[(level, data.pick(topic, level)) for level in ("MSOA", "LSOA") if data.pick(topic, level)],
-        withheld=_withheld(data, topic),
     )
 
 
@@ -79,14 +89,33 @@ def payload(data: ReportData, topics: Sequence[str]) -> dict[str, Any]:
     return {"names": names, "topics": found}
 
 
-def _answer(data: ReportData, district: Estimate | None) -> Markup | None:
+def _topic(data: ReportData, name: str, high: float) -> Topic:
+    districts = data.pick(name, "LAD")
+    district = districts[0] if len(districts) == 1 else None
+    return Topic(
+        name=name,
+        words=wording.topic(name),
+        district=district,
+        answer=_answer(data, district, high),
+        tables=[(level, items) for level in ("MSOA", "LSOA") if (items := data.pick(name, level))],
+        withheld=_withheld(data, name),
+    )
+
+
+def _answers_end(districts: Sequence[Estimate]) -> float:
+    """The high end of the axis that all answers are drawn on."""
+    uppers = [item.upper for item in districts if item.upper is not None]
+    room = 1.5 if len(uppers) == 1 else 1.2
+    return min(axis([room * max(uppers)], zero=True)[1], 1.0) if uppers else 1.0
+
+
+def _answer(data: ReportData, district: Estimate | None, high: float) -> Markup | None:
     if district is None or district.upper is None:
         return None
     truth = data.true(district)
-    _, high, _ = axis([1.5 * district.upper], zero=True)
     label = f"Estimate {wording.percent(district.estimate)}, 95% interval {wording.interval(district)}"
     label += "" if truth is None else f", simulated truth {wording.percent(truth)}"
-    return ranking.answer(district, truth, min(high, 1.0), label)
+    return ranking.answer(district, truth, high, label)
 
 
 def _withheld(data: ReportData, topic: str) -> str:

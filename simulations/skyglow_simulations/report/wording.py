@@ -25,9 +25,20 @@ METHODS: Mapping[str, str] = {
 
 _TOPICS = {
     "all_aged_66_plus": "homes where everyone is aged 66 or over",
+    "one_person": "homes of one person",
+    "three_or_more_people": "homes of three or more people",
+    "dependent_children": "homes with dependent children",
+    "paid_work": "homes with somebody in paid work",
     "occupancy": "homes with somebody in",
 }
-_CLAIMS = {"all_aged_66_plus": "everyone is aged 66 or over", "occupancy": "somebody is in"}
+_CLAIMS = {
+    "all_aged_66_plus": "everyone is aged 66 or over",
+    "one_person": "one person lives alone",
+    "three_or_more_people": "three or more people live",
+    "dependent_children": "there are dependent children",
+    "paid_work": "somebody is in paid work",
+    "occupancy": "somebody is in",
+}
 _PHASES = {"training": "Training", "calibration": "Calibration", "release": "Area sums"}
 _REASONS = {
     "least_homes": "too few homes, by the noised count",
