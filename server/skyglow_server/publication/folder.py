@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from skyglow_server.publication import check_folder, places, provenance, quality_page, tidy, words
+from skyglow_server.publication import check_folder, geopackage, places, provenance, quality_page, tidy, words
 from skyglow_server.publication.release import Release
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import canonical_bytes
@@ -58,9 +58,9 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
     further[quality_page.NAME] = quality_page.page(release)
     further[CHECKS] = _checks(release)
     further[STUDY] = canonical_bytes(release.study)
-    drawn = places.geojson(release)
-    if drawn is not None:
-        further[places.NAME] = drawn
+    for name, content in ((places.NAME, places.geojson(release)), (geopackage.NAME, geopackage.geopackage(release))):
+        if content is not None:
+            further[name] = content
     about = {name: _ABOUT[name] for name in further}
     described = {**tables, **further}
     topics = {tidy.table_name(topic): words.title(topic) for topic in release.topics}
@@ -78,7 +78,8 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
 _ABOUT: Mapping[str, str] = {
     CHECKS: "Every release rule applied to every area and topic, with what it compared",
     STUDY: "The study as it was signed",
-    places.NAME: "Shares by MSOA with boundaries",
+    places.NAME: "Shares by MSOA with boundaries, longitude and latitude",
+    geopackage.NAME: "Shares by MSOA with boundaries, British National Grid",
     provenance.NAME: "Provenance: study, ledgers, software, files and their digests",
     quality_page.NAME: "Quality and methods in plain words",
     WORKBOOK: "The figures as an accessible spreadsheet",

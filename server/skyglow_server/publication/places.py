@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from skyglow_server.publication import words
@@ -24,10 +25,45 @@ def geojson(release: Release) -> bytes | None:
     GeographyError
         A boundary's code is not one of the study's MSOAs, an MSOA has no boundary, or the grid is another.
     """
-    if release.boundaries is None or not release.boundaries.get("features"):
+    features = [
+        {
+            "type": "Feature",
+            "id": place.code,
+            "geometry": {
+                "type": place.geometry["type"],
+                "coordinates": _placed(place.geometry["coordinates"]),
+            },
+            "properties": place.figures,
+        }
+        for place in drawn(release)
+    ]
+    if not features:
         return None
+    whole = {"type": "FeatureCollection", "features": features}
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One MSOA: its boundary in metres of the British National Grid, and its figures by name."""
+
+    code: str
+    geometry: Mapping[str, Any]
+    figures: Mapping[str, str | float | None]
+
+
+def drawn(release: Release) -> tuple[Place, ...]:
+    """The study's MSOAs by code, with every topic's share; none where there are no boundaries.
+
+    Raises
+    ------
+    GeographyError
+        A boundary's code is not one of the study's MSOAs, an MSOA has no boundary, or the grid is another.
+    """
+    if release.boundaries is None or not release.boundaries.get("features"):
+        return ()
     _check(release)
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, str | float | None]] = {}
     for (topic, level), items in release.tables.items():
         for item in items if level == "MSOA" else ():
             if item.group == "all":
@@ -35,20 +71,12 @@ def geojson(release: Release) -> bytes | None:
                 numbers = zip(("estimate", "lower", "upper"), (item.estimate, item.lower, item.upper), strict=True)
                 own |= {f"{topic}_{name}": _rounded(number) for name, number in numbers}
                 own |= {f"{topic}_quality": words.quality(item), f"{topic}_shorthand": words.shorthand(item)}
-    features = [
-        {
-            "type": "Feature",
-            "id": feature["properties"][CODE],
-            "geometry": {
-                "type": feature["geometry"]["type"],
-                "coordinates": _placed(feature["geometry"]["coordinates"]),
-            },
-            "properties": figures.get(feature["properties"][CODE], {"area_code": feature["properties"][CODE]}),
-        }
-        for feature in sorted(release.boundaries["features"], key=lambda feature: feature["properties"][CODE])
-    ]
-    whole = {"type": "FeatureCollection", "features": features}
-    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    features = sorted(release.boundaries["features"], key=lambda feature: feature["properties"][CODE])
+    codes = [feature["properties"][CODE] for feature in features]
+    return tuple(
+        Place(code, feature["geometry"], figures.get(code, {"area_code": code}))
+        for code, feature in zip(codes, features, strict=True)
+    )
 
 
 def _check(release: Release) -> None:

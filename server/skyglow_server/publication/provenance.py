@@ -17,6 +17,7 @@ _FORMATS: Mapping[str, str] = {
     "csv": "text/csv",
     "json": "application/json",
     "geojson": "application/geo+json",
+    "gpkg": "application/geopackage+sqlite3",
     "html": "text/html",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }

@@ -16,6 +16,7 @@ WANTED = {
     "csv-metadata.json",
     "estimates-all-aged-66-plus.csv",
     "estimates-msoa.geojson",
+    "estimates-msoa.gpkg",
     "estimates-occupancy.csv",
     "quality-and-methods.html",
     "results.json",
