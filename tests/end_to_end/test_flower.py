@@ -47,7 +47,7 @@ def surroundings():
 def links(surroundings):
     pytest.importorskip("flwr", reason="needs the flower extra: make test-flower")
     client = importlib.import_module("skyglow_client.links.flower")
-    return client, importlib.import_module("skyglow_server.links.flower")
+    return client, importlib.import_module("skyglow_server.links.flower_engine")
 
 
 @pytest.fixture
@@ -63,11 +63,20 @@ def app(links, tmp_path, monkeypatch):
     gc.collect()  # so that what Ray leaves behind is found while its warning is expected
 
 
-@pytest.mark.parametrize("side", ["client", "server"])
-def test_without_the_extra_the_error_says_what_to_install(side, surroundings, monkeypatch):
-    name = f"skyglow_{side}.links.flower"
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    for module in ("flwr", "flwr.app", "ray"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "skyglow_client.links.flower",
+        "skyglow_client.links.flower_site",
+        "skyglow_server.links.flower",
+        "skyglow_server.links.flower_engine",
+        "skyglow_server.links.flower_superlink",
+    ],
+)
+def test_without_the_extra_the_error_says_what_to_install(name, surroundings, monkeypatch):
+    for module in [name for name in sys.modules if ".links.flower" in name]:
+        monkeypatch.delitem(sys.modules, module)
+    for module in ("flwr", "flwr.app", "ray", "httpx"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(RunError, match=r"pip install 'skyglow\[flower\]'"):
         importlib.import_module(name)

@@ -1,156 +1,215 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flower deployed, a real SuperLink and two SuperNodes: sites run installed code, and for the approved bundle only."""
+"""Flower deployed, a real SuperLink and two SuperNodes: sites run installed code alone, whoever else dies or lies."""
 
 import contextlib
-import hashlib
-import importlib.util
-import json
+import importlib
+import io
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
+import zipfile
 
 import pytest
 
-from skyglow_server import keys
-from skyglow_server.links.ports import free_port
-
-PEER = Path(__file__).resolve().parents[2] / "benchmarks" / "peers" / "flower_link.py"
-NAMES = ("north", "south")
-OFFICE = """
-import json, threading
-from pathlib import Path
-
-from flwr.serverapp import ServerApp
-
-from skyglow_server.links.flower import GridFederation, nodes_by_supplier
+from skyglow_shared.bundle import bundle, digest
 from skyglow_shared.errors import RunError
+from skyglow_simulations import deployed, deployed_flower
+from skyglow_simulations.run import Folder
 
-app = ServerApp()
-
-
-@app.main()
-def main(grid, context):
-    names = ("north", "south")
-    result = Path(context.run_config["result"])
-    try:
-        federation = GridFederation(grid, nodes_by_supplier(grid, names, threading.Event()), patience=120.0)
-        found = [federation.ask({name: b"%d for " % number + name.encode() for name in names}) for number in range(2)]
-        said = [{name: reply.decode() for name, reply in replies.items()} for replies in found]
-    except RunError as error:
-        said = str(error)
-    result.with_suffix(".new").write_text(json.dumps(said))
-    result.with_suffix(".new").rename(result)
-"""
-#: What a site must never run: the bundle's own code for suppliers.
-SUPPLIER = """
-from pathlib import Path
-
-from flwr.clientapp import ClientApp
-
-Path({marker!r}).touch()
-app = ClientApp()
-"""
+NAMES = ("north", "south")
 SITE = """
-import sys
+import sys, time
 from contextlib import contextmanager
 from pathlib import Path
 
 from skyglow_client.links.flower import client_app
 from skyglow_client.links.flower_site import Site
-from skyglow_shared import signals
+from skyglow_shared.signals import stop_at_signals
 
-name, address, secret, asked, approved = sys.argv[1:]
+name, address, secret, asked = sys.argv[1:]
 
 
 @contextmanager
 def opened(name):
     def handle(request):
         with Path(asked).open("a") as log:
-            log.write(request.decode() + "\\n")
+            log.write(f"{name} {request.decode()}\\n")
+        if request == b"slowly":
+            time.sleep(4)
         return name.encode() + b" heard " + request
 
     yield handle
 
 
-stop = signals.stop_at_signals()
-Site(address, client_app(opened, (name,)), {approved}, Path(secret).read_bytes()).serve(stop)
+Site(address, client_app(opened, (name,)), Path(secret).read_bytes()).serve(stop_at_signals())
 """
+CODE = "from pathlib import Path\nfrom flwr.clientapp import ClientApp\n\nPath({!r}).touch()\ninstalled = ClientApp()\n"
+
+
+def test_the_bundle_holds_no_code_and_is_the_same_everywhere():
+    with zipfile.ZipFile(io.BytesIO(bundle())) as archive:
+        assert archive.namelist() == ["pyproject.toml"]
+    assert digest(bundle()) == "f20134c0392bd8d0773fea67d5339d06c2cd1638b483c6c8179a0e3067cf5002"
 
 
 @pytest.fixture(scope="module")
-def peer():
+def superlink():
     pytest.importorskip("flwr", reason="needs the flower extra: make test-flower")
-    spec = importlib.util.spec_from_file_location("flower_link", PEER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    before = dict(os.environ)
+    yield importlib.import_module("skyglow_server.links.flower_superlink")
+    os.environ.clear()
+    os.environ.update(before)
 
 
-def bundle(peer, folder, name, marker, extra=""):
-    """A bundle's folder and its digest."""
-    app = folder / name
-    (app / "noop").mkdir(parents=True)
-    (app / "pyproject.toml").write_text(peer.PROJECT)
-    for part, text in (("__init__", ""), ("office", OFFICE), ("supplier", SUPPLIER.format(marker=str(marker)) + extra)):
-        (app / "noop" / f"{part}.py").write_text(text)
-    line = [peer.BIN / "flwr", "build", "--app", app]
-    subprocess.run(line, cwd=folder, env=peer._environment(folder, "home"), check=True, capture_output=True)
-    (made,) = folder.glob("*.fab")
-    digest = hashlib.sha256(made.read_bytes()).hexdigest()
-    made.unlink()
-    return app, digest
+class House:
+    """Two SuperNodes with echoing sites, and the office's end; `asked` is what suppliers were asked."""
+
+    def __init__(self, superlink, folder):
+        self.superlink, self.folder = superlink, Folder(folder)
+        self.deployment = deployed_flower.enrol(self.folder, NAMES)
+        self.log = folder / "asked"
+        self.log.touch()
+        self.running = {}
+
+    @property
+    def asked(self):
+        return self.log.read_text().splitlines()
+
+    def site(self, name):
+        place = self.deployment.place
+        words = [
+            sys.executable,
+            "-c",
+            SITE,
+            name,
+            f"127.0.0.1:{self.deployment.ports[name]}",
+            place / "secret",
+            self.log,
+        ]
+        environment = self.deployment._environment(f"site-{name}")
+        with (self.folder.path / "logs" / f"site-{name}.log").open("ab") as log:
+            self.running["site", name] = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+
+    def federation(self, content=None, **changes):
+        authority = (deployed.office_folder(self.folder) / "ca.pem").read_bytes()
+        secret = changes.pop("secret", self.deployment.secret)
+        at = self.superlink.SuperLink(self.deployment.address, authority, secret, content or bundle())
+        return self.superlink.SuperLinkFederation(at, **{"patience": 150.0, "again": 8.0} | changes)
+
+    def kill(self, *who):
+        self.running[who].kill()
+        assert self.running[who].wait() == -signal.SIGKILL
+
+    def restart(self, *who):
+        self.running[who] = self.deployment.start(*who)
+
+    def until_asked(self, line):
+        deadline = time.monotonic() + 60
+        while line not in self.asked:
+            assert time.monotonic() < deadline, "the request did not arrive"
+            time.sleep(0.02)
 
 
-def submitted(peer, folder, app, result, seconds=150.0):
-    settings = f'nodes=2 rounds=1 result="{result}"'
-    line = [peer.BIN / "flwr", "run", app, "here", "--run-config", settings]
-    environment = peer._environment(folder, "home")
-    deadline = time.monotonic() + seconds
-    while subprocess.run(line, env=environment, check=False, capture_output=True).returncode:
-        assert time.monotonic() < deadline, "the SuperLink did not come up"
-        time.sleep(1)
-    while not result.exists():
-        logs = "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
-        assert time.monotonic() < deadline, logs
-        time.sleep(0.2)
-    return json.loads(result.read_text())
+@pytest.fixture(scope="module")
+def house(superlink, tmp_path_factory):
+    made = House(superlink, tmp_path_factory.mktemp("house"))
+    with deployed_flower.started(made.deployment, "node") as made.running:
+        for name in NAMES:
+            made.site(name)
+        yield made
+
+
+@contextlib.contextmanager
+def meanwhile(work):
+    """Do something in a thread; what it returned is in the list once this is left."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    try:
+        yield found
+    finally:
+        thread.join()
 
 
 @pytest.mark.slow
-def test_sites_answer_the_approved_bundle_by_installed_code_and_refuse_a_changed_one(peer, tmp_path):
-    marker, asked, secret = tmp_path / "ran", tmp_path / "asked", tmp_path / "secret"
-    secret.write_bytes(b"k" * 32)
-    good, approved = bundle(peer, tmp_path, "good", marker)
-    changed, other = bundle(peer, tmp_path, "changed", marker, extra="# one line more\n")
-    assert approved != other
-    port, office = free_port(), tmp_path / "office"
-    keys.init(office, f"127.0.0.1:{port}")
-    with contextlib.ExitStack() as stack:
-        tls = ["--ssl-certfile", office / "server.pem", "--ssl-keyfile", office / "server.key"]
-        listen = ["--host", "127.0.0.1", "--port", port, "--disable-runtime-dependency-installation"]
-        link = ("flower-superlink", *tls, "--ssl-ca-certfile", office / "ca.pem", *listen)
-        stack.enter_context(peer._running(tmp_path, *link))
-        (tmp_path / "home" / "config.toml").write_text(
-            f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{port}"\n'
-            f'root-certificates = "{office / "ca.pem"}"\n'
-        )
-        for name in NAMES:
-            runtime = free_port()
-            trust = ["--root-certificates", office / "ca.pem", "--superlink", f"127.0.0.1:{port}", "--port", runtime]
-            apart = ["--isolation", "process", "--superexec-auth-secret-file", secret]
-            node = ("flower-supernode", *trust, *apart, "--node-config", "partition-id=0")
-            stack.enter_context(peer._running(tmp_path, *node, home=name))
-            line = [sys.executable, "-c", SITE, name, f"127.0.0.1:{runtime}"]
-            log = stack.enter_context((tmp_path / f"site-{name}.log").open("ab"))
-            environment = peer._environment(tmp_path, f"site-{name}")
-            site = subprocess.Popen([*line, secret, asked, approved], env=environment, stdout=log, stderr=log)
-            stack.callback(lambda site=site: site.terminate() or site.wait(20))
-        said = submitted(peer, tmp_path, good, tmp_path / "good.json")
-        assert said == [{name: f"{name} heard {number} for {name}" for name in NAMES} for number in range(2)]
-        before = asked.read_text()
-        refused = submitted(peer, tmp_path, changed, tmp_path / "changed.json")
-        assert "this site has not approved the bundle" in refused
-        assert asked.read_text() == before, "no supplier was opened"
-        assert not marker.exists(), "nothing of a bundle ran at a site"
-        assert not [path for name in NAMES for path in (tmp_path / f"site-{name}").glob("apps/*")]
+def test_installed_code_answers(house):
+    with house.federation() as office:
+        for number in range(2):
+            replies = office.ask({name: f"{number} for {name}".encode() for name in NAMES})
+            assert replies == {name: f"{name} heard {number} for {name}".encode() for name in NAMES}
+        assert office.ask({"north": b"alone"}) == {"north": b"north heard alone"}
+
+
+@pytest.mark.slow
+def test_another_bundle_is_refused_unopened(house, caplog):
+    marker, changed = house.folder.path / "ran", io.BytesIO(bundle())
+    with zipfile.ZipFile(changed, "a") as archive:
+        archive.writestr("skyglow.py", CODE.format(str(marker)))
+    before = house.asked
+    with house.federation(changed.getvalue()) as office:
+        assert office.ask(dict.fromkeys(NAMES, b"now?")) == {}
+    assert caplog.text.count("refuses the bundle") == len(NAMES)
+    assert house.asked == before, "no supplier was asked"
+    assert not marker.exists(), "nothing of a bundle ran at a site"
+    assert not list(house.deployment.place.glob("*/apps/*")), "nothing of a bundle was unpacked"
+
+
+@pytest.mark.slow
+def test_a_message_that_nobody_knows_is_answered_and_blocks_no_node(house):
+    with house.federation() as office:
+        office.ask({"north": b"before"})
+        run = office._run
+        (identity,) = run.grid.push_messages([house.superlink.message(run.nodes()["north"], "train.anything")])
+        deadline = time.monotonic() + 60
+        while not (replies := list(run.grid.pull_messages([identity]))):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert replies[0].error.code == 500
+        assert office.ask({"north": b"after"}) == {"north": b"north heard after"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["node", "site"])
+def test_a_killed_process_of_a_supplier_is_asked_again_once_it_is_back(house, kind):
+    before = house.asked.count("north slowly")
+    with house.federation() as office, meanwhile(lambda: office.ask(dict.fromkeys(NAMES, b"slowly"))) as found:
+        house.until_asked("north slowly")
+        house.kill(kind, "north")
+        house.site("north") if kind == "site" else house.restart(kind, "north")
+    assert found == [{name: f"{name} heard slowly".encode() for name in NAMES}]
+    assert house.asked.count("north slowly") > before + 1, "it was asked again"
+
+
+@pytest.mark.slow
+def test_a_killed_superlink_loses_the_run_and_the_office_begins_another(house, caplog):
+    with house.federation() as office:
+        with meanwhile(lambda: office.ask(dict.fromkeys(NAMES, b"slowly"))) as found:
+            house.until_asked("south slowly")
+            first = office._run
+            house.kill("superlink", "")
+            time.sleep(2)
+            house.restart("superlink")
+        assert found == [{name: f"{name} heard slowly".encode() for name in NAMES}]
+        assert office._run is not first
+    assert "beginning another run" in caplog.text
+
+
+@pytest.mark.slow
+def test_without_the_secret_nobody_takes_a_task(house):
+    with house.federation(secret=b"x" * 32) as office, pytest.raises(RunError, match="refuses this driver"):
+        office.ask({"north": b"?"})
+    flower_site = importlib.import_module("skyglow_client.links.flower_site")
+    site = flower_site.Site(f"127.0.0.1:{house.deployment.ports['north']}", None, b"x" * 32)
+    with pytest.raises(RunError, match="refuses this executor"):
+        site.serve(threading.Event())
+
+
+@pytest.mark.slow
+def test_a_superlink_that_is_not_there_is_said_to_be(house):
+    at = house.federation(patience=3.0).superlink
+    nowhere = house.superlink.SuperLink("127.0.0.1:1", at.authority, at.secret)
+    with house.superlink.SuperLinkFederation(nowhere, 3.0) as office, pytest.raises(RunError, match="no SuperLink"):
+        office.ask({"north": b"?"})

@@ -23,18 +23,20 @@ from skyglow_shared.errors import RunError, SkyglowError
 try:
     from flwr.app import ConfigRecord, Context, Message, RecordDict
     from flwr.clientapp import ClientApp
+    from flwr.supercore import telemetry
 except ImportError as error:
     raise RunError("Flower is not installed here; install it with: pip install 'skyglow[flower]'") from error
 
 Handler = Callable[[bytes], bytes]
 OpenHandler = Callable[[str], AbstractContextManager[Handler]]
 
+telemetry.FLWR_TELEMETRY_ENABLED = "0"  # whatever the environment says
 _log = logging.getLogger(__name__)
 _RECORD = "skyglow"
 
 
 def client_app(open_handler: OpenHandler, names: Sequence[str]) -> ClientApp:
-    """Make the app that simulated nodes run: the node of partition i serves supplier ``names[i]``.
+    """Make the app that nodes run: the node of partition i serves supplier ``names[i]``.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def client_app(open_handler: OpenHandler, names: Sequence[str]) -> ClientApp:
         held only while it answers. It goes to other processes: a function of an importable module, or a
         `functools.partial` of one with plain arguments (paths, numbers, text), never something that is open.
     names : sequence of str
-        The suppliers, in the order of the nodes' partitions.
+        The suppliers, in the order of the nodes' partitions; one alone needs none.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def _handle(open_handler: OpenHandler, names: tuple[str, ...], message: Message,
 
 
 def _name(names: tuple[str, ...], context: Context) -> str:
-    return names[int(context.node_config["partition-id"])]
+    return names[0] if len(names) == 1 else names[int(context.node_config["partition-id"])]
 
 
 def _reply(message: Message, field: str, value: str | bytes) -> Message:

@@ -1,36 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site on Flower's deployment that runs installed code alone, and for approved bundles only.
+"""A site on Flower's deployment that runs installed code alone, and for skyglow's own bundle only.
 
 A SuperNode started with ``--isolation process`` hands its tasks to whoever asks for them on its own machine. Flower's
 executor would unpack the bundle that came from the coordinator and run its code. This one stands in its place: it looks
-at the bundle's digest, unpacks nothing, and has the installed client answer, in this very process. A bundle that is not
-approved by its SHA-256 gets an error in place of an answer, and the supplier is not opened.
+at the bundle's digest, unpacks nothing, and has the installed client answer, in this very process. Any bundle but the
+one that holds no code (`skyglow_shared.bundle`) gets an error in place of an answer, and the supplier is not asked.
+
+A SuperNode waits for an answer to every task before it looks for another, so every task is answered. While the
+SuperNode is away the site waits for it, and an answer that could not be handed over is forgotten: it is asked again.
 
 Uses parts of Flower that are not public, of exactly the version that is pinned. `skyglow_client.links.flower` says what
 travels.
 """
 
-import hashlib
 import logging
 import threading
-from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+from skyglow_client.handover import lending
+from skyglow_client.links.flower import client_app
+from skyglow_client.supplier import Supplier
+from skyglow_shared.bundle import bundle, digest
 from skyglow_shared.errors import RunError
 
 try:
-    from flwr.app import Error, Message
+    import httpx
+    from flwr.app import Context, Error, Message
     from flwr.clientapp import ClientApp
     from flwr.common.constant import SubStatus
-    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
     from flwr.supercore.constant import TaskType
-    from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+    from flwr.supercore.fab import Fab
+    from flwr.supercore.heartbeat import HeartbeatSender
     from flwr.supercore.interceptors import (
         RuntimeTokenHttpInterceptor,
         RuntimeVersionHttpInterceptor,
         SuperExecAuthHttpInterceptor,
     )
-    from flwr.supercore.retry import make_simple_http_retry_invoker
+    from flwr.supercore.protobuf.client import ProtobufClientInterceptor
     from flwr.supercore.runtime import RuntimeHttpClient
     from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 except ImportError as error:
@@ -38,7 +46,8 @@ except ImportError as error:
 
 _log = logging.getLogger(__name__)
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
-_REFUSED = 403  # beside Flower's own codes, which are small
+_REFUSED, _FAILED = 403, 500  # beside Flower's own codes, which are small
+_LONGEST_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,6 @@ class Site:
         Host and port of the SuperNode's runtime, on this machine.
     app : ClientApp
         The installed one, from `skyglow_client.links.flower.client_app`.
-    approved : collection of str
-        SHA-256 (hex) of the bundles that may ask.
     secret : bytes
         What the SuperNode was given with ``--superexec-auth-secret-file``: no other process may take its tasks.
     pause : float
@@ -61,54 +68,114 @@ class Site:
 
     address: str
     app: ClientApp
-    approved: Collection[str]
     secret: bytes
     pause: float = 0.1
 
     def serve(self, stop: threading.Event) -> None:
         """Answer tasks until `stop` is set; one that is being answered is answered first.
 
+        Raises
+        ------
+        RunError
+            The SuperNode refuses this executor's secret.
+
         Privacy
         -------
-        What leaves is what `app` returns, for approved bundles; for others an error that says so.
+        What leaves is what `app` returns, for skyglow's own bundle; for others an error that says so.
         """
         client = self._client(SuperExecAuthHttpInterceptor(master_secret=self.secret, protected_methods=_ACQUIRE))
+        pause = self.pause
         try:
-            while not stop.wait(self.pause):
-                found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
-                if found.HasField("task") and found.token:
-                    self._answer(found.token)
+            while not stop.wait(pause):
+                pause = self._look(client, pause)
         finally:
             client.close()
+
+    def _look(self, client: RuntimeHttpClient, pause: float) -> float:
+        """Answer a task if there is one; return how long to pause before the next look."""
+        try:
+            found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                raise RunError("the SuperNode refuses this executor; give both the same secret") from None
+            return self._away(error, pause)
+        except httpx.HTTPError as error:
+            return self._away(error, pause)
+        if found.HasField("task") and found.token:
+            self._answer(found.token)
+        return self.pause
+
+    def _away(self, error: httpx.HTTPError, pause: float) -> float:
+        if pause == self.pause:
+            _log.warning("the SuperNode does not answer (%s); waiting for it", type(error).__name__)
+        return min(2 * pause, _LONGEST_PAUSE)
 
     def _answer(self, token: str) -> None:
         client = self._client(RuntimeTokenHttpInterceptor(token))
-        beating = HeartbeatSender(make_task_heartbeat_fn_http(client))
+        beating = HeartbeatSender(lambda: _beat(client))
         beating.start()
-        context, status, details = None, SubStatus.FAILED, "the site could not answer; its own log says why"
         try:
-            message, context, _, bundle = pull_task_input(client)
-            name = hashlib.sha256(bundle.content).hexdigest()
-            if name in self.approved and bundle.hash_str == name:
-                reply = self.app(message=message, context=context)
-                status, details = SubStatus.COMPLETED, ""
-            else:
-                _log.warning("a bundle was refused: its digest %s is not approved here", name[:12])
-                details = "this site has not approved the bundle; nothing of it was unpacked or run"
-                reply = Message(Error(code=_REFUSED, reason=details), reply_to=message)
+            message, context, _, given = pull_task_input(client)
+            reply, status, details = self._reply(message, context, given)
             push_message(client, reply, context)
-        except Exception as error:  # its text may hold anything: neither sent nor logged
-            _log.error("a task failed: %s", type(error).__name__)
-        finally:
             push_task_output(client=client, context=context, sub_status=status, details=details)
+        except Exception as error:  # its text may hold anything: neither sent nor logged
+            _log.error("a task could not be taken or its answer handed over: %s", type(error).__name__)
+        finally:
             beating.stop()
             client.close()
 
-    def _client(self, *interceptors: object) -> RuntimeHttpClient:
+    def _reply(self, message: Message, context: Context, given: Fab) -> tuple[Message, str, str]:
+        """What to say to a message that came with a bundle: an answer, the task's status, and why."""
+        found = digest(given.content)
+        if found != digest(bundle()):
+            _log.warning("a bundle was refused: its digest %s is not that of skyglow's own", found[:12])
+            why = "this site takes skyglow's own bundle only; nothing of another is unpacked or run"
+            return Message(Error(code=_REFUSED, reason=why), reply_to=message), SubStatus.FAILED, why
+        try:
+            return self.app(message=message, context=context), SubStatus.COMPLETED, ""
+        except Exception as error:  # its text may hold anything: neither sent nor logged
+            _log.error("a message could not be answered: %s", type(error).__name__)
+            why = "the site could not answer; its own log says why"
+            return Message(Error(code=_FAILED, reason=why), reply_to=message), SubStatus.FAILED, why
+
+    def _client(self, *interceptors: ProtobufClientInterceptor) -> RuntimeHttpClient:
         return RuntimeHttpClient.from_server_address(
             server_address=self.address,
             insecure=True,  # on this machine alone: the SuperNode listens on loopback
             root_certificates=None,
             interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), *interceptors],
-            retry_invoker=make_simple_http_retry_invoker(),
         )
+
+
+def serve(supplier: Supplier, address: str, secret: bytes, stop: threading.Event) -> None:
+    """Answer as the executor of the SuperNode at `address` until `stop` is set.
+
+    Parameters
+    ----------
+    supplier : Supplier
+    address : str
+        Host and port of the SuperNode's runtime, on this machine.
+    secret : bytes
+        See `Site`.
+    stop : threading.Event
+
+    Raises
+    ------
+    RunError
+        Another process serves this folder, or the SuperNode refuses the secret.
+    """
+    for talkative in ("httpx", "flwr"):  # a line for each look for a task, many times a second
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    app = client_app(lambda name: nullcontext(supplier.handle), (supplier.gate.name,))
+    with lending(supplier, stop):
+        Site(address, app, secret).serve(stop)
+
+
+def _beat(client: RuntimeHttpClient) -> bool:
+    """Keep a task alive; if it is gone, handing over its answer will tell."""
+    try:
+        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+    except httpx.HTTPError:
+        return False
+    return True
