@@ -19,7 +19,7 @@ MODULES = sorted(path for part in PARTS for path in (ROOT / part / f"skyglow_{pa
 SOURCES = sorted([*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 CODE_FROM_DATA = {"eval", "exec", "compile", "__import__"}
 CODE_CARRIERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
-NETWORK = {"socket", "ssl", "http", "urllib", "requests", "httpx", "grpc", "flwr", "ray", "asyncio"}
+NETWORK = {"socket", "ssl", "http", "urllib", "requests", "httpx", "grpc", "flwr", "ray", "asyncio", "psycopg"}
 
 
 def tree(path):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from skyglow_client.supplier import Supplier
 from skyglow_shared import locks
-from skyglow_shared.errors import LedgerBusyError, RunError, SkyglowError
+from skyglow_shared.errors import LedgerBusyError, SkyglowError
 
 _log = logging.getLogger(__name__)
 _SERVING, _WANTED = "serve.lock", "ledger.wanted"
@@ -56,10 +56,8 @@ def lending(supplier: Supplier, stop: threading.Event) -> Iterator[None]:
     RunError
         Another process serves this folder.
     """
-    if locks.taken(supplier.folder / _SERVING):
-        raise RunError("another process serves this supplier's folder; stop it first")
     ended = threading.Event()
-    with locks.held(supplier.folder / _SERVING):
+    with locks.alone(supplier.folder / _SERVING, "another process serves this supplier's folder; stop it first"):
         thread = threading.Thread(target=_lend, args=(supplier, ended, stop))
         thread.start()
         try:

@@ -7,7 +7,7 @@ It is made from the checkpoints, which are the replies themselves; each is read,
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from skyglow_server.checkpoints import Checkpoints, Place
+from skyglow_server.checkpoints import FILE, Checkpoints, Place
 from skyglow_server.coordinator import APPROVALS
 from skyglow_shared import audit
 from skyglow_shared.aggregation import MOST_ATTEMPTS
@@ -21,8 +21,14 @@ from skyglow_shared.study import Study, canonical_bytes, digest
 _STEPS = ("advertise", "share_keys", "mask", "sign", "unmask")
 
 
-def export(folder: Path, path: Path) -> int:
+def export(folder: Path, path: Path, checkpoints: Checkpoints | None = None) -> int:
     """Write the book of an office's folder to `path`; return how many replies it holds.
+
+    Parameters
+    ----------
+    folder, path : Path
+    checkpoints : Checkpoints, optional
+        By default those in the folder.
 
     Raises
     ------
@@ -34,9 +40,9 @@ def export(folder: Path, path: Path) -> int:
     files = sorted((folder / "studies").glob("*/study.json"))
     if not files:
         raise FormatError(f"{folder.name} holds no studies; give the office's folder")
-    store = folder / "checkpoints.sqlite"
-    checkpoints = Checkpoints(store) if store.exists() else None
-    entries = book([decode_study(file.read_bytes()) for file in files], checkpoints)
+    checkpoints = checkpoints or Checkpoints(folder / FILE)
+    missing = isinstance(checkpoints.database, Path) and not checkpoints.database.exists()
+    entries = book([decode_study(file.read_bytes()) for file in files], None if missing else checkpoints)
     audit.write(path, entries)
     return sum(entry.kind == "reply" for entry in entries)
 

@@ -2,26 +2,36 @@
 """What the office has received, durably, before it acts on it.
 
 A checkpoint is the suppliers' signed replies themselves. The coordinator's state is a pure fold over them, so resuming
-after a crash is reading them again; and the office's record of what left each supplier is the very bytes.
+after a crash is reading them again; and the office's record of what left each supplier is the very bytes. They lie in
+one SQLite file of the office's folder, or in a PostgreSQL database (`skyglow_server.links.postgres`).
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from skyglow_server import settings
+from skyglow_shared import locks
 from skyglow_shared.errors import FormatError, RunError
 
+FILE = "checkpoints.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
     study TEXT NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, step TEXT NOT NULL,
     replies BLOB NOT NULL, PRIMARY KEY (study, phase, round, attempt, step)
 ) STRICT
 """
+_INSERT = """
+INSERT INTO replies (study, phase, round, attempt, step, replies) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+
+#: Runs one statement, values in place of its question marks, durably; gives its cursor.
+Execute = Callable[[str, Sequence[object]], Any]
 
 
 class Place(NamedTuple):
@@ -34,11 +44,21 @@ class Place(NamedTuple):
     step: str = "share"
 
 
+class Database(Protocol):
+    """Where replies lie, in a table `replies` whose `rowid` grows; what it has to complain of are skyglow's errors."""
+
+    def opened(self) -> AbstractContextManager[Execute]:
+        """Give what runs statements."""
+
+    def alone(self, study: str) -> AbstractContextManager[None]:
+        """Hold a study for this process; RunError if another process has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The replies of every completed step of every round of every study, in one SQLite file."""
+    """The replies of every completed step of every round of every study, in an SQLite file or another database."""
 
-    path: Path
+    database: Path | Database
 
     def load(self, place: Place) -> dict[str, bytes] | None:
         """Return the replies of a completed step by supplier, or None if it is not complete.
@@ -46,12 +66,17 @@ class Checkpoints:
         Raises
         ------
         FormatError
-            The file, or what it holds for this step, cannot be read.
+            The database, or what it holds for this step, cannot be read.
+        DatabaseError
+            It is away.
         """
         query = "SELECT replies FROM replies WHERE (study, phase, round, attempt, step) = (?, ?, ?, ?, ?)"
-        with self._opened() as connection:
-            row = connection.execute(query, place).fetchone()
+        with self._opened() as execute:
+            row = execute(query, place).fetchone()
+        try:
             return None if row is None else msgspec.msgpack.decode(row[0], type=dict[str, bytes])
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise _unusable(error) from None
 
     def save(self, place: Place, replies: Mapping[str, bytes]) -> None:
         """Store a completed step durably.
@@ -60,39 +85,94 @@ class Checkpoints:
         ------
         RunError
             It is stored already.
-        FormatError
-            The file cannot be written.
+        FormatError, DatabaseError
+            The database cannot be written.
         """
         row = (*place, msgspec.msgpack.encode(dict(replies)))
-        with self._opened() as connection, connection:
-            try:
-                connection.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
-            except sqlite3.IntegrityError:
-                raise RunError("this step is already stored; is the study running twice on this folder?") from None
+        with self._opened() as execute:
+            if not execute(_INSERT, row).rowcount:
+                raise RunError("this step is already stored; is the study running twice on this database?")
 
     def places(self, study: str) -> list[Place]:
         """Every step of a study that is stored, in the order in which it was.
 
         Raises
         ------
-        FormatError
-            The file cannot be read.
+        FormatError, DatabaseError
+            The database cannot be read.
         """
         query = "SELECT study, phase, round, attempt, step FROM replies WHERE study = ? ORDER BY rowid"
-        with self._opened() as connection:
-            return [Place(*row) for row in connection.execute(query, (study,))]
+        with self._opened() as execute:
+            return [Place(*row) for row in execute(query, (study,))]
+
+    def check(self) -> None:
+        """FormatError or DatabaseError unless the database can be used now."""
+        self.places("")
+
+    def alone(self, study: str) -> AbstractContextManager[None]:
+        """Hold a study, by its digest, while it runs: two processes, or two offices, never run one study on a database.
+
+        Raises
+        ------
+        RunError
+            Another process has it.
+        """
+        return self._database.alone(study)
+
+    def _opened(self) -> AbstractContextManager[Execute]:
+        return self._database.opened()
+
+    @property
+    def _database(self) -> Database:
+        return SqliteFile(self.database) if isinstance(self.database, Path) else self.database
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """Replies in one file."""
+
+    path: Path
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection; whatever SQLite or the decoder has against the file becomes a FormatError."""
+    def opened(self) -> Iterator[Execute]:
+        """Open the file, made where there is none; whatever SQLite has against it becomes a FormatError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with closing(sqlite3.connect(self.path, timeout=10)) as connection:
+            with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(_SCHEMA)
-                yield connection
-        except (sqlite3.Error, msgspec.MsgspecError, TypeError) as error:
-            kind = type(error).__name__
-            message = f"{self.path.name} cannot be used as a checkpoint file ({kind}); restore it or start a new run"
-            raise FormatError(message) from None
+                yield connection.execute
+        except sqlite3.Error as error:
+            raise _unusable(error) from None
+
+    def alone(self, study: str) -> AbstractContextManager[None]:
+        """Hold the file: an office runs one study at a time."""
+        del study
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        message = "another process runs a study on this office's folder; wait for it, or stop it"
+        return locks.alone(self.path.with_name("run.lock"), message)
+
+
+def of_office(folder: Path, url: str = "") -> Checkpoints:
+    """The checkpoints of an office: at a URL, or where its settings say, or in its folder.
+
+    Raises
+    ------
+    FormatError
+        The settings or the URL cannot be used.
+    RunError
+        What speaks to the database is not installed.
+    """
+    if not url and (folder / settings.FILE).exists():
+        url = settings.load(folder).database
+    if not url:
+        return Checkpoints(folder / FILE)
+    from skyglow_server.links.postgres import Postgres  # noqa: PLC0415 - needs the extra `postgres`
+
+    return Checkpoints(Postgres(url))
+
+
+def _unusable(error: Exception) -> FormatError:
+    kind = type(error).__name__
+    return FormatError(f"the checkpoints cannot be used ({kind}); restore {FILE} or the database, or start a new run")

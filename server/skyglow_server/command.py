@@ -33,6 +33,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("study", help="the study's name")
     run.add_argument("--listen", default="", metavar="HOST:PORT", help="default: the address's port, everywhere")
     run.add_argument("--patience", type=float, default=600.0, help="seconds to wait for suppliers in each round")
+    service_command.database_option(run)
     service_command.register(partial(_verb, verbs))
     books = verbs.add_parser("audit", help="hand out the book of what was received")
     export = _verb(
@@ -42,6 +43,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "write every reply received, by digest, as a chain of JSON lines; see `skyglow audit compare`",
     )
     export.add_argument("file", type=Path)
+    service_command.database_option(export)
 
 
 def _verb(
@@ -101,14 +103,17 @@ def _run(options: argparse.Namespace) -> int:
         raise FormatError("--patience must be above 0 seconds; 600 is a good start")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
-    _print(str(serve.run(options.folder, options.study, link, _progress)))
+    checkpoints = service_command.checkpoints_of(options)
+    checkpoints.check()
+    _print(str(serve.run(options.folder, options.study, link, checkpoints, _progress)))
     return 0
 
 
 def _audit_export(options: argparse.Namespace) -> int:
     from skyglow_server import audit  # noqa: PLC0415
 
-    _print(f"{audit.export(options.folder, options.file)} replies in {options.file.name}")
+    found = audit.export(options.folder, options.file, service_command.checkpoints_of(options))
+    _print(f"{found} replies in {options.file.name}")
     return 0
 
 

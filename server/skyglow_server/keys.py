@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from skyglow_server import settings
+from skyglow_server.settings import Settings
 from skyglow_shared import link
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.files import write_atomically
@@ -55,7 +57,7 @@ def init(folder: Path, address: str) -> None:
         The folder holds an office already.
     """
     link.check_address(address)
-    if (folder / "office.toml").exists():
+    if (folder / settings.FILE).exists():
         raise RunError(f"{folder} holds an office already; choose another folder")
     if not (folder / "identity.key").exists():
         Identity.generate().save(folder / "identity.key")
@@ -70,7 +72,7 @@ def init(folder: Path, address: str) -> None:
     write_atomically(folder / "ca.key", _private(key), mode=0o600)
     write_atomically(folder / "ca.pem", authority.public_bytes(Encoding.PEM))
     _certify(folder, address)
-    write_atomically(folder / "office.toml", f'address = "{address}"\n'.encode())
+    settings.save(folder, Settings(address=address))
 
 
 def enrol(folder: Path, name: str, public_key: str) -> Path:
@@ -138,10 +140,7 @@ def admitted(folder: Path) -> dict[str, Enrolled]:
 
 def address_of(folder: Path) -> str:
     """Host and port that suppliers dial."""
-    text = _read(folder / "office.toml").decode("utf-8", "replace")
-    address = text.partition('"')[2].partition('"')[0]
-    link.check_address(address)
-    return address
+    return settings.load(folder).address
 
 
 def fingerprint(certificate: bytes) -> str:

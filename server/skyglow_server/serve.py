@@ -4,6 +4,7 @@
 A study's folder, ``studies/NAME/`` in the office's::
 
     study.json      areas.csv            what was drafted: canonical bytes, and the public table of areas
+    market.csv                           optional: a public table of homes by area and supplier, put there by hand
     estimates.csv                        what came of it
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
+from skyglow_server.disclosure import load_market
 from skyglow_server.draft import draft
 from skyglow_server.estimation import estimate, load_areas
 from skyglow_server.federation import Federation
@@ -25,7 +27,7 @@ from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.signing import Identity
 from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import Area, Study, Supplier, canonical_bytes
+from skyglow_shared.study import Area, Study, Supplier, canonical_bytes, digest
 
 _COLUMNS = ("lsoa21cd", "msoa21cd", "lad22cd")
 
@@ -81,19 +83,21 @@ def prepare(folder: Path, template: Path, areas: Path) -> Study:
     return study
 
 
-def run(folder: Path, name: str, link: GrpcFederation, progress: Progress) -> Path:
+def run(folder: Path, name: str, link: GrpcFederation, checkpoints: Checkpoints, progress: Progress) -> Path:
     """Listen, and run a drafted study; see `conduct`."""
     with link:
-        return conduct(folder, name, link, progress)
+        return conduct(folder, name, link, checkpoints, progress)
 
 
-def conduct(folder: Path, name: str, link: Federation, progress: Progress) -> Path:
+def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints, progress: Progress) -> Path:
     """Run a drafted study from wherever it stands; return the path of its estimates.
 
     Raises
     ------
     RunError
-        No such study was drafted, or a supplier did not answer in time.
+        No such study was drafted, a supplier did not answer in time, or another process runs the study.
+    DatabaseError
+        The database is away.
     RefusalError
         A supplier refused: above all, it has not approved the study yet.
     """
@@ -102,9 +106,10 @@ def conduct(folder: Path, name: str, link: Federation, progress: Progress) -> Pa
         raise RunError("no study of that name was drafted here; `skyglow office draft` makes one")
     study = decode_study((place / "study.json").read_bytes())
     office = Identity.load(folder / "identity.key")
-    checkpoints = Checkpoints(folder / "checkpoints.sqlite")
-    outcome = Coordinator(study, office, link, checkpoints, progress).run()
-    estimates = estimate(study, load_areas(place / "areas.csv", study), outcome.sums)
+    with checkpoints.alone(digest(study)):
+        outcome = Coordinator(study, office, link, checkpoints, progress).run()
+    market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
+    estimates = estimate(study, load_areas(place / "areas.csv", study), outcome.sums, market=market)
     write_estimates_csv(place / "estimates.csv", estimates)
     return place / "estimates.csv"
 

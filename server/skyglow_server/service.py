@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from skyglow_server import serve
+from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.standing import BEAT, LOCK, Beat, Standing, now, put, standing, standings
 from skyglow_shared import locks
@@ -35,15 +36,15 @@ class Service:
     folder: Path
     link: GrpcFederation
     stop: threading.Event
+    checkpoints: Checkpoints
     retry_seconds: float = _RETRY_SECONDS
     _tried: dict[str, float] = field(default_factory=dict)
     _told: float = 0.0
 
     def run(self) -> None:
         """Serve; RunError if another process does."""
-        if locks.taken(self.folder / LOCK):
-            raise RunError("another process serves this office's folder; `skyglow office stop` stops it")
-        with locks.held(self.folder / LOCK), self.link, self._beating():
+        message = "another process serves this office's folder; `skyglow office stop` stops it"
+        with locks.alone(self.folder / LOCK, message), self.link, self._beating():
             _log.info("the office serves")
             while not self.stop.is_set():
                 name = self._next()
@@ -74,7 +75,7 @@ class Service:
             self._progress(name, phase, done, total)
 
         try:
-            serve.conduct(self.folder, name, self.link, progress)
+            serve.conduct(self.folder, name, self.link, self.checkpoints, progress)
             self._set(name, state="complete", note="")
             _log.info("study %s is complete", name)
         except (ApprovalError, DataError, RunError, OSError) as error:

@@ -7,10 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from skyglow_server import standing
 from skyglow_shared import journal, locks, signals
 from skyglow_shared.errors import FormatError, RunError
+
+if TYPE_CHECKING:
+    from skyglow_server.checkpoints import Checkpoints
 
 _STOP_SECONDS = 90.0
 Verb = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -24,6 +28,7 @@ def register(verb: Verb) -> None:
     serve.add_argument(
         "--absence", type=float, default=30.0, help="seconds that anybody waits for a supplier that has left"
     )
+    database_option(serve)
     serve.add_argument("--json-logs", action="store_true", help="log to standard error as lines of JSON")
     verb("queue", _queue, "have a drafted study run when its turn comes; also one that was paused or has failed"
          ).add_argument("study")  # fmt: skip
@@ -35,6 +40,24 @@ def register(verb: Verb) -> None:
     verb("stop", _stop, "stop the service; studies go on where they stood when it is started again")
 
 
+def database_option(parser: argparse.ArgumentParser) -> None:
+    """Let a verb say where replies are kept."""
+    parser.add_argument(
+        "--database", default="", metavar="URL", help="postgresql://user@host/name; default: as office.toml says"
+    )
+
+
+def checkpoints_of(options: argparse.Namespace) -> "Checkpoints":
+    """The checkpoints that a command line means; see `skyglow_server.checkpoints.of_office`."""
+    from skyglow_server import checkpoints  # noqa: PLC0415 - with the driver of a database
+
+    if options.database:
+        from skyglow_server.links.postgres import check_words  # noqa: PLC0415
+
+        check_words(options.database)
+    return checkpoints.of_office(options.folder, options.database)
+
+
 def _serve(options: argparse.Namespace) -> int:
     from skyglow_server import serve, service  # noqa: PLC0415 - loading them takes seconds
 
@@ -43,7 +66,9 @@ def _serve(options: argparse.Namespace) -> int:
     journal.begin(lines=options.json_logs, file=options.folder / standing.LOG)
     link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
     link.absence = options.absence
-    service.Service(options.folder, link, signals.stop_at_signals(link.halt)).run()
+    checkpoints = checkpoints_of(options)
+    checkpoints.check()
+    service.Service(options.folder, link, signals.stop_at_signals(link.halt), checkpoints).run()
     return 0
 
 

@@ -22,7 +22,8 @@
     │   ├── LedgerBusyError           51   another process holds the ledger
     │   └── RollbackError             52   the ledger is older, or another, than other suppliers saw it
     ├── RunError                      60   a run cannot start, continue or be resumed
-    │   └── AttemptError              61   too few suppliers are left in an attempt at secure aggregation
+    │   ├── AttemptError              61   too few suppliers are left in an attempt at secure aggregation
+    │   └── DatabaseError             62   the office's database is away, or does not let the office in
     └── InternalError                 70   a bug: please report it
 
 Messages say what was wrong, what was wanted and what to do next, and never contain a data value: no reading,
@@ -172,6 +173,12 @@ class AttemptError(RunError):
     """Too few suppliers are left in an attempt at secure aggregation."""
 
     exit_code = 61
+
+
+class DatabaseError(RunError):
+    """The office's database is away, full, or does not let the office in; what was stored is stored."""
+
+    exit_code = 62
 
 
 class InternalError(SkyglowError):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from skyglow_server.checkpoints import Checkpoints
 from skyglow_shared import signing
+from skyglow_shared.errors import RunError
 from skyglow_shared.layout import block_shape
 from skyglow_shared.messages import (
     Approval,
@@ -25,6 +27,7 @@ from skyglow_shared.signing import Identity
 from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Study, digest_of
 
 NAMES = ("north", "south", "west")
+STORES = ("sqlite", "postgresql")
 WIDTH = 23
 
 
@@ -34,6 +37,17 @@ def identity(number):
 
 def block(name, source, l2_bound, noise, model="all_aged_66_plus"):
     return {"name": name, "source": source, "model": model, "l2_bound": l2_bound, "noise_multiplier": noise}
+
+
+@pytest.fixture(params=STORES)
+def checkpoints(request, tmp_path):
+    """Checkpoints that nobody has used before, in a file and in a database."""
+    if request.param == "sqlite":
+        return Checkpoints(tmp_path / "office" / "checkpoints.sqlite")
+    postgres = pytest.importorskip(
+        "skyglow_server.links.postgres", reason="needs the extra postgres", exc_type=RunError
+    )
+    return Checkpoints(postgres.Postgres(request.getfixturevalue("database")))
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The office's memory: durable, complete rounds only, and honest about damage."""
+"""The office's memory, in a file or in a database: durable, complete rounds only, and honest about damage."""
 
 import sqlite3
 from contextlib import closing
@@ -13,13 +13,13 @@ REPLIES = {"north": b"\x00\xff" * 1000, "south": b""}
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
+def file(tmp_path):
     return Checkpoints(tmp_path / "office" / "checkpoints.sqlite")
 
 
 def test_what_was_saved_is_there_for_whoever_opens_it_next(checkpoints):
     checkpoints.save(Place("study", "training", 3), REPLIES)
-    assert Checkpoints(checkpoints.path).load(Place("study", "training", 3)) == REPLIES
+    assert Checkpoints(checkpoints.database).load(Place("study", "training", 3)) == REPLIES
 
 
 def test_a_round_that_was_not_saved_is_not_there(checkpoints):
@@ -43,11 +43,28 @@ def test_no_half_of_a_round_is_left_by_a_write_that_fails(checkpoints):
     checkpoints.save(Place("study", "training", 0), REPLIES)
 
 
-def test_every_write_is_durable(checkpoints):
-    checkpoints.save(Place("study", "training", 3), REPLIES)
-    with checkpoints._opened() as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+def test_steps_are_listed_in_the_order_in_which_they_were_stored(checkpoints):
+    order = [Place("study", "z", 1), Place("study", "a", 7, 2, "mask"), Place("study", "a", 0)]
+    for place in order:
+        checkpoints.save(place, REPLIES)
+    checkpoints.save(Place("another", "a", 0), REPLIES)
+    assert checkpoints.places("study") == order
+
+
+def test_one_process_at_a_time_runs_a_study_on_a_file(file):
+    with file.alone("study"):
+        file.save(Place("study", "training", 0), REPLIES)
+        with pytest.raises(RunError, match="another process runs"), file.alone("study"):
+            pass
+    with file.alone("study"):
+        assert file.load(Place("study", "training", 0)) == REPLIES
+
+
+def test_every_write_to_a_file_is_durable(file):
+    file.save(Place("study", "training", 3), REPLIES)
+    with file._opened() as execute:
+        assert execute("PRAGMA journal_mode", ()).fetchone() == ("wal",)
+        assert execute("PRAGMA synchronous", ()).fetchone() == (2,)
 
 
 def garbage(path):
@@ -87,11 +104,11 @@ def other_content(path):
         other_content,
     ],
 )
-def test_a_damaged_file_is_said_to_be_damaged(spoil, checkpoints):
+def test_a_damaged_file_is_said_to_be_damaged(spoil, file):
     for round_ in range(40):
-        checkpoints.save(Place("study", "training", round_), REPLIES)
-    spoil(checkpoints.path)
+        file.save(Place("study", "training", round_), REPLIES)
+    spoil(file.database)
     with pytest.raises(FormatError, match="checkpoint"):
         for round_ in range(40):
-            checkpoints.load(Place("study", "training", round_))
-            checkpoints.save(Place("study", "release", round_), REPLIES)
+            file.load(Place("study", "training", round_))
+            file.save(Place("study", "release", round_), REPLIES)

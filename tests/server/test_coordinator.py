@@ -19,7 +19,7 @@ APPROVALS, ROUND, RELEASE = "approvals", ("training", 1), ("release", 0)
 
 
 @pytest.fixture
-def coordinator(tmp_path):
+def coordinator(checkpoints):
     """Makes the office of a federation; checkpoints last through a test."""
 
     def make(federation, seen=None):
@@ -27,7 +27,6 @@ def coordinator(tmp_path):
             if seen is not None:
                 seen.append(step)
 
-        checkpoints = Checkpoints(tmp_path / "checkpoints.sqlite")
         return Coordinator(federation.study, federation.office, federation, checkpoints, progress)
 
     return make
@@ -321,11 +320,11 @@ def test_it_goes_on_with_the_first_round_it_has_not(answered, puppets, coordinat
     assert [kind for kind, _ in later.federation.asked] == order[answered:]
 
 
-def test_stored_replies_are_checked_again(puppets, coordinator):
+def test_stored_replies_are_checked_again(puppets, coordinator, tmp_path):
     """What lies in the file is believed no more than what comes over the wire."""
     office = coordinator(puppets())
     office.run()
-    other = Checkpoints(office.checkpoints.path.with_name("other.sqlite"))
+    other = Checkpoints(tmp_path / "other.sqlite")
     identity = digest(office.study)
     for phase, rounds in ((APPROVALS, 1), ("training", 4), ("release", 1)):
         for round_ in range(rounds):

@@ -12,6 +12,7 @@ from skyglow_server.links.grpc import GrpcFederation  # first: it says what TLS 
 
 # isort: split
 from skyglow_server import command, keys, serve, service, standing
+from skyglow_server.checkpoints import of_office
 from skyglow_shared import journal, locks
 from skyglow_shared.command import main
 from skyglow_shared.errors import ApprovalError, FormatError, RunError, StudyError
@@ -42,7 +43,7 @@ def run(folder, monkeypatch):
     def serving(conduct, until, retry=0.05):
         monkeypatch.setattr(serve, "conduct", conduct)
         stop = threading.Event()
-        one = service.Service(folder, Link(), stop, retry_seconds=retry)
+        one = service.Service(folder, Link(), stop, of_office(folder), retry_seconds=retry)
         thread = threading.Thread(target=one.run)
         thread.start()
         try:
@@ -66,7 +67,7 @@ def test_studies_run_in_the_order_in_which_they_were_queued(folder, run):
     done = []
     for name in ("second", "first", "third"):
         standing.queue(folder, name)
-    run(lambda folder, name, link, progress: done.append(name), lambda: len(done) == 3)
+    run(lambda folder, name, link, checkpoints, progress: done.append(name), lambda: len(done) == 3)
     assert done == ["second", "first", "third"]
     assert set(states(folder).values()) == {"complete"}
     with pytest.raises(RunError, match="complete"):
@@ -76,7 +77,7 @@ def test_studies_run_in_the_order_in_which_they_were_queued(folder, run):
 def test_who_cannot_go_on_waits_and_holds_up_nobody(folder, run):
     tries = {"first": 0, "second": 0}
 
-    def conduct(folder, name, link, progress):
+    def conduct(folder, name, link, checkpoints, progress):
         tries[name] += 1
         if name == "first" and tries[name] < 3:
             raise ApprovalError("north refused: awaiting approval", rule="approval")
@@ -90,7 +91,7 @@ def test_who_cannot_go_on_waits_and_holds_up_nobody(folder, run):
 
 
 def test_a_study_that_cannot_be_right_fails_and_says_why(folder, run):
-    def conduct(folder, name, link, progress):
+    def conduct(folder, name, link, checkpoints, progress):
         raise StudyError("the study contradicts itself")
 
     standing.queue(folder, "first")
@@ -101,7 +102,7 @@ def test_a_study_that_cannot_be_right_fails_and_says_why(folder, run):
 
 
 def test_a_full_disk_makes_a_study_wait(folder, run):
-    def conduct(folder, name, link, progress):
+    def conduct(folder, name, link, checkpoints, progress):
         raise OSError(28, "No space left on device: a-path")
 
     standing.queue(folder, "first")
@@ -112,7 +113,7 @@ def test_a_full_disk_makes_a_study_wait(folder, run):
 def test_a_paused_study_is_put_aside_at_its_next_step(folder, run):
     steps = []
 
-    def conduct(folder, name, link, progress):
+    def conduct(folder, name, link, checkpoints, progress):
         for number in range(1000):
             steps.append(number)
             progress("training", number, 1000)
@@ -132,7 +133,7 @@ def test_what_a_crash_left_running_goes_first(folder, run):
         standing.queue(folder, name)
     standing.put(folder, "second", standing.Standing(state="running", since="t", queued="9"))
     done = []
-    run(lambda folder, name, link, progress: done.append(name), lambda: len(done) == 2)
+    run(lambda folder, name, link, checkpoints, progress: done.append(name), lambda: len(done) == 2)
     assert done == ["second", "first"]
 
 
@@ -152,12 +153,12 @@ def test_status_and_readiness(folder, run, capsys):
     standing.queue(folder, "first")
     ready = []
 
-    def conduct(folder, name, link, progress):
+    def conduct(folder, name, link, checkpoints, progress):
         progress("training", 40, 40)
         ready.append(main(["office", "status", str(folder), "--ready"]))
         main(["office", "status", str(folder)])
         with pytest.raises(RunError, match="another process"):
-            service.Service(folder, Link(), threading.Event()).run()
+            service.Service(folder, Link(), threading.Event(), of_office(folder)).run()
 
     run(conduct, lambda: states(folder)["first"] == "complete")
     assert ready == [0]
