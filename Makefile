@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-deployed chaos test test-slow lint format bench calibration coverage env-flower test-flower attacks clean
+.PHONY: help env demo demo-deployed chaos chaos-postgres test test-slow lint format bench calibration coverage env-flower test-flower attacks clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ demo-deployed: env ## run the study between real processes on loopback, over mut
 
 chaos: env ## kill -9 an office and five suppliers 500 times while they run studies, and check all that is left
 	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.chaos --kills 500
+
+chaos-postgres: env ## the same, with what the office receives in a PostgreSQL server that crashes too
+	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.chaos --kills 500 --postgres
 
 test: env ## run the tests that take minutes at most
 	$(PYTEST) -n 2 -q

@@ -6,7 +6,8 @@ so many processes have died. Most are started again at once, some after a while 
 After each study the books are held against each other, every supplier's ledger is verified, no round may be charged
 twice, the estimates are held against those of the same study in one process, and every log is searched for keys,
 meters, postcodes and pseudonyms. Processes are forked from this one, which has loaded everything and uses none of it:
-its threads would not survive a fork.
+its threads would not survive a fork. With ``--postgres`` the office keeps what it receives in a PostgreSQL server that
+is made for it, and crashes now and then too.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,8 +33,8 @@ from skyglow_server import serve as office_side  # first: it says what TLS gRPC 
 # isort: split
 from skyglow_client import serve as supplier_side
 from skyglow_client.links.grpc import Patience
-from skyglow_server import keys
-from skyglow_server.checkpoints import Checkpoints
+from skyglow_server import keys, settings
+from skyglow_server.checkpoints import FILE, Checkpoints, of_office
 from skyglow_server.coordinator import Coordinator
 from skyglow_server.links.ports import free_port
 from skyglow_shared.errors import RunError, SkyglowError
@@ -40,7 +42,9 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.privacy.noise import discrete_gaussian
 from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream
 from skyglow_shared.signals import stop_at_signals
-from skyglow_simulations import chaos_checks, deployed, run, suppliers
+from skyglow_shared.study import digest
+from skyglow_simulations import chaos_checks, deployed, own_postgres, run, suppliers
+from skyglow_simulations.own_postgres import Server
 from skyglow_simulations.run import Folder, Parameters
 
 OFFICE = "office"
@@ -48,6 +52,7 @@ OFFICE = "office"
 STEP_SECONDS = 4.0
 _EAGER = Patience(first=0.05, longest=0.5)
 _SILENT = 2  # standard error
+_SERVER_LIVES = 12
 
 
 @dataclass(slots=True)
@@ -62,13 +67,17 @@ class Chaos:
         Decides who dies, when, and for how long.
     pause : float
         Mean seconds between two kills.
+    server : Server, optional
+        Crashes, and comes back, once in so many kills as `_SERVER_LIVES` says.
     """
 
     folder: Folder
     dice: random.Random
     pause: float
+    server: Server | None = None
     kills: int = 0
     tries: int = 0
+    crashes: int = 0
     _alive: dict[str, int] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
 
@@ -86,6 +95,7 @@ class Chaos:
                     self._alive[name] = self._start(name)
                 if now >= next_kill and self.kills < most and self._alive:
                     self._kill(self.dice.choice(sorted(self._alive)))
+                    self._crash_server()
                     next_kill = now + self.dice.expovariate(1 / self.pause)
                 time.sleep(0.005)
         finally:
@@ -101,6 +111,14 @@ class Chaos:
         self.kills += os.WIFSIGNALED(status)
         away = self.dice.uniform(0.5, 2 * STEP_SECONDS) if self.dice.random() < 0.15 else 0.0
         self._due[name] = time.monotonic() + away
+
+    def _crash_server(self) -> None:
+        """Have the database's server fail now and then, and come back after a while."""
+        if self.server is not None and self.dice.random() < 1 / _SERVER_LIVES:
+            self.server.stop(signal.SIGQUIT)
+            time.sleep(self.dice.uniform(0.0, 1.0))
+            self.server.start()
+            self.crashes += 1
 
     def _ended(self) -> bool:
         """Whether the office has finished; who ended otherwise is started again, as a system would."""
@@ -147,13 +165,25 @@ def _office(folder: Folder) -> None:
     done = deployed.begin(folder, parameters, deployed.QUIET)
     place = deployed.office_folder(folder)
     with office_side.federation(place, listen=keys.address_of(place), patience=STEP_SECONDS) as federation:
-        checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
-        Coordinator(done.study, done.office, federation, checkpoints, lambda *_: None).run()
+        checkpoints = of_office(folder.office)
+        with checkpoints.alone(digest(done.study)):
+            Coordinator(done.study, done.office, federation, checkpoints, lambda *_: None).run()
     (folder.path / "finished").touch()
 
 
-def run_all(path: Path, *, kills: int, scale: float, seed: int, pause: float, tell: Callable[[str], None]) -> int:
+def run_all(
+    path: Path,
+    *,
+    kills: int,
+    scale: float,
+    seed: int,
+    pause: float,
+    tell: Callable[[str], None],
+    server: Server | None = None,
+) -> int:
     """Run studies under `path` until so many processes have been killed; return how many studies there were.
+
+    With a `server`, what the office receives is kept there.
 
     Raises
     ------
@@ -168,12 +198,18 @@ def run_all(path: Path, *, kills: int, scale: float, seed: int, pause: float, te
     while done < kills:
         place = Folder(path / f"study-{studies}")
         shutil.copytree(folder.path, place.path)
-        chaos, begun = Chaos(place, dice, pause), time.monotonic()
+        if server is not None:
+            server.run(f"CREATE SCHEMA study_{studies}")
+            url = server.url(schema=f"study_{studies}")
+            settings.save(
+                place.office, settings.Settings(address=keys.address_of(deployed.office_folder(place)), database=url)
+            )
+        chaos, begun = Chaos(place, dice, pause, server), time.monotonic()
         chaos.study(kills - done, patience=900.0)
         done, studies = done + chaos.kills, studies + 1
         tell(
             f"study {studies}: {chaos.kills} kills ({done} in all), {chaos.tries} given up and begun again, "
-            f"{time.monotonic() - begun:.0f} s"
+            f"{f'{chaos.crashes} crashes of the database, ' if server else ''}{time.monotonic() - begun:.0f} s"
         )
         _apart(partial(_check, place, parameters, tell))
         if chaos.kills == 0:
@@ -201,6 +237,11 @@ def _prepare(folder: Folder, parameters: Parameters) -> None:
 
 
 def _check(folder: Folder, parameters: Parameters, tell: Callable[[str], None]) -> None:
+    stored = of_office(folder.office)
+    if not isinstance(stored.database, Path):  # what is held against the books is a file
+        study = deployed.begin(folder, parameters, deployed.QUIET).study
+        for place in stored.places(digest(study)):
+            Checkpoints(folder.office / FILE).save(place, stored.load(place) or {})
     tell(f"         {chaos_checks.check(folder, parameters)}")
 
 
@@ -227,14 +268,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.4, help="mean seconds between kills")
+    parser.add_argument("--postgres", action="store_true", help="keep what is received in a PostgreSQL server")
     parser.add_argument("--out", type=Path, help="where everything goes (default: out/chaos-<time>)")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so end the processes that were started
     path = options.out or Path("out") / f"chaos-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        studies = run_all(
-            path, kills=options.kills, scale=options.scale, seed=options.seed, pause=options.pause, tell=_tell
-        )
+        with own_postgres.serving() if options.postgres else nullcontext() as server:
+            studies = run_all(
+                path,
+                kills=options.kills,
+                scale=options.scale,
+                seed=options.seed,
+                pause=options.pause,
+                tell=_tell,
+                server=server,
+            )
     except SkyglowError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

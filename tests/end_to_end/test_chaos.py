@@ -14,8 +14,11 @@ from skyglow_simulations import chaos
 
 
 @pytest.mark.slow
-def test_a_study_under_kills_ends_as_it_should(tmp_path):
-    line = [sys.executable, "-m", "skyglow_simulations.chaos", "--kills", "25", "--seed", "5"]
+@pytest.mark.parametrize("store", [[], ["--postgres"]], ids=["sqlite", "postgresql"])
+def test_a_study_under_kills_ends_as_it_should(store, tmp_path, request):
+    if store:
+        request.getfixturevalue("database_server")  # skips where there is none
+    line = [sys.executable, "-m", "skyglow_simulations.chaos", "--kills", "25", "--seed", "5", *store]
     done = subprocess.run(
         [*line, "--out", str(tmp_path / "chaos")],
         check=False,
