@@ -15,7 +15,8 @@
     │   ├── BudgetError               32   the charge would pass the policy's privacy budget
     │   ├── ApprovalError             33   the study was not approved here, or was changed since
     │   ├── OrderError                34   a round out of order, or one the study does not contain
-    │   └── ClockError                35   the supplier's clock cannot be believed
+    │   ├── ClockError                35   the supplier's clock cannot be believed
+    │   └── LimitError                36   a round takes more time or memory than the supplier gives it
     ├── ProtocolError                 40   a message that is malformed, oversized or of another version
     │   └── PeerError                 41   what another supplier sent cannot be right; `peer` names it
     ├── LedgerError                   50   the ledger fails its own checks
@@ -119,6 +120,12 @@ class ClockError(RefusalError):
     """The supplier's clock is further ahead of its ledger than it is believed, or not at the date it should be."""
 
     exit_code = 35
+
+
+class LimitError(RefusalError):
+    """A round's computation takes more time or memory than the supplier gives it; it was stopped, its charge stands."""
+
+    exit_code = 36
 
 
 class ProtocolError(SkyglowError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skyglow_client.gate import budget as budgets
-from skyglow_client.gate import exchanges
+from skyglow_client.gate import exchanges, limits
 from skyglow_client.gate import policy as policies
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
@@ -151,6 +151,9 @@ class Gate:
             Not a round of the study, not its turn, or asked before with other content.
         ExpiredError, PolicyError, BudgetError
             A new round of a study that is over, or that the policy has come to forbid.
+        LimitError
+            The computation took more time or memory than the policy gives it. The charge stands: asked again, the same
+            homes are computed under it.
 
         Privacy
         -------
@@ -206,7 +209,8 @@ class Gate:
             self._check_turn(study, phase, request)
             self._check_reserved(study)
             self._charge(study, phase, request)
-        share = self._share(study, phase, request, weights, prepare)
+        with limits.within(self.policy.most_seconds, self.policy.most_memory_mib):
+            share = self._share(study, phase, request, weights, prepare)
         reply = seal_reply(share, self.name, self.identity)
         self.ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
         return reply

@@ -69,6 +69,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         drop out and collude as the study withstands.
     least_colluders : int
         In trust mode ``aggregate``, the study must withstand at least so many suppliers that tell the office all.
+    most_seconds, most_memory_mib : number, optional
+        What one round's computation may take of this machine, see `skyglow_client.gate.limits`.
     """
 
     office_key: Key
@@ -90,6 +92,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rivals: tuple[Key, ...] | None = None
     least_honest_suppliers: Annotated[int, msgspec.Meta(ge=1)] = 2
     least_colluders: Annotated[int, msgspec.Meta(ge=0)] = 1
+    most_seconds: Positive | None = None
+    most_memory_mib: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 def load_policy(path: Path) -> Policy:
