@@ -19,6 +19,9 @@ from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 #: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
 _COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.25, 0.5
 
+#: Bins of equal width that scores, from -1 to 1, are counted in.
+SCORE_BINS = 12
+
 
 def block_shape(study: Study, block: Block) -> tuple[int, int]:
     """Return (groups, width) of a block.
@@ -36,6 +39,8 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     diary_profile     1                      for weekday then weekend: 1, K rule coefficients z,
                                              K diary coefficients d, z², z·d (zeros without a diary)
     area_capped_count LSOAs of the study     1
+    area_histogram    LSOAs of the study     1 in the bin of the score, 0 in the other `SCORE_BINS`
+    class_histogram   composition classes    the same
     ================  =====================  ====================================================
     """
     return _groups(study, block), _width(study, block)
@@ -45,15 +50,15 @@ def _groups(study: Study, block: Block) -> int:
     match block.source:
         case "gradient" | "diary_profile":
             return 1
-        case "class_score":
+        case "class_score" | "class_histogram":
             return len(COMPOSITION_CLASSES)
-        case "area_score" | "area_capped_count":
+        case "area_score" | "area_capped_count" | "area_histogram":
             return len(study.areas)
         case "area_label" | "area_profile":
             return len(study.msoas)
 
 
-def _width(study: Study, block: Block) -> int:
+def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a source
     match block.source:
         case "gradient":
             return parameter_count(study.model(block.model))
@@ -67,6 +72,8 @@ def _width(study: Study, block: Block) -> int:
             return 2 * (1 + 4 * _components(study))
         case "area_capped_count":
             return 1
+        case "area_histogram" | "class_histogram":
+            return SCORE_BINS
 
 
 def column_weights(study: Study, block: Block) -> NDArray[np.float64]:

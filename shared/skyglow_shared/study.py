@@ -38,7 +38,15 @@ LEGAL_GATEWAYS = (
 )
 
 Source = Literal[
-    "gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile", "area_capped_count"
+    "gradient",
+    "area_score",
+    "class_score",
+    "area_label",
+    "area_profile",
+    "diary_profile",
+    "area_capped_count",
+    "area_histogram",
+    "class_histogram",
 ]
 TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -131,6 +139,8 @@ class Block(Record, frozen=True, kw_only=True):
         ``area_profile``   every metered home: projected presence profile; by MSOA
         ``diary_profile``  calibration homes with a diary: see `diary_width`; one group
         ``area_capped_count``  every metered home: 1; by LSOA, each supplier's own sum held to `cap`
+        ``area_histogram``     every metered home: 1 in the bin of its score, 0 in the others; by LSOA
+        ``class_histogram``    calibration half: the same; by composition class
     model : str
         The model whose weights, scores or labels are meant; empty for presence.
     l2_bound : float

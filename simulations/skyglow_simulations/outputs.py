@@ -34,6 +34,7 @@ METHODS = {
     "naive": "naive: classify and count",
     "panel_alone": "panel alone, same model",
     "meters_alone": "meters alone, same model",
+    "histogram_em": "EM on histograms of scores",
     "census_alone": "old census as it is",
 }
 
@@ -73,7 +74,7 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
         "seed": experiment.parameters.seed,
         "scale": experiment.parameters.scale,
         "topics": topic_figures(estimates, true),
-        "methods": {name: topic_figures(methods[name], true) for name in METHODS if name != "skyglow"},
+        "methods": {name: topic_figures(methods[name], true) for name in METHODS if name in set(methods) - {"skyglow"}},
         "models": models,
         "suppliers": costs,
         "rounds": sum(phase.rounds for phase in study.phases),
@@ -141,7 +142,7 @@ def write_report(experiment: Experiment, findings: Findings) -> None:
         summary=findings.summary,
         estimates=findings.estimates,
         truth=findings.truth,
-        methods=METHODS,
+        methods={name: text for name, text in METHODS.items() if name in findings.methods},
         boundaries=experiment.census.boundaries,
         public_curve=presence.load(study.occupancy.basis).mean.ravel().tolist(),
         sent=what_left(experiment),

@@ -41,6 +41,7 @@ trust_modes = ["local", "aggregate"]
 rivals = {rivals}
 sources = [
     "gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile", "area_capped_count",
+    "area_histogram", "class_histogram",
 ]
 least_homes = 30
 least_suppliers = 3

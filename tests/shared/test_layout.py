@@ -21,6 +21,8 @@ SHAPES = {
     "area_profile": (2, 2 * COMPONENTS),
     "diary_profile": (1, 2 + 8 * COMPONENTS),
     "area_capped_count": (3, 1),
+    "area_histogram": (3, 12),
+    "class_histogram": (6, 12),
 }
 
 

@@ -20,6 +20,8 @@ _SOURCES = {
     "area_label": "calibration half of the panel: a count and its label, by MSOA",
     "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
     "diary_profile": "calibration homes with a diary: presence by rule beside presence by diary, all together",
+    "area_histogram": "every metered home: a count in the bin of its score, by LSOA",
+    "class_histogram": "calibration half of the panel: a count in the bin of its score, by composition class",
     "area_capped_count": "every metered home: a count by LSOA, in which you add no more homes than the cap",
 }
 _STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}

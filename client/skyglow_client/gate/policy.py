@@ -31,6 +31,8 @@ LEVELS: Mapping[Source, Level] = MappingProxyType(
         "area_profile": "msoa",
         "diary_profile": "all",
         "area_capped_count": "lsoa",
+        "area_histogram": "lsoa",
+        "class_histogram": "class",
     }
 )
 

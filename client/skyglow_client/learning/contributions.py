@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import block_shape, column_weights
+from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights
 from skyglow_shared.models import logistic
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Model, Source, Study
 
@@ -162,6 +162,23 @@ def _area_capped_count(study: Study, block: Block, homes: Homes, weights: Weight
     return np.ones((len(homes), 1)), homes.lsoa
 
 
+def _histogram(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
+    """1 in the bin of each home's score; a score that is no number is in none."""
+    score = _scores(study, block, homes, weights)[:, None]
+    edges = np.linspace(-1.0, 1.0, SCORE_BINS + 1)
+    lower, upper = edges[:-1].copy(), edges[1:].copy()
+    lower[0], upper[-1] = -np.inf, np.inf
+    return np.asarray((score >= lower) & (score < upper), dtype=np.float64)
+
+
+def _area_histogram(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    return _histogram(study, block, homes, weights), homes.lsoa
+
+
+def _class_histogram(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    return _histogram(study, block, homes, weights), homes.composition.astype(np.int64)
+
+
 def _kept(homes: Homes) -> NDArray[np.bool_]:
     """Which day types each home kept a diary for, [homes, 2]."""
     return np.asarray(np.isfinite(homes.diary).all(axis=2))
@@ -197,6 +214,8 @@ _SOURCES: Mapping[Source, _Source] = MappingProxyType(
         "area_profile": _area_profile,
         "diary_profile": _diary_profile,
         "area_capped_count": _area_capped_count,
+        "area_histogram": _area_histogram,
+        "class_histogram": _class_histogram,
     }
 )
 _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyType(
@@ -208,5 +227,7 @@ _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyTy
         "area_profile": _metered,
         "diary_profile": _diarists,
         "area_capped_count": _metered,
+        "area_histogram": _metered,
+        "class_histogram": _calibration,
     }
 )

@@ -8,6 +8,7 @@ from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
 from skyglow_server.estimation.diagnostics import diagnose
+from skyglow_server.estimation.histograms import Histograms, histogram_estimates
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.occupancy import occupancy_estimates
@@ -18,6 +19,7 @@ from skyglow_shared.study import Model, Study
 
 #: The comparators' names, in the order a report shows them.
 CENSUS_ALONE, PANEL_ALONE, METERS_ALONE = "census_alone", "panel_alone", "meters_alone"
+HISTOGRAM_EM = "histogram_em"
 
 
 def estimate(
@@ -74,6 +76,8 @@ def compare(
 ) -> dict[str, tuple[Estimate, ...]]:
     """The shares estimated from less: old census alone, panel alone, meters alone, by the same model and rules.
 
+    Where a study has bought histograms of scores, also by expectation-maximisation on them (`histograms`).
+
     Census estimates have no interval and, being public, are never suppressed.
     """
     check_areas(areas, study)
@@ -84,6 +88,13 @@ def compare(
         found[CENSUS_ALONE].extend(census_estimates(evidence, model.name))
         found[PANEL_ALONE].extend(share_estimates(evidence, model.name, planning, meters=False))
         found[METERS_ALONE].extend(share_estimates(evidence, model.name, planning, panel=False))
+        if all(has(study, source, model.name) for source in ("area_histogram", "class_histogram")):
+            counted = (
+                find(study, sums, "area_histogram", model.name),
+                find(study, sums, "class_histogram", model.name),
+            )
+            by_em = histogram_estimates(areas, evidence.positive, Histograms(*counted), model.name)
+            found.setdefault(HISTOGRAM_EM, []).extend(by_em)
     return {
         name: tuple(estimates) if name == CENSUS_ALONE else disclose(estimates, record)
         for name, estimates in found.items()

@@ -20,6 +20,8 @@ _WHAT = {
     "diary_profile": "how the rule for presence compares with the homes’ own diaries, added up",
     "area_score": "by LSOA, how many metered homes there are and the sum of their scores",
     "area_profile": "by MSOA, the sum of the homes’ profiles of presence",
+    "area_histogram": "by LSOA, how many metered homes score in each of a few bins",
+    "class_histogram": "by household type, how many panel homes score in each of a few bins",
     "area_capped_count": "by LSOA, a count in which no supplier adds more homes than a cap",
 }
 _COUNTED = ("area_score", "class_score", "area_label", "diary_profile")
