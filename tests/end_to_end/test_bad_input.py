@@ -167,7 +167,7 @@ def test_a_study_that_is_none(fault, command, hamlet, short_study, tmp_path):
     old, new, code, word = STUDY_FAULTS[fault]
     text = short_study.read_text(encoding="utf-8")
     if fault == "a key nobody knows, deep down":
-        old, new = "learning_rate = 0.3", "learning_rate = 0.3\nlearning_rat = 0.3"
+        old, new = "learning_rate = 0.1", "learning_rate = 0.1\nlearning_rat = 0.1"
     assert old in text
     study = tmp_path / "mine.toml"
     study.write_text(text.replace(old, new), encoding="utf-8")
@@ -409,7 +409,7 @@ CHANGES = {
     "one round more": (lambda study: with_phase(study, 0, rounds=5), ApprovalError),
     "a larger sample": (lambda study: with_phase(study, 0, sampling_rate=0.6), ApprovalError),
     "another clip": (lambda study: with_block(study, 0, l2_bound=2.0), ApprovalError),
-    "less noise": (lambda study: with_block(study, 0, noise_multiplier=8.1), ApprovalError),
+    "less noise": (lambda study: with_block(study, 0, noise_multiplier=15.9), ApprovalError),
     "another area level": (lambda study: with_block(study, 2, source="area_label"), ApprovalError),
     "fewer areas": (one_msoa_less, ApprovalError),
     "a smaller delta": (lambda study: msgspec.structs.replace(study, delta=5e-7), ApprovalError),

@@ -23,8 +23,8 @@ _KEPT = 0.999  # of the weight: lighter points cannot be seen in the result
 class Grid:
     """The grid's values of (σ_L, σ_M, scale, t) and what they are worth before the data.
 
-    Weak priors: half-normal(`drift_scale`) on σ_L and σ_M, log-normal around one (sd 0.7) on the scale, standard normal
-    on t; each value stands for an interval of its own width.
+    Weak priors: log-normal around `drift_lsoa` and `drift_msoa` (sd `drift_spread`) on σ_L and σ_M, around one (sd 0.7)
+    on the scale, standard normal on t; each value stands for an interval of its own width.
     """
 
     values: tuple[tuple[float, ...], ...]
@@ -36,10 +36,12 @@ class Grid:
         drifts = np.array(planning.drift_grid)
         scales = planning.score_deviation_multiples if system.scaled in system.loadings else (1.0,)
         turns = _TURNS if system.turn is not None else (0.0,)
-        drift = np.log(np.gradient(drifts)) - 0.5 * (drifts / planning.drift_scale) ** 2
+        width = np.log(np.gradient(drifts) / drifts)
+        medians = (planning.drift_lsoa, planning.drift_msoa)
+        drift = [width - 0.5 * (np.log(drifts / median) / planning.drift_spread) ** 2 for median in medians]
         scaled = -0.5 * (np.log(np.array(scales)) / 0.7) ** 2
         values = (planning.drift_grid, planning.drift_grid, tuple(scales), turns)
-        return cls(values, (drift, drift, scaled, -0.5 * np.square(turns)))
+        return cls(values, (*drift, scaled, -0.5 * np.square(turns)))
 
     def point(self, place: tuple[int, ...]) -> Point:
         """The point at a place of the grid."""

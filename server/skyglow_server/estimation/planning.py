@@ -41,10 +41,10 @@ class Planning:
         Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
         it stood. Within ten years households all aged 66 or over went from about 20.5 to 22 % of all in England and
         Wales, a tenth of a logit; the prior allows a district twice that at one sd.
-    drift_scale : float
-        Half-normal scale of the standard deviations of the MSOA and LSOA drifts, in logits: 0.3 is about 4 points
-        of an area's share. Wider ones let noise pass for drift where homes are few; at 0.2 intervals of LSOAs whose
-        drift is a quarter of a logit, as simulated cities' are, hold two in a hundred times too seldom.
+    drift_lsoa, drift_msoa, drift_spread : float
+        Prior medians of the standard deviations of the LSOA and MSOA drifts, in logits (0.3 is about 4 points of an
+        area's share), and how far off they may be: sd of their logarithm. A prior that reaches to zero as easily as to
+        twice the truth lets noise pass for drift, or drift for noise, where homes are few.
     drift_grid : tuple of float
         Values of σ_LSOA and σ_MSOA that are integrated over.
     metered_share_deviation : float
@@ -70,19 +70,21 @@ class Planning:
     """
 
     class_level_deviation: float = 0.5
-    class_slope: float = 0.2
+    class_slope: float = 0.4
     class_slope_deviation: float = 0.3
     class_own_deviation: float = 0.2
     class_size_deviation: float = 0.25
     class_distinct_homes: tuple[float, ...] = ()
-    score_variance: float = 0.15
+    score_variance: float = 0.4
     score_variance_homes: float = 50.0
-    score_lsoa_deviation: float = 0.016
-    score_msoa_deviation: float = 0.010
+    score_lsoa_deviation: float = 0.03
+    score_msoa_deviation: float = 0.013
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.2
-    drift_scale: float = 0.3
+    drift_lsoa: float = 0.18
+    drift_msoa: float = 0.12
+    drift_spread: float = 0.4
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     metered_share_deviation: float = 0.1
     panel_size_deviation: float = 0.2
