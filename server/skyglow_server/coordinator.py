@@ -20,6 +20,7 @@ from skyglow_server.refusals import Unread, refusal_error
 from skyglow_server.sums import BlockSum, add_shares, block_sums
 from skyglow_shared import signing
 from skyglow_shared.errors import ProtocolError, RunError, SkyglowError
+from skyglow_shared.layout import columns_of
 from skyglow_shared.messages import (
     Approval,
     Refusal,
@@ -216,7 +217,9 @@ def advance(study: Study, phase: Phase, round_: int, outcome: Outcome, sums: Map
     late = round_ >= phase.rounds * (1 - _AVERAGED_SHARE)
     for block in phase.blocks:
         gradient = sums[block.name].values[0] / expected
-        models[block.model] = models[block.model].step(study.model(block.model), gradient, late=late)
+        for name in block.models:
+            own = gradient[columns_of(study, block, name)]
+            models[name] = models[name].step(study.model(name), own, late=late)
     return replace(outcome, models=models)
 
 

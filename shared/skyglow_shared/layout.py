@@ -33,7 +33,7 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     ================  =====================  ====================================================
     gradient          1                      one a model parameter
     area_score        LSOAs of the study     1, score
-    class_score       composition classes    1, score, score²
+    class_score       see `strata`           1, score, score²
     area_label        MSOAs of the study     1, label
     area_profile      MSOAs of the study     K weekday, K weekend coefficients
     diary_profile     1                      for weekday then weekend: 1, K rule coefficients z,
@@ -42,6 +42,8 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     area_histogram    LSOAs of the study     1 in the bin of the score, 0 in the other `SCORE_BINS`
     class_histogram   composition classes    the same
     ================  =====================  ====================================================
+
+    A block of several models has the columns of each in turn after one common 1; see `columns_of`.
     """
     return _groups(study, block), _width(study, block)
 
@@ -50,7 +52,9 @@ def _groups(study: Study, block: Block) -> int:
     match block.source:
         case "gradient" | "diary_profile":
             return 1
-        case "class_score" | "class_histogram":
+        case "class_score":
+            return len(COMPOSITION_CLASSES) << len(_asked_beyond_composition(study, block))
+        case "class_histogram":
             return len(COMPOSITION_CLASSES)
         case "area_score" | "area_capped_count" | "area_histogram":
             return len(study.areas)
@@ -61,11 +65,11 @@ def _groups(study: Study, block: Block) -> int:
 def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a source
     match block.source:
         case "gradient":
-            return parameter_count(study.model(block.model))
+            return sum(parameter_count(study.model(name)) for name in block.models)
         case "area_score" | "area_label":
-            return 2
+            return 1 + len(block.models)
         case "class_score":
-            return 3
+            return 1 + 2 * len(block.models)
         case "area_profile":
             return 2 * _components(study)
         case "diary_profile":
@@ -76,6 +80,40 @@ def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a sou
             return SCORE_BINS
 
 
+def columns_of(study: Study, block: Block, model: str) -> NDArray[np.int64]:
+    """Which columns of a block's vector are about one of its models, as if the block were about that model alone."""
+    place = block.models.index(model)
+    match block.source:
+        case "gradient":
+            sizes = [parameter_count(study.model(name)) for name in block.models]
+            return np.arange(sizes[place]) + sum(sizes[:place])
+        case "class_score":
+            return np.array([0, 1 + 2 * place, 2 + 2 * place])
+        case "area_score" | "area_label":
+            return np.array([0, 1 + place])
+        case _:
+            return np.arange(_width(study, block))
+
+
+def strata(study: Study, block: Block, model: str) -> NDArray[np.int64]:
+    """Stratum of one model that each group of a ``class_score`` block is part of, shape (groups,).
+
+    The block's groups are composition classes, once for each combination of the labels of its models that ask another
+    question. Strata of a model that asks for composition are the classes; of another one, the classes of the homes that
+    it counts as zero, then those of the homes that it counts as one.
+    """
+    group, beyond = np.arange(_groups(study, block)), _asked_beyond_composition(study, block)
+    classes, labels = group % len(COMPOSITION_CLASSES), group // len(COMPOSITION_CLASSES)
+    if model not in beyond:
+        return classes
+    return classes + len(COMPOSITION_CLASSES) * (labels >> beyond.index(model) & 1)
+
+
+def _asked_beyond_composition(study: Study, block: Block) -> list[str]:
+    """A block's models whose label does not follow from composition."""
+    return [name for name in block.models if study.model(name).question != "composition"]
+
+
 def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
     """Weights [width] by which the columns of a home's vector are multiplied before clipping; the office divides again.
 
@@ -84,9 +122,9 @@ def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
     """
     match block.source:
         case "area_score" | "area_label":
-            return np.array([_COUNT, 1.0])
-        case "class_score":
-            return np.array([1.0, 1.0, _SQUARE])  # class counts are the district's own panel estimate
+            return np.array([_COUNT] + [1.0] * len(block.models))
+        case "class_score":  # class counts are the district's own panel estimate
+            return np.array([1.0] + [1.0, _SQUARE] * len(block.models))
         case "diary_profile":
             return np.tile(np.r_[_DIARY_COUNT, np.ones(4 * _components(study))], 2)
         case _:

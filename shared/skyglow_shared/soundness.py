@@ -9,7 +9,9 @@ from skyglow_shared.errors import StudyError
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.secagg.session import Parameters
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Block, Model, Study, canonical_bytes
+from skyglow_shared.study import LEGAL_GATEWAYS, QUESTIONS, Block, Model, Study, canonical_bytes
+
+_SHARED_BY_MODELS = ("gradient", "area_score", "class_score", "area_label")
 
 
 def decode_study(canonical: bytes) -> Study:
@@ -102,9 +104,9 @@ def _naming_problems(study: Study) -> Iterable[str]:
 
 def _model_problems(study: Study) -> Iterable[str]:
     for model in study.models:
-        unknown = set(model.positive_classes) - set(COMPOSITION_CLASSES)
-        if unknown or not model.positive_classes:
-            yield f"positive_classes of model {model.name} must be some of {', '.join(COMPOSITION_CLASSES)}"
+        answers = QUESTIONS[model.question]
+        if set(model.positive_classes) - set(answers) or not model.positive_classes:
+            yield f"positive_classes of model {model.name} must be some of {', '.join(answers)}"
         if (model.kind == "perceptron") != bool(model.hidden):
             yield f"hidden of model {model.name} must be given if and only if its kind is 'perceptron'"
         if not _start_fits(model):
@@ -118,12 +120,32 @@ def _block_problems(study: Study) -> Iterable[str]:
         yield "every phase must have blocks, each of a name of its own"
     for block in (block for phase in study.phases for block in phase.blocks):
         needs_model = block.source not in ("area_profile", "diary_profile", "area_capped_count")
-        if needs_model != bool(block.model) or (block.model and block.model not in models):
+        if needs_model != bool(block.model) or set(block.models) - models:
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
             yield f"block {block.name} has a bound or noise that its model has no grid for; lower noise_multiplier"
+        if block.beside:
+            yield from _beside_problems(study, block)
         if (block.source == "area_capped_count") != bool(block.cap):
             yield f"block {block.name} must have a cap if and only if its source is area_capped_count"
+    yield from _score_problems(study)
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:
             yield f"phase {phase.name} must either train or measure, not both"
+
+
+def _score_problems(study: Study) -> Iterable[str]:
+    """Scores of models beside each other share one bound, so they must be calibrated as they are released."""
+    blocks = [block for phase in study.phases for block in phase.blocks]
+    scored = [block for block in blocks if block.source in ("area_score", "class_score")]
+    for model in study.models:
+        if len({frozenset(block.models) for block in scored if model.name in block.models}) > 1:
+            yield f"the blocks of scores and of class scores of model {model.name} must have the same models beside it"
+
+
+def _beside_problems(study: Study, block: Block) -> Iterable[str]:
+    if block.source not in _SHARED_BY_MODELS or len(set(block.models)) < len(block.models):
+        sources = ", ".join(_SHARED_BY_MODELS)
+        yield f"block {block.name} may have models beside its own, each once, if its source is one of {sources}"
+    elif block.source == "gradient" and any(model.hidden for model in study.models if model.name in block.models):
+        yield f"block {block.name} may train models beside each other only if they have no hidden layers"

@@ -12,6 +12,8 @@ fixed before the study starts, so its whole cost is known at approval.
 
 import datetime
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -28,6 +30,16 @@ COMPOSITION_CLASSES = (
     "family_no_dependent_children",
     "family_dependent_children",
     "other",
+)
+
+#: The panel survey's questions and their answers, in the order of every array indexed by answer. A household of 8 is
+#: one of eight or more people; paid work is that of anybody in it.
+QUESTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "composition": COMPOSITION_CLASSES,
+        "household_size": tuple("12345678"),
+        "paid_work": ("nobody", "somebody"),
+    }
 )
 
 #: The laws under which the office may ask; a study names one.
@@ -48,6 +60,7 @@ Source = Literal[
     "area_histogram",
     "class_histogram",
 ]
+Question = Literal["composition", "household_size", "paid_work"]
 TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -100,8 +113,10 @@ class Model(Record, frozen=True, kw_only=True):
         Rectified units of each hidden layer of a perceptron.
     features : str
         Name of the feature contract; `features_digest` pins its content.
+    question : str
+        What of the panel's answers the model is about, one of `QUESTIONS`.
     positive_classes : tuple of str
-        Composition classes that count as one.
+        Answers that count as one.
     learning_rate, momentum : float
         The office's optimiser; they cost nothing.
     score_centre, score_width : float
@@ -116,6 +131,7 @@ class Model(Record, frozen=True, kw_only=True):
     hidden: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=1024)], ...], msgspec.Meta(max_length=4)] = ()
     features: str
     features_digest: Key
+    question: Question = "composition"
     positive_classes: tuple[str, ...]
     learning_rate: Positive
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
@@ -134,7 +150,8 @@ class Block(Record, frozen=True, kw_only=True):
 
         ``gradient``       training half of the panel: gradient of the home's loss; one group
         ``area_score``     every metered home: (1, score); by LSOA
-        ``class_score``    calibration half: (1, score, score²); by composition class
+        ``class_score``    calibration half: (1, score, score²); by composition class and, where a model's question is
+                           another, by its label
         ``area_label``     calibration half: (1, label); by MSOA
         ``area_profile``   every metered home: projected presence profile; by MSOA
         ``diary_profile``  calibration homes with a diary: see `diary_width`; one group
@@ -143,6 +160,9 @@ class Block(Record, frozen=True, kw_only=True):
         ``class_histogram``    calibration half: the same; by composition class
     model : str
         The model whose weights, scores or labels are meant; empty for presence.
+    beside : tuple of str
+        Further models: their gradients, scores or labels stand beside that model's in the same vector, which is clipped
+        as one.
     l2_bound : float
         Largest Euclidean norm of what one home contributes; longer vectors are scaled to it.
     noise_multiplier : float
@@ -154,9 +174,15 @@ class Block(Record, frozen=True, kw_only=True):
     name: Name
     source: Source
     model: str = ""
+    beside: tuple[str, ...] = ()
     l2_bound: Positive
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0.1, le=1000)]
     cap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all the models that it is about, in the order of its columns."""
+        return (self.model, *self.beside) if self.model else ()
 
 
 class Phase(Record, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ Nothing here goes through the gate and nothing here is ever part of a real study
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from skyglow_shared.models import logistic
 from skyglow_shared.study import Model, Study
 from skyglow_simulations.population.calibration_models import fitted
 from skyglow_simulations.population.generate import unpack
+from skyglow_simulations.population.survey import true_answers
 from skyglow_simulations.report.summary import auc, mcc
 from skyglow_simulations.run import Folder
 
@@ -37,6 +38,8 @@ class HeldHomes:
     homes : Homes
     composition : ndarray of int8, shape (homes,)
         True composition class, of every home.
+    answers : mapping of str to ndarray of int8, shape (homes,)
+        What is true of every home, by question beyond composition.
     presence_row : ndarray of int64, shape (homes,)
         Row in truth/presence.npy.
     store_row : ndarray of int64, shape (homes,)
@@ -47,6 +50,7 @@ class HeldHomes:
     composition: NDArray[np.int8]
     presence_row: NDArray[np.int64]
     store_row: NDArray[np.int64]
+    answers: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
 def slot_names() -> tuple[str, ...]:
@@ -62,7 +66,7 @@ def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
         table = table.filter("counts")
     row = {code: index for index, code in enumerate(study.lsoas)}
     lsoa = np.array([row[code] for code in table["lsoa21cd"]])
-    composition = table["composition"].to_numpy()
+    answers = true_answers(table)
     homes = np.bincount(lsoa, minlength=len(study.areas)).astype(float)
     occupied = np.load(folder.truth / "occupied.npy").reshape(len(study.areas), -1)
     true: dict[tuple[str, str, str], float] = {}
@@ -70,7 +74,7 @@ def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
         codes, group = np.unique([getattr(area, level) for area in study.areas], return_inverse=True)
         total = np.bincount(group, homes)
         for model in study.models:
-            positive = np.bincount(lsoa, labels(model, composition), minlength=len(study.areas))
+            positive = np.bincount(lsoa, labels(model, answers[model.question]), minlength=len(study.areas))
             share = np.bincount(group, positive) / total
             true.update({(code, model.name, "all"): float(value) for code, value in zip(codes, share, strict=True)})
         for slot, name in enumerate(slot_names()):
@@ -82,6 +86,7 @@ def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
 def held_homes(folder: Folder, study: Study, suppliers: Mapping[str, Supplier]) -> list[HeldHomes]:
     """Join each supplier's homes with the truth about them."""
     table = pl.read_parquet(folder.truth / "households.parquet")
+    answers = true_answers(table)
     metered_row = np.cumsum(table["metered"].to_numpy()) - 1
     held = []
     for index, (name, supplier) in enumerate(suppliers.items()):
@@ -95,7 +100,8 @@ def held_homes(folder: Folder, study: Study, suppliers: Mapping[str, Supplier]) 
         store = Store.open(folder.supplier(name) / "store")
         store_place = {pseudonym.tobytes(): row for row, pseudonym in enumerate(store.pseudonyms)}
         store_row = np.array([store_place[pseudonym.tobytes()] for pseudonym in homes.pseudonyms], dtype=np.int64)
-        held.append(HeldHomes(homes, table["composition"].to_numpy()[rows], metered_row[rows], store_row))
+        own_answers = {question: true[rows] for question, true in answers.items()}
+        held.append(HeldHomes(homes, own_answers["composition"], metered_row[rows], store_row, own_answers))
     return held
 
 
@@ -157,6 +163,7 @@ def _stacked(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     usable = [part.homes.metered for part in held]
     x = np.concatenate([part.homes.x[model.name][keep] for part, keep in zip(held, usable, strict=True)])
-    y = np.concatenate([labels(model, part.composition[keep]) for part, keep in zip(held, usable, strict=True)])
+    true = [part.composition if model.question == "composition" else part.answers[model.question] for part in held]
+    y = np.concatenate([labels(model, own[keep]) for own, keep in zip(true, usable, strict=True)])
     panel = [(part.homes.composition >= 0) & ~part.homes.calibrates for part in held]
     return x, y, np.concatenate([trained[keep] for trained, keep in zip(panel, usable, strict=True)])

@@ -36,6 +36,7 @@ _PLAIN = {
             "kind": "logistic",
             "features": "week_v1",
             "features_digest": "ab" * 32,
+            "question": "composition",
             "positive_classes": ["one_person_66_plus", "family_66_plus"],
             "learning_rate": 0.5,
             "momentum": 0.25,

@@ -20,6 +20,7 @@ WORDS = {
     "area_score": "class_score",
     "area_profile": "diary_profile",
     "one_person_66_plus": "other",
+    "composition": "paid_work",
 }
 FIXED = {("protocol",), ("vintage",), ("models", 0, "kind")}  # they have one legal value: changing them is refused
 
@@ -61,7 +62,7 @@ def test_a_sound_study_survives_its_encoding(study):
 
 def test_the_digest_is_pinned(study):
     # Both sides of a deployed system hold digests of earlier versions: a change here is a change of protocol.
-    assert digest(study) == "e71f9c6ea665a0dde53a7d8500aad8cb7932a806ae6831f55f0c393803cc332f"
+    assert digest(study) == "b92eefabacc171c5924d3f213536f3bf4ac3262e3a4a1d8ea95b3ac6bfd233fc"
 
 
 def test_the_order_of_keys_does_not_matter(plain, study):
@@ -188,6 +189,18 @@ CONTRADICTIONS = {
     "delta must be at most 1 / (10 × households)": lambda plain: plain.update(delta=1e-4),
     "positive_classes of model all_aged_66_plus": lambda plain: plain["models"][0].update(positive_classes=["tall"]),
     "must be some of one_person_66_plus": lambda plain: plain["models"][0].update(positive_classes=[]),
+    "must be some of nobody, somebody": lambda plain: plain["models"][0].update(question="paid_work"),
+    "block profiles may have models beside": lambda plain: plain["phases"][1]["blocks"][1].update(
+        model="all_aged_66_plus", beside=["all_aged_66_plus"]
+    ),
+    "block gradient may have models beside its own, each once": lambda plain: plain["phases"][0]["blocks"][0].update(
+        beside=["all_aged_66_plus"]
+    ),
+    "block area_scores must name a model of the study": lambda plain: plain["phases"][1]["blocks"][0].update(
+        beside=["another"]
+    ),
+    "must have the same models beside it": lambda plain: beside(plain, [], ["one_person"]),
+    "only if they have no hidden layers": lambda plain: beside(plain, ["one_person"], [], kind="perceptron", hidden=[4]),
     "start of model all_aged_66_plus": lambda plain: plain["models"][0].update(features="class22-v1", start=[0.5] * 22),
     "every phase must have blocks": lambda plain: plain["phases"][0].update(blocks=[]),
     "each of a name of its own": lambda plain: plain["phases"][1]["blocks"][0].update(name="profiles"),
@@ -200,6 +213,15 @@ CONTRADICTIONS = {
         {**plain["phases"][1]["blocks"][0], "name": "more"}
     ),
 }
+
+
+def beside(plain, gradient, scores, **second):
+    """Give the study a second model, beside the first in the gradient or in scores that are not calibrated so."""
+    plain["models"].append({**plain["models"][0], "name": "one_person", **second})
+    plain["phases"][0]["blocks"][0]["beside"] = gradient
+    plain["phases"][1]["blocks"][0]["beside"] = scores
+    plain["phases"][1]["blocks"].append({**plain["phases"][1]["blocks"][0], "name": "c", "source": "class_score"})
+    plain["phases"][1]["blocks"][-1]["beside"] = []
 
 
 @pytest.mark.parametrize("words", CONTRADICTIONS)

@@ -84,7 +84,11 @@ def test_areas_table_holds_what_the_census_says(tmp_path: Path):
     census.write_areas(town, town.classes.sum(axis=1).tolist(), tmp_path / "areas.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "areas.csv").read_text())))
     assert list(rows[0])[:7] == ["lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm", "households"]
-    assert list(rows[0])[7:] == list(COMPOSITION_CLASSES)
+    assert list(rows[0])[7:13] == list(COMPOSITION_CLASSES)
+    assert list(rows[0])[13:] == [*(f"people_{size}" for size in range(1, 9)), "employed"]
+    sizes = [[int(row[f"people_{size}"]) for size in range(1, 9)] for row in rows]
+    assert sizes == town.sizes.tolist()
+    assert [float(row["employed"]) for row in rows] == pytest.approx(town.employed, abs=1e-4)
     assert [[int(row[name]) for name in COMPOSITION_CLASSES] for row in rows] == town.classes.tolist()
     assert [int(row["households"]) for row in rows] == town.classes.sum(axis=1).tolist()
 

@@ -4,7 +4,7 @@
 import numpy as np
 
 from skyglow_client.learning.clipped_sums import Batch, exact_sum
-from skyglow_client.learning.contributions import Weights, cohort_of, contributions, labels
+from skyglow_client.learning.contributions import Weights, cohort_of, contributions, label_table
 from skyglow_client.learning.homes import Homes
 from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.models import logistic
@@ -46,5 +46,5 @@ def _hidden_gradient(study: Study, block: Block, homes: Homes, weights: Weights,
     model = study.model(block.model)
     cohort = homes.take(cohort_of(block, homes))
     keys = np.ascontiguousarray(cohort.pseudonyms[:, :8]).view(">u8")[:, 0].astype(np.uint64)
-    batch = Batch(keys, cohort.x[model.name], labels(model, cohort.composition)[:, None])
+    batch = Batch(keys, cohort.x[model.name], label_table(study, block, cohort))
     return exact_sum(logistic.network_of(model), weights[model.name], batch, part)

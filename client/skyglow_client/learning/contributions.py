@@ -18,7 +18,7 @@ from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights
 from skyglow_shared.models import logistic
-from skyglow_shared.study import COMPOSITION_CLASSES, Block, Model, Source, Study
+from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
 
 Vectors = NDArray[np.float64]
 Groups = NDArray[np.int64]
@@ -72,10 +72,16 @@ def cohort_of(block: Block, homes: Homes) -> NDArray[np.bool_]:
     return _COHORTS[block.source](homes)
 
 
-def labels(model: Model, composition: NDArray[np.int8]) -> Vectors:
-    """1 where a home's composition is one of the model's positive classes, else 0."""
-    positive = [COMPOSITION_CLASSES.index(name) for name in model.positive_classes]
-    return np.isin(composition, positive).astype(np.float64)
+def labels(model: Model, answers: NDArray[np.int8]) -> Vectors:
+    """1 where a home's answer to the model's question is one of its positive classes, else 0."""
+    positive = [QUESTIONS[model.question].index(name) for name in model.positive_classes]
+    return np.isin(answers, positive).astype(np.float64)
+
+
+def label_table(study: Study, block: Block, homes: Homes) -> Vectors:
+    """Labels [homes, models of the block]."""
+    models = [study.model(name) for name in block.models]
+    return np.stack([labels(model, homes.answered(model.question)) for model in models], axis=1)
 
 
 def household_gradients(model: Model, weights: Vectors, x: Vectors, y: Vectors) -> Vectors:
@@ -117,30 +123,39 @@ def household_gradients(model: Model, weights: Vectors, x: Vectors, y: Vectors) 
 
 
 def _gradient(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    model = study.model(block.model)
-    y = labels(model, homes.composition)
-    return household_gradients(model, weights[model.name], homes.x[model.name], y), _one_group(homes)
+    given = zip(block.models, label_table(study, block, homes).T, strict=True)
+    found = [household_gradients(study.model(name), weights[name], homes.x[name], y) for name, y in given]
+    return np.concatenate(found, axis=1), _one_group(homes)
+
+
+def _score_table(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
+    """Scores [homes, models of the block], of norm at most one: those of several models share one home's bound."""
+
+    def one(name: str) -> Vectors:
+        model = study.model(name)
+        return by_blocks(lambda x: logistic.scores(model, weights[name], x), homes.x[name])
+
+    scores = np.stack([one(name) for name in block.models], axis=1)
+    return np.asarray(scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1.0))
 
 
 def _scores(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
-    model = study.model(block.model)
-    return by_blocks(lambda x: logistic.scores(model, weights[model.name], x), homes.x[model.name])
+    return _score_table(study, block, homes, weights)[:, 0]
 
 
 def _area_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    score = _scores(study, block, homes, weights)
-    return np.stack([np.ones_like(score), score], axis=1), homes.lsoa
+    return _counted(_score_table(study, block, homes, weights)), homes.lsoa
 
 
 def _class_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    score = _scores(study, block, homes, weights)
-    return np.stack([np.ones_like(score), score, score**2], axis=1), homes.composition.astype(np.int64)
+    scores = _score_table(study, block, homes, weights)
+    pairs = np.stack([scores, scores**2], axis=2).reshape(len(homes), int(2 * scores.shape[1]))
+    return _counted(pairs), _strata(study, block, homes)
 
 
 def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     del weights
-    label = labels(study.model(block.model), homes.composition)
-    return np.stack([np.ones_like(label), label], axis=1), homes.msoa
+    return _counted(label_table(study, block, homes)), homes.msoa
 
 
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -177,6 +192,20 @@ def _area_histogram(study: Study, block: Block, homes: Homes, weights: Weights) 
 
 def _class_histogram(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     return _histogram(study, block, homes, weights), homes.composition.astype(np.int64)
+
+
+def _strata(study: Study, block: Block, homes: Homes) -> Groups:
+    """Each home's group among the strata of a block, see `layout.strata`."""
+    groups = homes.composition.astype(np.int64)
+    beyond = [study.model(name).question != "composition" for name in block.models]
+    for place, label in enumerate(label_table(study, block, homes)[:, beyond].T):
+        groups += (label.astype(np.int64) << place) * len(COMPOSITION_CLASSES)
+    return groups
+
+
+def _counted(columns: Vectors) -> Vectors:
+    """A one in front of each home's columns."""
+    return np.concatenate([np.ones((len(columns), 1)), columns], axis=1)
 
 
 def _kept(homes: Homes) -> NDArray[np.bool_]:

@@ -3,16 +3,16 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_client.features.table import HomeFeatures
 from skyglow_client.learning.rows import by_blocks
-from skyglow_client.readings.panel import Panel
+from skyglow_client.readings.panel import NOT_IN_PANEL, Panel
 from skyglow_client.readings.store import Store
-from skyglow_shared.errors import InternalError
+from skyglow_shared.errors import InternalError, StudyError
 from skyglow_shared.models import features, presence
 from skyglow_shared.study import Study, digest
 
@@ -38,6 +38,8 @@ class Homes:
         Coefficients of the diary's presence; NaN for a day type without a diary.
     calibrates : ndarray of bool, shape (homes,)
         Which half of the panel a home would be in: calibration (true) or training.
+    answers : dict of str to ndarray of int8, shape (homes,)
+        By question, for those beyond composition: index in `QUESTIONS`; -1 = not in the panel.
 
     Privacy
     -------
@@ -53,10 +55,11 @@ class Homes:
     composition: NDArray[np.int8]
     diary: NDArray[np.float64]
     calibrates: NDArray[np.bool_]
+    answers: dict[str, NDArray[np.int8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        arrays = [value for field in fields(self) if field.name != "x" for value in [getattr(self, field.name)]]
-        if {len(array) for array in (*arrays, *self.x.values())} != {len(self)}:
+        arrays = [getattr(self, name) for name in _ARRAYS]
+        if {len(array) for array in (*arrays, *self.x.values(), *self.answers.values())} != {len(self)}:
             raise InternalError("homes are not aligned; please report this")
 
     def __len__(self) -> int:
@@ -64,9 +67,16 @@ class Homes:
 
     def take(self, rows: NDArray[np.bool_]) -> "Homes":
         """Only the homes of `rows`, a mask."""
-        whole = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "x"}
         x = {model: values[rows] for model, values in self.x.items()}
-        return Homes(x=x, **{name: array[rows] for name, array in whole.items()})
+        answers = {question: values[rows] for question, values in self.answers.items()}
+        return Homes(x=x, answers=answers, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+
+    def answered(self, question: str) -> NDArray[np.int8]:
+        """What the panel's homes answered to a question: index in `QUESTIONS`, -1 elsewhere."""
+        return self.composition if question == "composition" else self.answers[question]
+
+
+_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in ("x", "answers"))
 
 
 def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> Homes:
@@ -81,7 +91,13 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     Raises
     ------
     StudyError
-        The study names a feature contract or presence basis that is not installed here.
+        The study names a feature contract or presence basis that is not installed here, or asks a question that this
+        panel was not asked.
+
+    Notes
+    -----
+    A panel home that left one of the study's questions unanswered is not in the study's panel at all: every block is
+    about the same homes.
     """
     lsoa_row = {code: row for row, code in enumerate(study.lsoas)}
     msoa_row = {code: row for row, code in enumerate(study.msoas)}
@@ -96,6 +112,10 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     for model in study.models:
         x[model.name], usable = features.normalise(features.contract(model.features), table.features[inside])
         metered &= usable
+    answers = {name: _answers(panel, name)[inside] for name in sorted({model.question for model in study.models})}
+    member = np.all([panel.composition[inside] >= 0, *(given >= 0 for given in answers.values())], axis=0)
+    answers = {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
+    composition = np.where(member, panel.composition[inside], NOT_IN_PANEL).astype(np.int8)
     return Homes(
         pseudonyms=store.pseudonyms[inside],
         lsoa=lsoa,
@@ -103,10 +123,19 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         x=x,
         profile=np.where(metered[:, None, None], profile, 0.0),
         metered=metered,
-        composition=panel.composition[inside],
+        composition=composition,
         diary=by_blocks(basis.project, panel.diary[inside]),
         calibrates=calibrates(store.pseudonyms[inside], digest(study)),
+        answers={name: given for name, given in answers.items() if name != "composition"},
     )
+
+
+def _answers(panel: Panel, question: str) -> NDArray[np.int8]:
+    if question == "composition":
+        return panel.composition
+    if question not in panel.answers:
+        raise StudyError(f"the study asks for {question}, a column that panel.csv lacks; add it, or refuse the study")
+    return panel.answers[question]
 
 
 def calibrates(pseudonyms: NDArray[np.uint8], study: str) -> NDArray[np.bool_]:

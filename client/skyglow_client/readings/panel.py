@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The consenting, surveyed homes: their composition and, for part of them, a diary of when somebody was home."""
+"""The consenting, surveyed homes: what they answered and, for part of them, a diary of when somebody was home."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from skyglow_client.readings.calendar import SLOTS
 from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_client.readings.tables import read_csv
+from skyglow_shared.study import QUESTIONS
 
 NOT_IN_PANEL: Final = -1
+OPEN: Final = "unknown"
+_FURTHER: Final = ("household_size", "paid_work")
 _SLOTS: Final = tuple(f"hh{n:02d}" for n in range(1, SLOTS + 1))
 
 
@@ -31,10 +34,13 @@ class Panel:
     diary : ndarray of float32, shape (homes, 2, 48)
         Share of the home's diary days on which somebody was home, on weekdays and weekend days; NaN without a diary of
         that type.
+    answers : mapping of str to ndarray of int8, shape (homes,)
+        By question beyond composition that the file has a column of: index in `QUESTIONS`, -1 for a home that is not in
+        the panel or that left it open.
     counts : mapping of str to int
-        Rows quarantined, by reason: ``panel_unknown_class``, ``panel_repeated``, ``panel_conflicting``,
-        ``panel_without_readings``, ``diary_unreadable``, ``diary_repeated``, ``diary_conflicting``,
-        ``diary_outside_panel``.
+        Rows quarantined, by reason: ``panel_unknown_class`` (or an answer that is none), ``panel_repeated``,
+        ``panel_conflicting``, ``panel_without_readings``, ``diary_unreadable``, ``diary_repeated``,
+        ``diary_conflicting``, ``diary_outside_panel``.
 
     Privacy
     -------
@@ -44,10 +50,14 @@ class Panel:
     composition: NDArray[np.int8]
     diary: NDArray[np.float32]
     counts: Mapping[str, int]
+    answers: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
 def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: bytes, classes: Sequence[str]) -> Panel:
     """Read ``panel.csv`` and ``diaries.csv``; a supplier without either file has no panel, or no diaries.
+
+    ``panel.csv`` has the columns ``meter_id``, ``composition`` and, where the survey asked, ``household_size`` and
+    ``paid_work``. `OPEN` stands for an answer that was not given; without a composition there is no panel home.
 
     Parameters
     ----------
@@ -70,33 +80,46 @@ def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: byte
     counts: Counter[str] = Counter()
     homes = {row.tobytes(): place for place, row in enumerate(store_homes)}
     composition = np.full(len(homes), NOT_IN_PANEL, dtype=np.int8)
+    answers: dict[str, NDArray[np.int8]] = {}
     diary = np.full((len(homes), 2, SLOTS), np.nan, dtype=np.float32)
     if (source / "panel.csv").exists():
-        place, label = _read_labels(source / "panel.csv", homes, pseudonym_key, classes, counts)
-        composition[place] = label
+        place, labels = _read_labels(source / "panel.csv", homes, pseudonym_key, classes, counts)
+        for question, label in labels.items():
+            answers[question] = np.full(len(homes), NOT_IN_PANEL, dtype=np.int8)
+            answers[question][place] = label
+        composition = answers.pop("composition")
     if (source / "diaries.csv").exists():
         place, weekend, at_home = _read_diaries(source / "diaries.csv", homes, pseudonym_key, counts)
         member = composition[place] != NOT_IN_PANEL
         counts["diary_outside_panel"] += int((~member).sum())
         _mean_by_type(diary, place[member], weekend[member], at_home[member])
-    return Panel(composition, diary, MappingProxyType(dict(counts)))
+    return Panel(composition, diary, MappingProxyType(dict(counts)), MappingProxyType(answers))
 
 
 def _read_labels(
     path: Path, homes: Mapping[bytes, int], key: bytes, classes: Sequence[str], counts: Counter[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Places of homes and their classes."""
-    rows = read_csv(path, ["meter_id", "composition"])
-    known = rows.filter(pl.col("meter_id").is_not_null() & pl.col("composition").is_in(list(classes)))
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int8]]]:
+    """Places of homes, and their answers by question."""
+    rows = read_csv(path, ["meter_id", "composition"], _FURTHER)
+    further = [name for name in _FURTHER if name in rows.columns]
+    understood = [pl.col(name).is_in([*QUESTIONS[name], OPEN]) for name in further]
+    sound = [pl.col("meter_id").is_not_null(), pl.col("composition").is_in(list(classes)), *understood]
+    known = rows.filter(pl.all_horizontal(sound).fill_null(value=False))
     once = known.unique(maintain_order=True)
     clear = once.filter(~pl.col("meter_id").is_duplicated())
     place = _places(clear["meter_id"], homes, key)
-    label = np.array([classes.index(name) for name in clear["composition"]], dtype=np.int8)
+    labels: dict[str, NDArray[np.int8]] = {name: _indices(clear[name], QUESTIONS[name]) for name in further}
+    labels["composition"] = _indices(clear["composition"], classes)
     counts["panel_unknown_class"] += rows.height - known.height
     counts["panel_repeated"] += known.height - once.height
     counts["panel_conflicting"] += once.height - clear.height
     counts["panel_without_readings"] += int((place < 0).sum())
-    return place[place >= 0], label[place >= 0]
+    return place[place >= 0], {question: label[place >= 0] for question, label in labels.items()}
+
+
+def _indices(given: pl.Series, answers: Sequence[str]) -> NDArray[np.int8]:
+    """Places of answers among those there are; an open one is as if the home were not in the panel."""
+    return np.array([NOT_IN_PANEL if name == OPEN else answers.index(name) for name in given], dtype=np.int8)
 
 
 def _read_diaries(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a supplier's files so that whatever is wrong with one becomes a typed error without a data value."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,17 +30,17 @@ def guarded(path: Path, kind: str, action: Callable[[], _Result]) -> _Result:
         raise unreadable(path, kind) from None
 
 
-def require_columns(path: Path, present: list[str], wanted: list[str]) -> None:
-    """FormatError unless the columns of a file are exactly `wanted`, in any order."""
+def require_columns(path: Path, present: list[str], wanted: list[str], allowed: Sequence[str] = ()) -> None:
+    """FormatError unless the columns of a file are `wanted`, in any order, with some or none of `allowed`."""
     missing = sorted(set(wanted) - set(present))
-    surplus = len(set(present) - set(wanted))
+    surplus = len(set(present) - set(wanted) - set(allowed))
     if missing or surplus:
         lack = f"lacks the columns {', '.join(missing)}" if missing else f"has {surplus} columns too many"
         raise FormatError(f"{path.name}: {lack}; its columns must be {_brief(wanted)}")
 
 
-def read_csv(path: Path, wanted: list[str]) -> pl.DataFrame:
-    """Read a comma-separated file, every value as text.
+def read_csv(path: Path, wanted: list[str], allowed: Sequence[str] = ()) -> pl.DataFrame:
+    """Read a comma-separated file, every value as text, with those of the allowed columns that it has.
 
     Raises
     ------
@@ -48,8 +48,8 @@ def read_csv(path: Path, wanted: list[str]) -> pl.DataFrame:
         If it is missing, not UTF-8 text in comma-separated form, or its columns are not `wanted`.
     """
     frame = guarded(path, "CSV", lambda: pl.read_csv(path, infer_schema=False))
-    require_columns(path, frame.columns, wanted)
-    return frame.select(wanted)
+    require_columns(path, frame.columns, wanted, allowed)
+    return frame.select([*wanted, *(name for name in allowed if name in frame.columns)])
 
 
 def scan_parquet(path: Path, wanted: Mapping[str, tuple[type[pl.DataType], ...]]) -> pl.LazyFrame:

@@ -2,7 +2,8 @@
 """What the office estimates from: noised sums, and the public table of areas with their old census."""
 
 import csv
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 
 from skyglow_server.estimation.results import Level
 from skyglow_shared.errors import FormatError, GeographyError, RunError
-from skyglow_shared.layout import block_shape
-from skyglow_shared.study import COMPOSITION_CLASSES, Source, Study
+from skyglow_shared.layout import block_shape, columns_of, strata
+from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Source, Study
 
 CODE_COLUMNS = ("lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm")
 COLUMNS = (*CODE_COLUMNS, "households", *COMPOSITION_CLASSES)
+#: Columns that only some topics need; a table has each of the two kinds or not.
+SIZE_COLUMNS = tuple(f"people_{size}" for size in QUESTIONS["household_size"])
+EMPLOYED_COLUMN = "employed"
 LEVELS: tuple[Level, ...] = ("LSOA", "MSOA", "LAD")
 
 
@@ -37,6 +41,15 @@ class BlockSum(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Some groups or columns of a noised sum, as a `BlockSum` of their own."""
+
+    values: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    shares: int
+
+
+@dataclass(frozen=True, slots=True)
 class AreaTable:
     """The public areas of a study, one entry a lowest-level area, sorted by its code.
 
@@ -47,13 +60,19 @@ class AreaTable:
     households : ndarray of float64, shape (A,)
         Public number of households today (the frame).
     counts : ndarray of float64, shape (A, 6)
-        Old census counts of households by composition class.
+        Old census counts of households by composition class; see `strata.stratified` for other topics.
+    sizes : ndarray of float64, shape (A, 8), optional
+        Old census counts of households by number of people, 1 to 8 or more.
+    employed : ndarray of float64, shape (A,), optional
+        Old census share of residents aged 16 and over who are in employment.
     """
 
     codes: Mapping[Level, tuple[str, ...]]
     names: Mapping[Level, tuple[str, ...]]
     households: NDArray[np.float64]
     counts: NDArray[np.float64]
+    sizes: NDArray[np.float64] | None = None
+    employed: NDArray[np.float64] | None = None
 
     def areas(self, level: Level) -> tuple[tuple[str, str], ...]:
         """(code, name) of the distinct areas of a level, sorted by code."""
@@ -76,7 +95,8 @@ class AreaTable:
             {level: tuple(column[at] for at in chosen) for level, column in table.items()}
             for table in (self.codes, self.names)
         )
-        return AreaTable(codes, names, self.households[chosen], self.counts[chosen])
+        sizes, employed = (None if column is None else column[chosen] for column in (self.sizes, self.employed))
+        return AreaTable(codes, names, self.households[chosen], self.counts[chosen], sizes, employed)
 
     def weights(self, level: Level) -> NDArray[np.float64]:
         """Household weights [areas of the level, A]; every row sums to one."""
@@ -96,10 +116,7 @@ def load_areas(path: Path, study: Study) -> AreaTable:
     """
     rows = _read(path)
     rows.sort(key=lambda row: row["lsoa21cd"])
-    try:
-        numbers = np.array([[float(row[name]) for name in COLUMNS[6:]] for row in rows], dtype=np.float64)
-    except ValueError:
-        raise FormatError(f"{path.name} has a count that is not a number; use the published table") from None
+    numbers = _numbers(path, rows, COLUMNS[6:])
     if not rows or not np.isfinite(numbers).all() or (numbers < 0).any():
         raise FormatError(f"{path.name} is empty or has a negative or infinite count; use the published table")
     if (numbers[:, 0] < 1).any() or (numbers[:, 1:].sum(axis=1) < 1).any():
@@ -107,9 +124,30 @@ def load_areas(path: Path, study: Study) -> AreaTable:
     columns = {name: tuple(row[name] for row in rows) for name in CODE_COLUMNS}
     codes = dict(zip(LEVELS, (columns["lsoa21cd"], columns["msoa21cd"], columns["lad22cd"]), strict=True))
     names = dict(zip(LEVELS, (columns["lsoa21nm"], columns["msoa21nm"], columns["lad22nm"]), strict=True))
-    table = AreaTable(codes, names, numbers[:, 0], numbers[:, 1:])
+    sizes, employed = (_further(path, rows, columns) for columns in (SIZE_COLUMNS, (EMPLOYED_COLUMN,)))
+    if employed is not None and (employed >= 1).any():
+        raise FormatError(f"{path.name} has an employed share of 1 or more; use the published table")
+    single = None if employed is None else employed[:, 0]
+    table = AreaTable(codes, names, numbers[:, 0], numbers[:, 1:], sizes, single)
     check_areas(table, study)
     return table
+
+
+def _further(path: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64] | None:
+    """Columns that only some topics need; None if the table lacks them."""
+    if not set(columns) <= rows[0].keys():
+        return None
+    numbers = _numbers(path, rows, columns)
+    if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers.sum(axis=1) <= 0).any():
+        raise FormatError(f"{path.name} has {columns[0]} negative, infinite or all zero; use the published table")
+    return numbers
+
+
+def _numbers(path: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64]:
+    try:
+        return np.array([[float(row[name]) for name in columns] for row in rows], dtype=np.float64)
+    except (ValueError, TypeError):
+        raise FormatError(f"{path.name} has a count that is not a number; use the published table") from None
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -157,19 +195,37 @@ def _check_nesting(table: AreaTable) -> None:
 
 
 def find(study: Study, sums: Mapping[str, BlockSum], source: Source, model: str = "") -> BlockSum:
-    """The noised sum of the study's block of a source (and model); RunError if it is missing or misshapen."""
+    """The noised sum of the study's block of a source (and model); RunError if it is missing or misshapen.
+
+    Of a block of several models it gives what a block of this model alone would have, noise aside.
+    """
     for phase in study.phases:
         for block in phase.blocks:
-            if block.source == source and block.model == model:
+            if _is(block, source, model):
                 if block.name not in sums:
                     raise RunError(f"there is no sum yet for block {block.name}; run phase {phase.name} first")
                 found = sums[block.name]
                 if found.values.shape != block_shape(study, block) or not np.isfinite(found.values).all():
                     raise RunError(f"the sum of block {block.name} has the wrong shape or is not finite; run it again")
-                return found
+                return _alone(study, block, model, found) if len(block.models) > 1 else found
     raise RunError(f"the study has no block of source {source}; add one to a phase, or ask for other estimates")
 
 
 def has(study: Study, source: Source, model: str = "") -> bool:
     """Whether the study has a block of a source (and model)."""
-    return any(block.source == source and block.model == model for phase in study.phases for block in phase.blocks)
+    return any(_is(block, source, model) for phase in study.phases for block in phase.blocks)
+
+
+def _is(block: Block, source: Source, model: str) -> bool:
+    return block.source == source and (model in block.models if model else not block.models)
+
+
+def _alone(study: Study, block: Block, model: str, found: BlockSum) -> Part:
+    """One model's columns of a block's sum and, where groups are finer than the model's strata, the strata's sums."""
+    columns = columns_of(study, block, model)
+    values, deviation = found.values[:, columns], found.deviation[columns]
+    if block.source != "class_score":
+        return Part(values, deviation, found.shares)
+    stratum = strata(study, block, model)
+    totals = np.stack([values[stratum == one].sum(axis=0) for one in range(int(stratum.max()) + 1)])
+    return Part(totals, deviation * math.sqrt(len(values) / len(totals)), found.shares)

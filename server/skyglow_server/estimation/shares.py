@@ -3,19 +3,20 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, find
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, Part, find
 from skyglow_server.estimation.mixed import System
 from skyglow_server.estimation.observations import Evidence, build, drift_of, overall_mix
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior, solve
 from skyglow_server.estimation.results import Estimate, Level, estimate_of
-from skyglow_shared.study import COMPOSITION_CLASSES, Model, Study
+from skyglow_server.estimation.strata import positive_strata, stratified
+from skyglow_shared.study import Model, Study
 
 GROUP = "all"
 Array = NDArray[np.float64]
@@ -23,11 +24,10 @@ Array = NDArray[np.float64]
 
 def evidence_of(study: Study, model: Model, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Evidence:
     """Gather one model's sums; RunError if one is missing."""
-    positive = np.array([name in model.positive_classes for name in COMPOSITION_CLASSES])
     scores, classes, labels = (
         find(study, sums, source, model.name) for source in ("area_score", "class_score", "area_label")
     )
-    return Evidence(areas, positive, scores, classes, labels)
+    return Evidence(stratified(areas, model), positive_strata(model), scores, classes, labels)
 
 
 def posterior_of(
@@ -57,8 +57,8 @@ def districts(evidence: Evidence) -> tuple[Evidence, ...]:
         replace(
             evidence,
             areas=evidence.areas.part(lads == lad),
-            scores=_Rows.of(evidence.scores, lads == lad),
-            labels=_Rows.of(evidence.labels, np.array([lad_of[msoa] == lad for msoa in msoas])),
+            scores=_rows(evidence.scores, lads == lad),
+            labels=_rows(evidence.labels, np.array([lad_of[msoa] == lad for msoa in msoas])),
             mix=mix,
         )
         for lad in sorted(set(lads.tolist()))
@@ -71,17 +71,8 @@ def _parents(areas: AreaTable) -> tuple[list[str], dict[str, str]]:
     return sorted(lad_of), lad_of
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Some groups of a noised sum."""
-
-    values: Array
-    deviation: Array
-    shares: int
-
-    @classmethod
-    def of(cls, block: BlockSum, keep: NDArray[np.bool_]) -> "_Rows":
-        return cls(block.values[keep], block.deviation, block.shares)
+def _rows(block: BlockSum, keep: NDArray[np.bool_]) -> Part:
+    return Part(block.values[keep], block.deviation, block.shares)
 
 
 def share_estimates(

@@ -78,7 +78,7 @@ class _Crowd:
             digests,
             panel,
             {model.name: np.hstack([party.homes.x[model.name][panel], ones]) for model in models},
-            {model.name: labels(model, party.homes.composition[panel])[:, None] for model in models},
+            {model.name: labels(model, party.homes.answered(model.question)[panel])[:, None] for model in models},
         )
 
     def slopes(self, model: str, weights: Sequence[Weights]) -> Array:
@@ -129,9 +129,10 @@ def _shares(
 ) -> NDArray[np.int64]:
     """One supplier's shares of a round of every study, on the blocks' grids, shape (studies, numbers of a round)."""
     slopes = {
-        block.model: crowd.slopes(block.model, weights)
+        name: crowd.slopes(name, weights)
         for block in studies[0].phases[place].blocks
         if _linear(studies[0], block)
+        for name in block.models
     }
     shares = []
     for number, study in enumerate(studies):
@@ -145,8 +146,8 @@ def _shares(
             stream = crowd.party.randomness.stream("noise", *named, block.name)
             if _linear(study, block):
                 rows = crowd.trainers(number, sample)
-                vectors = slopes[block.model][rows, number, None] * crowd.inputs[block.model][rows]
-                blocks[block.name] = _gradient(study, block, vectors, stream)
+                vectors = [slopes[name][rows, number, None] * crowd.inputs[name][rows] for name in block.models]
+                blocks[block.name] = _gradient(study, block, np.concatenate(vectors, axis=1), stream)
             else:
                 chosen = crowd.homes[number].take(sample)
                 blocks[block.name] = noised(study, block, chosen, weights[number], stream)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 from skyglow_shared.files import write_atomically
-from skyglow_shared.study import COMPOSITION_CLASSES, Area
+from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Area
 
 TABLES = ("ts003", "ts017", "ts059", "ts065")
 _LOOKUP = "lsoa21-msoa21-lad22"
@@ -171,7 +171,7 @@ def _assemble(lookup: list[dict[str, str]], folder: Path) -> Census:
 
 
 def write_areas(census: Census, households: Sequence[int], path: Path) -> None:
-    """Write the public areas table: codes, names, households today, and composition at the census.
+    """Write the public areas table: codes, names, households today; composition, size and employment at the census.
 
     Parameters
     ----------
@@ -184,10 +184,13 @@ def write_areas(census: Census, households: Sequence[int], path: Path) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm", "households", *COMPOSITION_CLASSES]
-    writer.writerow(header)
-    for area, today, counts in zip(census.areas, households, census.classes.tolist(), strict=True):
+    writer.writerow([*header, *(f"people_{size}" for size in QUESTIONS["household_size"]), "employed"])
+    shares = [f"{share:.4f}" for share in census.employed]
+    columns = zip(census.areas, households, census.classes.tolist(), census.sizes.tolist(), shares, strict=True)
+    for area, today, counts, sizes, employed in columns:
         codes = [getattr(area, level) for level in levels]
-        writer.writerow([*(part for code in codes for part in (code, census.names[code])), today, *counts])
+        named = (part for code in codes for part in (code, census.names[code]))
+        writer.writerow([*named, today, *counts, *sizes, employed])
     write_atomically(path, text.getvalue().encode())
 
 

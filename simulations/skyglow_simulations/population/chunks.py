@@ -174,6 +174,7 @@ def _truth_rows(code: str, homes: households.Households, drawn: frame.Frame) -> 
             "lsoa21cd": [code] * len(homes.size),
             "composition": homes.composition,
             "size": homes.size,
+            "works": homes.works.astype(np.int8),
             "metered": drawn.metered,
             "supplier": drawn.supplier,
             "former_supplier": drawn.former,

@@ -30,6 +30,7 @@ _SIZE_SEED = np.array(
     ]
 )
 _PATTERN = {name: index for index, name in enumerate(p.PATTERN_NAMES)}
+_WORKING = [_PATTERN[name] for name in ("full_time", "part_time", "at_home")]
 MAX_PEOPLE = 8
 _ROOM = 20  # an area never has fewer simulated homes than this, whatever the scale, unless the census has fewer
 
@@ -61,6 +62,11 @@ class Households:
     size: NDArray[np.int8]
     home: NDArray[np.int64]
     pattern: NDArray[np.int8]
+
+    @property
+    def works(self) -> NDArray[np.bool_]:
+        """Whether anybody of a home is in paid work, at home or elsewhere, shape (homes,)."""
+        return np.asarray(np.bincount(self.home, np.isin(self.pattern, _WORKING), len(self.size)) > 0)
 
 
 def plan_areas(

@@ -2,14 +2,14 @@
 """Raw files as a supplier's own systems would give them, beside readings: meters, panel, diaries."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skyglow_shared.study import COMPOSITION_CLASSES, Period
+from skyglow_shared.study import QUESTIONS, Period
 
 _SLOTS = [f"hh{slot:02d}" for slot in range(1, 49)]
 
@@ -20,10 +20,10 @@ def write_meters(path: Path, meter_id: NDArray[np.int64], postcodes: Sequence[st
     pl.DataFrame({"meter_id": meter_id.astype(str), "postcode": list(postcodes)}, schema=schema).write_csv(path)
 
 
-def panel_table(meter_id: NDArray[np.int64], composition: NDArray[np.int8]) -> pl.DataFrame:
-    """The consenting, surveyed homes and the composition they report."""
-    names = np.array(COMPOSITION_CLASSES)[composition]
-    return pl.DataFrame({"meter_id": meter_id.astype(str), "composition": names})
+def panel_table(meter_id: NDArray[np.int64], answers: Mapping[str, NDArray[np.int8]]) -> pl.DataFrame:
+    """The consenting, surveyed homes and what they answer, by question as an index in `QUESTIONS`."""
+    names = {question: np.array(QUESTIONS[question])[given] for question, given in answers.items()}
+    return pl.DataFrame({"meter_id": meter_id.astype(str), **names})
 
 
 def diary_table(

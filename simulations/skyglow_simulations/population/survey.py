@@ -46,18 +46,29 @@ def unpack(bits: NDArray[np.uint8], rows: NDArray[np.int64], days: int) -> NDArr
     return np.unpackbits(np.asarray(bits[rows]), axis=1).reshape(len(rows), days, presence.SLOTS)
 
 
+def true_answers(homes: pl.DataFrame) -> dict[str, NDArray[np.int8]]:
+    """What every home of truth/households would answer truly, by question: index in `QUESTIONS`."""
+    answers = {"composition": homes["composition"].to_numpy()}
+    if "size" in homes.columns:  # a trial's homes have a composition alone
+        answers |= {"household_size": homes["size"].to_numpy() - np.int8(1), "paid_work": homes["works"].to_numpy()}
+    return answers
+
+
 def _tables(
     group: Group, seed: int, period: Period, fraction: float, gaps: frame.Amounts
 ) -> dict[tuple[str, str], pl.DataFrame]:
     """Each supplier's rows of the panel and of the diaries."""
     homes = group.homes
+    true = true_answers(homes)
     panel, said, weekday, weekend = _drawn(homes, seed, period, fraction, gaps)
     row = np.cumsum(homes["metered"].to_numpy()) - 1
     supplier, meter = homes["supplier"].to_numpy(), homes["meter_id"].to_numpy()
     tables = {}
     for index, name in enumerate(p.SUPPLIERS):
         asked = panel & (supplier == index) & homes["known_postcode"].to_numpy()
-        tables[name, FILES[0]] = raw.panel_table(meter[asked], said[asked])
+        tables[name, FILES[0]] = raw.panel_table(
+            meter[asked], {question: answers[asked] for question, answers in {**true, "composition": said}.items()}
+        )
         keeps = [np.flatnonzero(asked & (days >= 0)) for days in (weekday, weekend)]
         home, day = np.concatenate(keeps), np.concatenate([weekday[keeps[0]], weekend[keeps[1]]])
         days = unpack(group.bits, row[home], period.days)[np.arange(len(home)), day]

@@ -43,6 +43,7 @@ def ask(study: Study, trial: Trial, label: str) -> Study:
             model,
             features=trial.contract.name,
             features_digest=trial.contract.digest,
+            question="composition",
             positive_classes=wanted.positive_classes,
             score_centre=wanted.score_centre,
             score_width=wanted.score_width,
@@ -150,6 +151,6 @@ def _supply(own: pl.DataFrame, trial: Trial, study: Study, supplier: Path) -> No
     given = HomeFeatures(trial.x[own["trial_home"].to_numpy()], profile)
     keep_features(supplier / "store", given, week_start=study.feature_week, name=trial.contract.name)
     asked = own.filter("panel")
-    panel = raw.panel_table(asked["meter_id"].to_numpy(), asked["composition"].to_numpy())
+    panel = raw.panel_table(asked["meter_id"].to_numpy(), {"composition": asked["composition"].to_numpy()})
     (supplier / "raw").mkdir(exist_ok=True)
     write_atomically(supplier / "raw" / "panel.csv", panel.write_csv().encode())

@@ -41,7 +41,7 @@ def render(data: ReportData) -> str:
             when=when.section(data),
             scatters=[(wording.topic(topic), found) for topic in shown if (found := checked.scatters(data, topic))],
             accuracy=checked.accuracy(data),
-            panels=[(wording.topic(topic), found) for topic in shown if (found := checked.panels(data, topic))],
+            panels=[(wording.topic(topic), beside) for topic in shown if (beside := checked.panels(data, topic))],
             source_groups=groups,
             sources=sources,
             price=costs.price(groups, sources),

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from skyglow_simulations.report import wording
 
-_SHORT = {"all_aged_66_plus": "homes all aged 66 or over"}  # a name that would take a line's half
+#: Names that would take too much of a line.
+_SHORT = {"all_aged_66_plus": "homes all aged 66 or over", "paid_work": "homes with paid work"}
 _LEVELS = {"LSOA": "small areas (LSOA)", "MSOA": "neighbourhoods (MSOA)", "LAD": "district"}
 
 
