@@ -35,6 +35,17 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("--patience", type=float, default=600.0, help="seconds to wait for suppliers in each round")
     service_command.database_option(run)
     service_command.register(partial(_verb, verbs))
+    change = verbs.add_parser("change", help="what changed between two releases of the same topic and areas")
+    change.add_argument("earlier", type=Path, metavar="EARLIER", help="a release's or a run's folder")
+    change.add_argument("later", type=Path, metavar="LATER", help="another, of a later reference date")
+    change.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the tables are written")
+    change.add_argument(
+        "--persistence",
+        type=float,
+        default=0.5,
+        help="how much of what areas had drifted from the old census is thought to last, 0 to 1; 0 is widest",
+    )
+    change.set_defaults(func=_change)
     books = verbs.add_parser("audit", help="hand out the book of what was received")
     export = _verb(
         books.add_subparsers(required=True, metavar="verb"),
@@ -106,6 +117,18 @@ def _run(options: argparse.Namespace) -> int:
     checkpoints = service_command.checkpoints_of(options)
     checkpoints.check()
     _print(str(serve.run(options.folder, options.study, link, checkpoints, _progress)))
+    return 0
+
+
+def _change(options: argparse.Namespace) -> int:
+    from skyglow_server.publication import change  # noqa: PLC0415
+
+    if not 0 <= options.persistence <= 1:
+        raise FormatError("--persistence must be from 0 to 1; 0.5 is the default")
+    releases = [change.read_release(path) for path in (options.earlier, options.later)]
+    found = change.changes(releases[0], releases[1], persistence=options.persistence)
+    for path in change.write(options.out, found):
+        _print(str(path))
     return 0
 
 

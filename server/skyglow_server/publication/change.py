@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The change between two releases of one topic, with its interval, for every area that both let out.
+
+Estimates θ̂1, θ̂2 err by e1, e2, whose variances are made of parts. Panels, their answers, privacy noise and the homes
+with a meter are independent between studies, or the same homes, whose errors agree in sign and cancel in part: taking
+them as independent is cautious. What is shared for certain is the old census and the prior around it: both estimates
+are drawn to the same old share, by (1 - γ) of what the area has drifted from it. Of that drift the share ρ,
+`persistence`, is thought to be there on both dates, so with p1, p2 the parts of the variances called "area model"::
+
+    Var(θ̂2 - θ̂1) = V1 + V2 - 2 ρ √(p1 p2)
+
+ρ = 0 forgets what is shared and is widest; a drift that grows year by year gives √(t1 / t2), t in years since the
+census, 0.9 for studies five and six years after. The default of one half is cautious beside that. A folder tells the
+parts of a topic and level on average, not of each area; and figures are rounded, for which deviations are widened by
+half a step.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skyglow_server.estimation.results import QUANTILE
+from skyglow_server.publication import tidy, words
+from skyglow_server.publication.folder import STUDY
+from skyglow_shared.errors import FormatError, GeographyError, StudyError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.soundness import decode_study
+from skyglow_shared.study import Study
+
+PERSISTENCE = 0.5
+SHARED = "area model"
+COLUMNS = (
+    "area_code", "area_name", "level", "topic", "group", "earlier", "later", "change", "lower", "upper",
+    "standard_error", "evidence", "status", "shorthand", "reason",
+)  # fmt: skip
+_STEP = 10.0**-tidy.DIGITS
+
+Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A release as its folder tells it.
+
+    Attributes
+    ----------
+    study : Study
+    rows : mapping of (topic, level, area code, group) to the row of its table
+    shared : mapping of (topic, level) to float
+        Mean share of the variance that is the area model's.
+    """
+
+    study: Study
+    rows: Mapping[Key, Mapping[str, str]]
+    shared: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One area's change, in the units of the estimates; no numbers where one of the two was withheld.
+
+    `names` are the row's area_code, area_name, level, topic and group.
+    """
+
+    names: tuple[str, ...]
+    earlier: float | None = None
+    later: float | None = None
+    deviation: float | None = None
+    shorthand: str = ""
+    reason: str = ""
+    interval: tuple[float, float] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.earlier is not None and self.later is not None and self.deviation is not None:
+            middle, reach = self.later - self.earlier, QUANTILE * self.deviation
+            object.__setattr__(self, "interval", (middle - reach, middle + reach))
+
+    @property
+    def evidence(self) -> str:
+        """Whether the interval holds zero, in words; empty where there is none."""
+        if self.interval is None:
+            return ""
+        return "higher" if self.interval[0] > 0 else "lower" if self.interval[1] < 0 else "no clear change"
+
+
+def read_release(path: Path) -> Published:
+    """Read a release's folder, or the one in a run's folder.
+
+    Raises
+    ------
+    FormatError
+        It is no release's folder, or a table of it cannot be read.
+    StudyError
+        Its study cannot be read.
+    """
+    folder = path / "release" if (path / "release").is_dir() else path
+    try:
+        study = decode_study((folder / STUDY).read_bytes())
+        rows = {
+            (row["topic"], row["level"], row["area_code"], row["group"]): row
+            for table in sorted(folder.glob("estimates-*.csv"))
+            for row in _rows(table, tuple(tidy.COLUMNS))
+        }
+        shared = {
+            (row["topic"], row["level"]): float(row["share_of_variance"])
+            for row in _rows(folder / tidy.SOURCES, ("topic", "level", "source", "share_of_variance"))
+            if row["source"] == SHARED
+        }
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise FormatError(f"{path.name} is not a release's folder ({type(error).__name__}); name another") from None
+    return Published(study, rows, shared)
+
+
+def _rows(table: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        if tuple(reader.fieldnames or ()) != columns:
+            raise FormatError(f"{table.name} has other columns than a release's table; name another folder")
+        yield from reader
+
+
+def changes(earlier: Published, later: Published, *, persistence: float = PERSISTENCE) -> tuple[Change, ...]:
+    """The change of every figure that both releases know.
+
+    Parameters
+    ----------
+    earlier, later : Published
+    persistence : float
+        ρ, from 0 to 1.
+
+    Raises
+    ------
+    StudyError
+        They have no topic in common, a topic counts other homes, or the dates are not in order.
+    GeographyError
+        They are of other areas or another vintage.
+    """
+    topics = _comparable(earlier, later)
+    found = []
+    for key, row in later.rows.items():
+        topic, level = key[:2]
+        if topic in topics:
+            before = earlier.rows.get(key)
+            shares = (earlier.shared.get((topic, level), 0.0), later.shared.get((topic, level), 0.0))
+            found.append(_change(before, row, persistence * math.sqrt(shares[0] * shares[1])))
+    return tuple(found)
+
+
+def _comparable(earlier: Published, later: Published) -> set[str]:
+    one, other = earlier.study, later.study
+    if one.vintage != other.vintage or one.areas != other.areas:
+        raise GeographyError(
+            "the two releases are of other areas or of another vintage; compare studies of the same areas"
+        )
+    if not one.reference_date < other.reference_date:
+        raise StudyError("the earlier release is not of an earlier date than the later; name them in order of time")
+    topics = {key[0] for key in earlier.rows} & {key[0] for key in later.rows}
+    for model in other.models:
+        if model.name in topics and set(one.model(model.name).positive_classes) != set(model.positive_classes):
+            raise StudyError(f"topic {model.name} counts other homes in the two studies; compare topics that are alike")
+    if not topics:
+        raise StudyError("the two releases have no topic in common; compare studies of the same topic")
+    return topics
+
+
+def _change(before: Mapping[str, str] | None, after: Mapping[str, str], kept: float) -> Change:
+    names = tuple(after[name] for name in COLUMNS[:5])
+    for row in (before, after):
+        if row is None or row["estimate"] == "":
+            mark, reason = (words.UNAVAILABLE, "") if row is None else (row["shorthand"], row["reason"])
+            return Change(names, shorthand=mark, reason=reason)
+    assert before is not None  # noqa: S101 - for the type checker: a missing row was dealt with above
+    if not (before["standard_error"] and after["standard_error"]):
+        return Change(names, shorthand=words.UNAVAILABLE)
+    first, second = (float(row["standard_error"]) + _STEP / 2 for row in (before, after))
+    variance = first**2 + second**2 - 2 * kept * first * second + _STEP**2 / 6
+    return Change(names, float(before["unclipped"]), float(after["unclipped"]), math.sqrt(variance))
+
+
+def write(path: Path, found: Iterable[Change]) -> tuple[Path, ...]:
+    """Write a table a topic, ``change-<topic>.csv``, each as a whole; return their paths."""
+    tables: dict[str, list[Change]] = {}
+    for item in found:
+        tables.setdefault(item.names[3], []).append(item)
+    paths = []
+    for topic, items in tables.items():
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(map(_line, items))
+        paths.append(path / f"change-{words.dashed(topic)}.csv")
+        write_atomically(paths[-1], text.getvalue().encode("utf-8"))
+    return tuple(paths)
+
+
+def _line(item: Change) -> list[str]:
+    numbers: tuple[float | None, ...] = (None,) * 6
+    if item.earlier is not None and item.later is not None and item.interval is not None:
+        numbers = (item.earlier, item.later, item.later - item.earlier, *item.interval, item.deviation)
+    shown = ("" if number is None else f"{number:.{tidy.DIGITS}f}" for number in numbers)
+    status = "suppressed" if item.interval is None else "published"
+    return [*item.names, *shown, item.evidence, status, item.shorthand, item.reason]
