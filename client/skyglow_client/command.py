@@ -43,6 +43,7 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
         register_verbs(verbs.add_parser(noun, help=text).add_subparsers(required=True, metavar="verb"))
     serve = verb(verbs, "serve", _serve, "dial the office of the kit in link/, and answer it until stopped")
     serve.add_argument("--json-logs", action="store_true", help="log as lines of JSON")
+    serve.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write metrics for node_exporter to read")
 
 
 def _load(options: argparse.Namespace) -> int:
@@ -92,5 +93,5 @@ def _serve(options: argparse.Namespace) -> int:
     journal.begin(lines=options.json_logs)
     stop = signals.stop_at_signals()
     with open_supplier(options) as supplier:
-        serve.serve(supplier, stop)
+        serve.serve(supplier, stop, metrics=options.metrics)
     return 0

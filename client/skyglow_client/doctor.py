@@ -9,7 +9,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -25,7 +25,6 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.link import Kit
 from skyglow_shared.signing import Identity, load_or_generate, secret_bytes
 
-_SOON = timedelta(days=30)
 _LEAST_BYTES = 2**30
 
 
@@ -133,7 +132,7 @@ def _check_certificate(kit: Path, told: Kit) -> datetime:
     now = datetime.now(UTC)
     if now < certificate.not_valid_before_utc:
         raise FormatError("the kit's certificate begins in the future; put this machine's clock right")
-    if now + _SOON > certificate.not_valid_after_utc:
+    if now + link.SOON > certificate.not_valid_after_utc:
         raise FormatError("the kit's certificate has ended or ends within 30 days; ask the office to enrol you again")
     return certificate.not_valid_after_utc
 

@@ -5,12 +5,14 @@ The kit that the office gave lies in ``link/`` of the supplier's folder.
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from skyglow_client.handover import lending
 from skyglow_client.links import grpc as link_end
 from skyglow_client.links.grpc import Patience
 from skyglow_client.supplier import Supplier
+from skyglow_client.tally import Tally
 from skyglow_shared import link
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.link import Kit
@@ -19,7 +21,9 @@ KIT_FOLDER = "link"
 _PATIENCE = Patience()
 
 
-def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PATIENCE) -> None:
+def serve(
+    supplier: Supplier, stop: threading.Event, *, patience: Patience = _PATIENCE, metrics: Path | None = None
+) -> None:
     """Answer the office of the kit in the supplier's folder until `stop` is set.
 
     Parameters
@@ -28,6 +32,8 @@ def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PA
     stop : threading.Event
     patience : Patience
         How long to wait before dialling again.
+    metrics : Path, optional
+        Where to write what Prometheus may know, see `skyglow_client.tally`.
 
     Raises
     ------
@@ -42,8 +48,14 @@ def serve(supplier: Supplier, stop: threading.Event, *, patience: Patience = _PA
     if kit.office_key != supplier.gate.policy.office_key:
         raise RunError("the kit in link/ is of another office than policy.toml allows; ask the office for its key")
     link.warn_of_end(credentials.certificate, "this supplier's", "ask the office to enrol you again")
+    handle: Callable[[bytes], bytes] = supplier.handle
+    told: Callable[[bool], None] = lambda _: None
+    identity = supplier.gate.identity
+    if metrics is not None:
+        tally = Tally(metrics, kit.name, identity.public_key, credentials.certificate)
+        handle, told = tally.counting(handle), tally.on_line
     with lending(supplier, stop):
-        link_end.serve(supplier.handle, supplier.gate.identity, kit, credentials, stop=stop, patience=patience)
+        link_end.serve(handle, identity, kit, credentials, stop=stop, patience=patience, told=told)
 
 
 def load(folder: Path) -> tuple[Kit, link_end.Credentials]:

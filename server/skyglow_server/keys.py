@@ -34,6 +34,8 @@ from skyglow_shared.signing import Identity
 
 AUTHORITY_DAYS = 5 * 365
 CERTIFICATE_DAYS = 397
+#: The office's own, by what they are called in warnings and metrics.
+CERTIFICATES = {"authority": "ca.pem", "office": "server.pem"}
 _SLACK = timedelta(minutes=5)  # clocks differ
 
 

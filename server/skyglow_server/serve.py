@@ -12,7 +12,7 @@ import csv
 import io
 from pathlib import Path
 
-from skyglow_server import keys
+from skyglow_server import keys, traces
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.disclosure import load_market
@@ -22,6 +22,7 @@ from skyglow_server.federation import Federation
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
 from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_server.traces import Traced
 from skyglow_shared import link
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.files import write_atomically
@@ -106,8 +107,14 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
         raise RunError("no study of that name was drafted here; `skyglow office draft` makes one")
     study = decode_study((place / "study.json").read_bytes())
     office = Identity.load(folder / "identity.key")
-    with checkpoints.alone(digest(study)):
-        outcome = Coordinator(study, office, link, checkpoints, progress).run()
+    traced = Traced(link)
+
+    def noted(phase: str, done: int, total: int) -> None:
+        traced.at(phase, done, total)
+        progress(phase, done, total)
+
+    with checkpoints.alone(digest(study)), traces.study(study.name):
+        outcome = Coordinator(study, office, traced, checkpoints, noted).run()
     market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
     estimates = estimate(study, load_areas(place / "areas.csv", study), outcome.sums, market=market)
     write_estimates_csv(place / "estimates.csv", estimates)

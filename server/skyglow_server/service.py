@@ -19,8 +19,9 @@ import msgspec
 from skyglow_server import serve
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.links.grpc import GrpcFederation
+from skyglow_server.measures import measured
 from skyglow_server.standing import BEAT, LOCK, Beat, Standing, now, put, standing, standings
-from skyglow_shared import locks
+from skyglow_shared import locks, metrics
 from skyglow_shared.errors import ApprovalError, DataError, RunError, SkyglowError
 from skyglow_shared.files import write_atomically
 
@@ -38,6 +39,7 @@ class Service:
     stop: threading.Event
     checkpoints: Checkpoints
     retry_seconds: float = _RETRY_SECONDS
+    metrics: Path | None = None
     _tried: dict[str, float] = field(default_factory=dict)
     _told: float = 0.0
 
@@ -121,11 +123,7 @@ class Service:
 
         def loop() -> None:
             while True:
-                said = Beat(process=os.getpid(), since=since, at=time.time(), connected=self.link.connected())
-                try:
-                    write_atomically(self.folder / BEAT, msgspec.json.encode(said))
-                except OSError as error:
-                    _log.error("%s cannot be written (%s); is the disk full?", BEAT, type(error).__name__)
+                self._beat(since)
                 if ended.wait(_BEAT_SECONDS):
                     return
 
@@ -136,3 +134,13 @@ class Service:
         finally:
             ended.set()
             thread.join()
+
+    def _beat(self, since: str) -> None:
+        connected = self.link.connected()
+        said = Beat(process=os.getpid(), since=since, at=time.time(), connected=connected)
+        try:
+            write_atomically(self.folder / BEAT, msgspec.json.encode(said))
+            if self.metrics is not None:
+                metrics.write(self.metrics, measured(self.folder, connected))
+        except (OSError, SkyglowError) as error:
+            _log.error("%s or the metrics cannot be written (%s); is the disk full?", BEAT, type(error).__name__)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skyglow_server import standing
@@ -30,6 +31,7 @@ def register(verb: Verb) -> None:
     )
     database_option(serve)
     serve.add_argument("--json-logs", action="store_true", help="log to standard error as lines of JSON")
+    serve.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write metrics for node_exporter to read")
     verb("queue", _queue, "have a drafted study run when its turn comes; also one that was paused or has failed"
          ).add_argument("study")  # fmt: skip
     verb("pause", _pause, "have a study wait until it is queued again").add_argument("study")
@@ -68,7 +70,8 @@ def _serve(options: argparse.Namespace) -> int:
     link.absence = options.absence
     checkpoints = checkpoints_of(options)
     checkpoints.check()
-    service.Service(options.folder, link, signals.stop_at_signals(link.halt), checkpoints).run()
+    stop = signals.stop_at_signals(link.halt)
+    service.Service(options.folder, link, stop, checkpoints, metrics=options.metrics).run()
     return 0
 
 

@@ -31,6 +31,8 @@ VERSION = 1
 METHOD = "/skyglow.v1.Link/Session"
 HELLO = b"skyglow-hello-v1\0"
 NONCE_BYTES = 32
+#: A certificate that ends within this time is one to speak of.
+SOON = timedelta(days=30)
 PART_BYTES = 1024 * 1024
 #: The largest frame that either end accepts: a full part and what msgpack puts around it.
 FRAME_BYTES = PART_BYTES + 1024
@@ -163,12 +165,17 @@ def check_hello(found: Hello, name: str, public_key: str, office_key: str, nonce
 
 def warn_of_end(certificate: bytes, whose: str, remedy: str) -> None:
     """Log a warning if a certificate (PEM) ends within thirty days, or has ended."""
-    try:
-        left = x509.load_pem_x509_certificate(certificate).not_valid_after_utc - datetime.now(UTC)
-    except ValueError:
-        return  # whoever uses it will say so
-    if left < timedelta(days=30):
+    end = end_of(certificate)
+    if end is not None and (left := end - datetime.now(UTC)) < SOON:
         _log.warning("%s certificate ends in %d days; %s", whose, left.days, remedy)
+
+
+def end_of(certificate: bytes) -> datetime | None:
+    """When a certificate (PEM) ends, or None if it is none: whoever uses it will say so."""
+    try:
+        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    except ValueError:
+        return None
 
 
 def encode(frame: Frame) -> bytes:

@@ -90,6 +90,7 @@ def serve(
     *,
     stop: threading.Event,
     patience: Patience = _PATIENCE,
+    told: Callable[[bool], None] = lambda _: None,
 ) -> None:
     """Answer the office's requests until `stop` is set; a request that is being answered is answered first.
 
@@ -103,6 +104,8 @@ def serve(
     credentials : Credentials
     stop : threading.Event
     patience : Patience
+    told : callable
+        Told True when the office has let this supplier in, and False when the link has ended.
 
     Privacy
     -------
@@ -113,7 +116,8 @@ def serve(
     tls = grpc.ssl_channel_credentials(credentials.authority, credentials.private, credentials.certificate)
     while not stop.is_set():
         begun = time.monotonic()
-        reason = _dial(handle, identity, kit, tls, stop)
+        reason = _dial(handle, identity, kit, tls, stop, told=told)
+        told(False)
         if stop.is_set():
             break
         failures = 0 if time.monotonic() - begun > patience.steady else failures + 1
@@ -129,6 +133,8 @@ def _dial(
     kit: Kit,
     tls: Any,  # noqa: ANN401 - gRPC is untyped
     stop: threading.Event,
+    *,
+    told: Callable[[bool], None],
 ) -> str:
     """Hold one stream for as long as it lasts; return why it ended."""
     session = _Session()
@@ -136,7 +142,7 @@ def _dial(
         call = channel.stream_stream(link.METHOD)(iter(session.outgoing.get, None))
         threading.Thread(target=_finish_at, args=(stop, session, call), daemon=True).start()
         try:
-            _converse(handle, identity, kit, call, session)
+            _converse(handle, identity, kit, call, session, told=told)
             return _reason(call.code().name)
         except grpc.RpcError as error:
             return _reason(error.code().name)
@@ -148,7 +154,13 @@ def _dial(
 
 
 def _converse(
-    handle: Callable[[bytes], bytes], identity: Identity, kit: Kit, frames: Iterator[bytes], session: _Session
+    handle: Callable[[bytes], bytes],
+    identity: Identity,
+    kit: Kit,
+    frames: Iterator[bytes],
+    session: _Session,
+    *,
+    told: Callable[[bool], None],
 ) -> None:
     challenge = _next(frames)
     if not isinstance(challenge, Challenge):
@@ -157,6 +169,7 @@ def _converse(
     if not isinstance(_next(frames), Welcome):
         raise ProtocolError("the office did not answer the hello; check both sides' versions")
     _log.info("connected to the office")
+    told(True)
     assembly = Assembly()
     for frame in frames:
         part = link.decode(frame)
