@@ -37,6 +37,7 @@ purposes = ["official-statistics"]
 legal_gateways = ["Simulated data: no gateway needed"]
 features = {features}
 topics = {topics}
+questions = {questions}
 trust_modes = ["local", "aggregate"]
 rivals = {rivals}
 sources = [
@@ -104,6 +105,7 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
             rivals=json.dumps(rivals),
             features=json.dumps(sorted({model.features for model in study.models})),
             topics=json.dumps(sorted({model.name for model in study.models})),
+            questions=json.dumps(sorted({model.question for model in study.models})),
         )
         write_atomically(path / "policy.toml", policy.encode())
 

@@ -42,6 +42,7 @@ RULES = {
     "purposes": ({"purposes": ["other"]}, None),
     "legal_gateways": ({"legal_gateways": []}, None),
     "topics": ({"topics": ["employment"]}, None),
+    "questions": ({"questions": ["paid_work"]}, None),
     "features": ({"features": ["class22-v2"]}, None),
     "trust_modes": ({}, together),
     "sources": ({"sources": [source for source in Source.__args__ if source != "diary_profile"]}, None),
@@ -196,6 +197,17 @@ def test_a_missing_policy_allows_nothing(town):
         town.open()
 
 
+def test_a_question_is_allowed_by_name_whatever_the_topic_is_called(town):
+    study = town.study()
+    asking = replaced(study.models[0], question="paid_work", positive_classes=("somebody",))
+    policy = load_policy(town.folder / "policy.toml")
+    with pytest.raises(PolicyError, match="questions does not list 'paid_work'") as refusal:
+        check(policy, replaced(study, models=(asking,)))
+    assert refusal.value.rule == "questions"
+    town.write_policy(questions=["paid_work"])
+    check(load_policy(town.folder / "policy.toml"), replaced(study, models=(asking,)))
+
+
 def test_every_key_is_described_as_it_is():
     page = (Path(__file__).resolve().parents[2] / "docs/reference/supplier-policy.md").read_text(encoding="utf-8")
     rows = [
@@ -204,9 +216,11 @@ def test_every_key_is_described_as_it_is():
     described = {row[0].strip("`"): row[2] for row in rows if len(row) == 4}
     defaults = dict(zip(Policy.__struct_fields__[::-1], Policy.__struct_defaults__[::-1], strict=False))
     for name in Policy.__struct_fields__:
-        wanted = {"levels": "all four", "topics": "the first one", "rivals": "none named", **MACHINE}.get(
-            name, f"`{defaults[name]}`" if name in defaults else "required"
-        )
+        wanted = {"levels": "all four", "topics": "the first one", "questions": "`composition` alone"} | {
+            "rivals": "none named",
+            **MACHINE,
+        }
+        wanted = wanted.get(name, f"`{defaults[name]}`" if name in defaults else "required")
         assert described.pop(name) == wanted, name
     assert not described
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from skyglow_shared.errors import FormatError, PolicyError
-from skyglow_shared.study import Block, Key, Positive, Rate, Source, Study, TrustMode
+from skyglow_shared.study import Block, Key, Positive, Question, Rate, Source, Study, TrustMode
 
 Level = Literal["all", "class", "msoa", "lsoa"]
 
@@ -62,6 +62,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Of any training phase.
     topics : tuple of str
         Names of models: what may be learned about homes.
+    questions : tuple of str
+        Which of the panel's answers a model may be about, whatever its name: see `skyglow_shared.study.QUESTIONS`.
     rivals : tuple of str, optional
         Public keys (hex) of the other suppliers that may stand on a roster. In trust mode ``aggregate`` nobody may
         unless listed: an office could invent suppliers, and what it knows of them it can take out of a sum. Without the
@@ -91,6 +93,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     least_noise_multiplier: Positive = 0.5
     largest_sampling_rate: Rate = 1.0
     topics: tuple[str, ...] = FIRST_TOPICS
+    questions: tuple[Question, ...] = ("composition",)
     rivals: tuple[Key, ...] | None = None
     least_honest_suppliers: Annotated[int, msgspec.Meta(ge=1)] = 2
     least_colluders: Annotated[int, msgspec.Meta(ge=0)] = 1
@@ -136,6 +139,7 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
         ("purposes", {study.purpose}, policy.purposes),
         ("legal_gateways", {study.legal_gateway}, policy.legal_gateways),
         ("topics", {model.name for model in study.models}, policy.topics),
+        ("questions", {model.question for model in study.models}, policy.questions),
         ("features", {model.features for model in study.models}, policy.features),
         ("trust_modes", {study.trust_mode}, policy.trust_modes),
         ("sources", {block.source for block in blocks}, policy.sources),
