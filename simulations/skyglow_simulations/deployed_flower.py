@@ -35,6 +35,7 @@ from skyglow_simulations.run import Folder, Parameters
 _NAME = "skyglow_simulations.deployed_flower"
 _SILENT = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 _SUPERLINK = "superlink"
+_STAYS_SECONDS = 10.0
 _SECONDS = 60.0  # for a SuperLink to come up, or a process to end
 _log = logging.getLogger(_NAME)
 
@@ -84,6 +85,20 @@ class Deployment:
             return subprocess.Popen(  # noqa: S603 - ourselves, and Flower
                 words, env=self._environment(f"{kind}-{name}"), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
             )
+
+    def restart(self, running: "dict[tuple[str, str], subprocess.Popen[bytes]]", kind: str, name: str = "") -> None:
+        """Start a process again until it stays; RunError if it never does.
+
+        A SuperLink turns a SuperNode that died away for as long as it takes the dead one for alive, about a minute.
+        """
+        deadline = time.monotonic() + 2 * _SECONDS
+        while time.monotonic() < deadline:
+            running[kind, name] = self.start(kind, name)
+            try:
+                running[kind, name].wait(_STAYS_SECONDS)
+            except subprocess.TimeoutExpired:
+                return
+        raise RunError(f"{kind} {name} does not stay; see {self.folder.path / 'logs'}")
 
     def register(self) -> None:
         """Tell the SuperLink the public key of every supplier's SuperNode, once it is up; RunError if it refuses."""

@@ -38,5 +38,7 @@ def content(reply: Message, key: str) -> object:
 
 def trouble(reply: Message) -> str:
     """Name what went wrong without repeating a text that came over the wire."""
+    if reply.has_error():
+        return f"error {int(reply.error.code)} of Flower's"
     named = content(reply, "error")
-    return named if isinstance(named, str) and named.isidentifier() else "an error of the engine"
+    return named if isinstance(named, str) and named.isidentifier() else "an error without a name"
