@@ -13,7 +13,8 @@ import msgspec
 from skyglow_shared.audit import APPROVAL, Asked, Entry, Received
 from skyglow_shared.errors import LedgerError
 from skyglow_shared.layout import round_numbers
-from skyglow_shared.privacy.accounting import Event, round_event, study_cost
+from skyglow_shared.privacy.accounting import Event, study_cost
+from skyglow_shared.privacy.sampling import sampler_of
 from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Study, digest_of
 
@@ -179,11 +180,12 @@ def _charge_problems(books: _Books) -> list[str]:
     found += [f"{_place(key)}: charged twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
     covered = set(keys)
     found += [f"{_place(key)}: sealed without a charge" for key in books.seals if books.charge_of(key) not in covered]
+    begun: set[str] = set()
     for charge in books.charges:
         study = books.studies.get(charge.study)
         if study is None:
             found.append(f"{_place(charge.key)}: charged for a study that the office's book does not hold")
-        elif charge.event != _planned(study, charge.key):
+        elif charge.event != _planned(study, charge.key, begun):
             found.append(f"{_place(charge.key)}: charged otherwise than the signed study says")
     return found
 
@@ -235,7 +237,8 @@ def _account(books: _Books, identity: str) -> Account:
     keys = {reply.key for reply in received}
     missing = set(_missing(books))
     rounds = {(reply.phase, reply.round): reply.key for reply in received}
-    events = [event for key in rounds.values() if (event := _planned(study, key)) is not None]
+    begun: set[str] = set()
+    events = [event for key in rounds.values() if (event := _planned(study, key, begun)) is not None]
     charged = [charge.event for charge in books.charges if charge.study == identity]
     return Account(
         name=study.name,
@@ -248,13 +251,20 @@ def _account(books: _Books, identity: str) -> Account:
     )
 
 
-def _planned(study: Study, key: str) -> Event | None:
-    """What the signed study says that a step costs; None if it has no such round."""
+def _planned(study: Study, key: str, begun: set[str]) -> Event | None:
+    """What the signed study says that a step costs; None if it has no such round.
+
+    `begun` holds the epochs of which a round was looked at before, and takes this one's: only the first is charged.
+    """
     parts = key.split("/")
     found = [phase for phase in study.phases if phase.name == parts[1]] if len(parts) > 2 else []
     if not found or not parts[2].isdecimal() or int(parts[2]) >= found[0].rounds:
         return None
-    return round_event(found[0], round_numbers(study, found[0]))
+    sampler = sampler_of(study, found[0], round_numbers(study, found[0]))
+    epoch = f"{parts[0]}/{parts[1]}/{int(parts[2]) // sampler.epoch}"
+    begins = epoch not in begun
+    begun.add(epoch)
+    return sampler.event(begins=begins)
 
 
 def _attempt(key: str) -> str:

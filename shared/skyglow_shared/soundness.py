@@ -7,11 +7,16 @@ import msgspec
 
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.privacy.accounting import taken_off_delta
 from skyglow_shared.privacy.noise import sensitivity_steps
+from skyglow_shared.privacy.sampling import epoch_of, excess, largest_supplier
 from skyglow_shared.secagg.session import Parameters
-from skyglow_shared.study import LEGAL_GATEWAYS, QUESTIONS, Block, Model, Study, canonical_bytes
+from skyglow_shared.study import LEGAL_GATEWAYS, QUESTIONS, Block, Model, Phase, Study, canonical_bytes
 
 _SHARED_BY_MODELS = ("gradient", "area_score", "class_score", "area_label")
+_LEAST_EPOCH = 2
+_CLOSE = 1e-6  # how far an epoch's rounds times the sampling rate may be from 1, for decimals are not thirds
+_SHARE_OF_DELTA = 0.01  # the most that a cap on samples may cost
 
 
 def decode_study(canonical: bytes) -> Study:
@@ -46,7 +51,11 @@ def _problems(study: Study) -> Iterable[str]:
         yield "feature_week must be a Monday whose whole week lies in the period"
     if study.delta > 1 / (10 * study.households):
         yield "delta must be at most 1 / (10 × households)"
+    if study.supplier_households > study.households:
+        yield "supplier_households must be at most households"
     yield from _aggregation_problems(study)
+    for phase in study.phases:
+        yield from _sampling_problems(study, phase)
     if not _survives(study):
         yield "every number must be finite and every field within its limits"
 
@@ -59,6 +68,38 @@ def _aggregation_problems(study: Study) -> Iterable[str]:
             Parameters(len(study.suppliers), study.aggregation.dropouts, study.aggregation.colluders)
         except StudyError as error:
             yield str(error)
+
+
+def _sampling_problems(study: Study, phase: Phase) -> Iterable[str]:
+    if phase.sampling == "random_allocation":
+        epoch = epoch_of(phase) if 0 < phase.sampling_rate <= 1 else 0
+        if epoch < _LEAST_EPOCH or abs(epoch * phase.sampling_rate - 1) > _CLOSE or phase.rounds % epoch:
+            yield (
+                f"sampling_rate of phase {phase.name} must be 1 over the rounds of an epoch, at least two, and its "
+                "rounds whole epochs, for each home to be in one round of each"
+            )
+        if phase.largest_batch:
+            yield f"largest_batch of phase {phase.name} is for Poisson samples alone"
+    elif phase.largest_batch and not _cap_costs_little(study, phase, phase.largest_batch):
+        yield (
+            f"largest_batch of phase {phase.name} would be reached too often to be charged for, by a supplier of "
+            f"{largest_supplier(study):,} homes; let it be at least {_least_cap(study, phase):,}, or leave it out"
+        )
+
+
+def _cap_costs_little(study: Study, phase: Phase, largest: int) -> bool:
+    """Whether a cap on samples takes at most a hundredth of delta: epsilon rises by far less than a hundredth."""
+    distance = phase.rounds * excess(largest_supplier(study), phase.sampling_rate, largest)
+    return taken_off_delta(distance) <= _SHARE_OF_DELTA * study.delta
+
+
+def _least_cap(study: Study, phase: Phase) -> int:
+    """The smallest cap that costs little, by bisection; all homes of a supplier always do."""
+    low, high = 0, largest_supplier(study)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _cap_costs_little(study, phase, middle) else (middle, high)
+    return high
 
 
 def _start_fits(model: Model) -> bool:

@@ -65,6 +65,7 @@ TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Homes = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
 Key = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -186,15 +187,19 @@ class Block(Record, frozen=True, kw_only=True):
 
 
 class Phase(Record, frozen=True, kw_only=True):
-    """One or more rounds of the same blocks over the same Poisson sampling rate.
+    """One or more rounds of the same blocks over homes sampled in the same way, see `privacy.sampling`.
 
+    `sampling` is ``poisson``, each home by itself with chance `sampling_rate`, of which a supplier takes at most
+    `largest_batch` (0 = all); or ``random_allocation``, each home in exactly one of every 1 / `sampling_rate` rounds.
     `expected_homes` is the public number of homes, over all suppliers, that the sums are normalised by; the true number
     is never used or revealed.
     """
 
     name: Name
     rounds: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    sampling: Literal["poisson", "random_allocation"] = "poisson"
     sampling_rate: Rate = 1.0
+    largest_batch: Homes = 0
     expected_homes: Count
     blocks: tuple[Block, ...]
 
@@ -241,7 +246,8 @@ class Study(Record, frozen=True, kw_only=True):
 
     `epsilon` at `delta` is the most that any supplier is charged for all phases together (add or remove one household).
     `households` is a public upper bound on the homes whose readings the study covers; delta may be at most a tenth of
-    one over it. `aggregation` is given in trust mode ``aggregate`` alone.
+    one over it. `supplier_households` is one on those of any one supplier; 0 = `households`. `aggregation`
+    is given in trust mode ``aggregate`` alone.
     """
 
     protocol: Literal[1] = 1
@@ -261,6 +267,7 @@ class Study(Record, frozen=True, kw_only=True):
     vintage: Literal["2021"] = "2021"
     areas: tuple[Area, ...]
     households: Count
+    supplier_households: Homes = 0
     models: tuple[Model, ...]
     occupancy: Occupancy
     phases: tuple[Phase, ...]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from skyglow_client.gate import gate as gates
-from skyglow_client.gate.gate import poisson_sample
 from skyglow_shared.errors import ApprovalError, BudgetError, ExpiredError, PolicyError, SkyglowError, StudyError
 from skyglow_shared.messages import Approval, Refusal, RoundRequest, Share, encode_weights, open_request
 from skyglow_shared.privacy.accounting import Event
+from skyglow_shared.privacy.sampling import poisson_sample
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Aggregation, digest
 

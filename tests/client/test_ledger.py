@@ -13,6 +13,7 @@ from skyglow_client.gate import gate as gates
 from skyglow_client.gate.ledger import open_ledger
 from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
 from skyglow_shared.messages import RoundRequest, Share, open_request
+from skyglow_shared.privacy import sampling
 
 EVENT = {"noise_multiplier": 5.0, "sampling_rate": 0.5, "count": 1, "numbers": 23}
 
@@ -199,8 +200,8 @@ def test_a_kill_between_charge_and_seal_is_completed_under_the_same_charge(town,
     )
     assert crashed.returncode == -signal.SIGKILL
     sampled = []
-    real = gates.poisson_sample
-    monkeypatch.setattr(gates, "poisson_sample", lambda secret, *rest: sampled.append(secret) or real(secret, *rest))
+    real = sampling.poisson_sample
+    monkeypatch.setattr(sampling, "poisson_sample", lambda secret, *rest: sampled.append(secret) or real(secret, *rest))
     message = open_request(request, town.office.public_key)
     assert isinstance(message, RoundRequest)
     with town.open() as supplier:

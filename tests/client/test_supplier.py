@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_client.gate.gate import poisson_sample
 from skyglow_client.learning.contributions import contributions
 from skyglow_shared import signing
 from skyglow_shared.errors import DataError, FormatError, LedgerBusyError
@@ -24,6 +23,7 @@ from skyglow_shared.messages import (
 )
 from skyglow_shared.privacy.randomness import ByteStream
 from skyglow_shared.privacy.release import add_noise, grouped_sum
+from skyglow_shared.privacy.sampling import poisson_sample
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
 

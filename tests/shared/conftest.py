@@ -30,6 +30,7 @@ _PLAIN = {
         ["E01000003", "E02000002", "E06000001"],
     ],
     "households": 5000,
+    "supplier_households": 4000,
     "models": [
         {
             "name": "all_aged_66_plus",
@@ -49,6 +50,8 @@ _PLAIN = {
         {
             "name": "training",
             "rounds": 40,
+            "sampling": "poisson",
+            "largest_batch": 0,
             "sampling_rate": 0.5,
             "expected_homes": 200,
             "blocks": [
@@ -65,6 +68,8 @@ _PLAIN = {
         {
             "name": "release",
             "rounds": 1,
+            "sampling": "poisson",
+            "largest_batch": 0,
             "sampling_rate": 1.0,
             "expected_homes": 4000,
             "blocks": [

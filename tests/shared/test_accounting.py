@@ -17,10 +17,10 @@ from skyglow_shared.privacy.accounting import (
     adaptive_cost,
     merged,
     plan,
-    round_event,
     study_cost,
 )
 from skyglow_shared.privacy.noise import DISTANCE_PER_SAMPLE
+from skyglow_shared.privacy.sampling import sampler_of
 from skyglow_shared.study import Block, Phase
 
 EVENTS = st.lists(
@@ -83,12 +83,12 @@ def test_order_does_not_matter():
     assert forward.epsilon_lower == pytest.approx(backward.epsilon_lower, rel=1e-6)
 
 
-def test_blocks_of_one_round_are_one_mechanism():
+def test_blocks_of_one_round_are_one_mechanism(study):
     """On the same homes, without sampling, two blocks together cost what two releases composed cost."""
     blocks = tuple(
         Block(name=f"b{n}", source="area_profile", l2_bound=n, noise_multiplier=z) for n, z in ((1, 3.0), (2, 4.0))
     )
-    together = round_event(Phase(name="release", expected_homes=1, blocks=blocks), numbers=7)
+    together = sampler_of(study, Phase(name="release", expected_homes=1, blocks=blocks), 7).event()
     assert together.noise_multiplier == pytest.approx(2.4)  # 1/2.4² = 1/3² + 1/4²
     joint = study_cost([together], 1e-6)
     apart = study_cost([Event(3.0, 1.0, 1, 7), Event(4.0, 1.0, 1, 0)], 1e-6)

@@ -11,7 +11,8 @@ from skyglow_client.gate import budget
 from skyglow_client.gate.preview import BlockPreview, preview
 from skyglow_client.supplier import Supplier
 from skyglow_shared.layout import block_shape, share_block
-from skyglow_shared.study import Block, Study
+from skyglow_shared.privacy.sampling import epoch_of
+from skyglow_shared.study import Block, Phase, Study
 
 _SOURCES = {
     "gradient": "training half of the panel: the gradient of each home's loss, all together",
@@ -65,14 +66,23 @@ def _show(options: argparse.Namespace) -> int:
             f"trust      {_trust(study)}",
         )
         for phase in study.phases:
-            sample = "" if phase.sampling_rate == 1 else f", each home in with chance {phase.sampling_rate:g}"
-            show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{sample}")
+            show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{_sample(phase)}")
             for block in phase.blocks:
                 show(*_describe(study, block))
         show("", *_cost(supplier, study))
         supplier.gate.check(study)
         show("", "Nothing else would leave. The policy allows this study; it is for you to approve or refuse.")
     return 0
+
+
+def _sample(phase: Phase) -> str:
+    """Which homes are in a round, told after the number of rounds."""
+    if phase.sampling == "random_allocation":
+        return f", each home in one of every {epoch_of(phase)}, drawn here once for them all"
+    if phase.sampling_rate == 1:
+        return ""
+    most = f", at most {phase.largest_batch:,} homes in a round" if phase.largest_batch else ""
+    return f", each home in with chance {phase.sampling_rate:g}{most}"
 
 
 def _trust(study: Study) -> str:

@@ -15,16 +15,16 @@ import msgspec
 from skyglow_client.gate import budget as budgets
 from skyglow_client.gate import exchanges, limits
 from skyglow_client.gate import policy as policies
+from skyglow_client.gate import rounds
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.ledger import Ledger
 from skyglow_client.gate.policy import Policy
-from skyglow_client.gate.rounds import label, noised, phase_of, poisson_sample, request_digest, round_key, weights_of
+from skyglow_client.gate.rounds import label, noised, phase_of, request_digest, round_key, weights_of
 from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
 from skyglow_shared import signing
 from skyglow_shared.errors import ApprovalError, ExpiredError, OrderError, StudyError
-from skyglow_shared.layout import round_numbers
 from skyglow_shared.messages import (
     Approval,
     RoundRequest,
@@ -34,7 +34,6 @@ from skyglow_shared.messages import (
     seal_reply,
 )
 from skyglow_shared.models import logistic, presence
-from skyglow_shared.privacy.accounting import round_event
 from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness
 from skyglow_shared.signing import Identity
 from skyglow_shared.soundness import decode_study
@@ -158,7 +157,7 @@ class Gate:
         Privacy
         -------
         The only way out for anything that depends on readings. A share is the charged mechanism's output: clipped
-        sums over a Poisson sample that is never revealed, with discrete Gaussian noise on every number.
+        sums over a sample that is never revealed, with discrete Gaussian noise on every number.
         """
         study = self._approved(request)
         phase = phase_of(study, request)
@@ -212,7 +211,8 @@ class Gate:
         with limits.within(self.policy.most_seconds, self.policy.most_memory_mib):
             share = self._share(study, phase, request, weights, prepare)
         reply = seal_reply(share, self.name, self.identity)
-        self.ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
+        over = rounds.epoch_over(request, rounds.sampler_for(study, phase))
+        self.ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()}, over=over)
         return reply
 
     def _check_reserved(self, study: Study) -> None:
@@ -271,14 +271,18 @@ class Gate:
             raise OrderError("rounds are answered in the study's order; a later one was answered", rule="order")
 
     def _charge(self, study: Study, phase: Phase, request: RoundRequest) -> None:
-        secret = self.randomness.stream("sample", *label(request)).read(KEY_BYTES)
+        sampler = rounds.sampler_for(study, phase)
+        kept = rounds.epoch_secret(self.ledger, request, sampler)
+        secret = kept or self.randomness.stream("sample", *label(request)).read(KEY_BYTES)
         key, asked = round_key(request), request_digest(request)
-        event = msgspec.to_builtins(round_event(phase, round_numbers(study, phase)))
-        self.ledger.charge(key, asked, secret, {"key": key, "study": request.study, "event": event, "request": asked})
+        event = msgspec.to_builtins(sampler.event(begins=kept is None))
+        body = {"key": key, "study": request.study, "event": event, "request": asked}
+        self.ledger.charge(key, asked, secret, body, epoch=rounds.epoch_key(request, sampler))
 
     def _share(self, study: Study, phase: Phase, request: RoundRequest, weights: Weights, prepare: Prepare) -> Share:
         homes = prepare(study)
-        chosen = homes.take(poisson_sample(self.ledger.secret(round_key(request)), len(homes), phase.sampling_rate))
+        secret = self.ledger.secret(round_key(request))
+        chosen = homes.take(rounds.sampler_for(study, phase).members(secret, homes.pseudonyms, request.round))
         blocks = {}
         for block in phase.blocks:
             stream = self.randomness.stream("noise", *label(request), block.name)

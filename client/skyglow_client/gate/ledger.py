@@ -4,7 +4,7 @@
 One SQLite file (WAL, synchronous FULL). `entries` is the chain (see `gate.chain`); triggers forbid changing or deleting
 its rows. Entries store privacy events, not epsilons, so that a better accountant improves old accounts. Beside the
 chain stand the studies, the charged rounds, their sealed replies byte for byte, and the secret of each round that is
-charged but not yet sealed: which homes it samples. The secret is erased when the reply is sealed.
+charged but not yet sealed: which homes it samples. It is erased when the reply is sealed; an epoch's with its last one.
 
 Whoever opens a ledger holds it alone, by a lock on ``ledger.sqlite.lock``. That file also keeps a mark of the last
 entry, so that a ledger that went missing, or was put back to an earlier state, is noticed: it would forget what was
@@ -118,12 +118,14 @@ class Ledger:
         rows = self.rows(schema.DECISION, digest)
         return str(rows[0][0]) if rows else ""
 
-    def charge(self, key: str, request: str, secret: bytes, body: object) -> None:
-        """Append a charge and keep its round's sampling secret: one durable step."""
+    def charge(self, key: str, request: str, secret: bytes, body: object, *, epoch: str = "") -> None:
+        """Append a charge and keep its round's sampling secret, and its epoch's if it is of one: one durable step."""
         with self.transaction():
             self.chain_on("charge", body)
             self.connection.execute("INSERT INTO charges VALUES (?, ?)", (key, request))
             self.connection.execute("INSERT INTO pending VALUES (?, ?)", (key, secret))
+            if epoch:
+                self.connection.execute("INSERT OR IGNORE INTO allocations VALUES (?, ?)", (epoch, secret))
 
     def charged(self, key: str) -> str | None:
         """Digest of the request that a round was charged for, or None if it was not charged."""
@@ -144,12 +146,13 @@ class Ledger:
             raise LedgerError(f"the ledger has no sampling secret for a charged round; {RESTORE}")
         return bytes(rows[0][0])
 
-    def seal(self, key: str, reply: bytes, body: object) -> None:
-        """Keep a reply byte for byte, append the entry that says so and erase the round's secret: one durable step."""
+    def seal(self, key: str, reply: bytes, body: object, *, over: str = "") -> None:
+        """Keep a reply byte for byte, append the entry that says so, erase the secret of its round and a past epoch's."""
         with self.transaction():
             self.chain_on("seal", body)
             self.connection.execute("INSERT INTO sealed VALUES (?, ?)", (key, reply))
             self.connection.execute("DELETE FROM pending WHERE key = ?", (key,))
+            self.connection.execute("DELETE FROM allocations WHERE epoch = ?", (over,))
         self.forget()
 
     def forget(self) -> None:

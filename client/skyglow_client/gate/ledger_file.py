@@ -75,6 +75,7 @@ def connect(path: Path) -> sqlite3.Connection:
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             connection.execute(f"PRAGMA {setting}")
         connection.execute(schema.DECISIONS)
+        connection.execute(schema.ALLOCATIONS)
         _renew(connection)
     except BaseException:
         connection.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_client.gate.rounds import noised, poisson_sample
+from skyglow_client.gate.rounds import noised, sampler_for
 from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
 from skyglow_shared.layout import block_shape, column_weights, round_numbers, share_block, word_bits
@@ -91,7 +91,7 @@ def preview(study: Study, homes: Homes, name: str, *, randomness: Randomness = _
 def _phase(study: Study, phase: Phase, homes: Homes, name: str, randomness: Randomness) -> PhasePreview:
     weights = {model.name: first_weights(model) for model in study.models}
     secret = randomness.stream("preview sample", phase.name).read(KEY_BYTES)
-    chosen = homes.take(poisson_sample(secret, len(homes), phase.sampling_rate))
+    chosen = homes.take(sampler_for(study, phase).members(secret, homes.pseudonyms, 0))
     blocks = tuple(_block(study, block, chosen, weights, randomness) for block in phase.blocks)
     share = Share(
         study=digest(study),

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a request says of its round, which homes are in the round's sample, and how a block of its share is made."""
+"""What a request says of its round, and how a block of its share is made."""
 
 import hashlib
-from fractions import Fraction
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from skyglow_client.gate.ledger import Ledger
+from skyglow_client.gate.ledger_file import RESTORE
 from skyglow_client.learning.block_sum import block_sum
 from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
-from skyglow_shared.errors import OrderError
+from skyglow_shared.errors import LedgerError, OrderError
+from skyglow_shared.layout import round_numbers
 from skyglow_shared.messages import RoundRequest, StepRequest, decode_weights, encode_integers
 from skyglow_shared.models import logistic
 from skyglow_shared.privacy.randomness import ByteStream
 from skyglow_shared.privacy.release import add_noise
+from skyglow_shared.privacy.sampling import Sampler, sampler_of
 from skyglow_shared.study import Block, Phase, Study
 
 
@@ -29,29 +30,35 @@ def request_digest(request: RoundRequest) -> str:
     return hashlib.sha256(msgspec.msgpack.encode(request, order="sorted")).hexdigest()
 
 
-def poisson_sample(secret: bytes, homes: int, rate: float) -> NDArray[np.bool_]:
-    """Which homes are in a round's sample: each by itself with chance `rate`, by one word of the secret's keystream.
+def sampler_for(study: Study, phase: Phase) -> Sampler:
+    """What draws a phase's samples and says what they cost."""
+    return sampler_of(study, phase, round_numbers(study, phase))
 
-    Parameters
-    ----------
-    secret : bytes
-        32 bytes, used for this sample alone.
-    homes : int
-        Homes in the order of their pseudonyms.
-    rate : float
 
-    Returns
-    -------
-    ndarray of bool, shape (homes,)
+def epoch_key(request: RoundRequest, sampler: Sampler) -> str:
+    """The identity of the epoch that a round is of; empty where every round is drawn for itself."""
+    return f"{request.study}/{request.phase}/{request.round // sampler.epoch}" if sampler.epoch > 1 else ""
 
-    Privacy
-    -------
-    Neither the sample nor its size may leave: the charge counts on the sample being secret. The chance is `rate`
-    rounded down to a multiple of 2⁻⁶⁴, never more.
+
+def epoch_over(request: RoundRequest, sampler: Sampler) -> str:
+    """The identity of the epoch of which a round is the last; empty for all others."""
+    return epoch_key(request, sampler) if (request.round + 1) % sampler.epoch == 0 else ""
+
+
+def epoch_secret(ledger: Ledger, request: RoundRequest, sampler: Sampler) -> bytes | None:
+    """The secret of an epoch of which a round was charged before; None if this is its first.
+
+    Raises
+    ------
+    LedgerError
+        One was charged, and the secret is gone: homes would be drawn a second time.
     """
-    if rate >= 1:
-        return np.ones(homes, dtype=bool)
-    return ByteStream(secret).words(homes) < np.uint64(int(Fraction(rate) * 2**64))
+    kept = ledger.rows("SELECT secret FROM allocations WHERE epoch = ?", epoch_key(request, sampler))
+    first = request.round - request.round % sampler.epoch
+    before = {round_key(msgspec.structs.replace(request, round=round_)) for round_ in range(first, request.round)}
+    if before and not kept and before & ledger.charged_keys(request.study):
+        raise LedgerError(f"the ledger has no secret for an epoch that is under way; {RESTORE}")
+    return bytes(kept[0][0]) if kept else None
 
 
 def noised(study: Study, block: Block, homes: Homes, weights: Weights, stream: ByteStream) -> bytes:

@@ -11,39 +11,24 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
+import numpy as np
 from dp_accounting import dp_event
 from dp_accounting.pld import privacy_loss_distribution
-from dp_accounting.rdp import RdpAccountant
+from dp_accounting.rdp import RdpAccountant, rdp_privacy_accountant
+from numpy.typing import NDArray
 
+from skyglow_shared.privacy import allocation
 from skyglow_shared.privacy.noise import DISTANCE_PER_SAMPLE
-from skyglow_shared.study import Phase, Study
+from skyglow_shared.privacy.sampling import Event, sampler_of
+from skyglow_shared.study import Study
+
+__all__ = ["LARGEST_EPSILON", "Cost", "Event", "adaptive_cost", "merged", "plan", "study_cost", "taken_off_delta"]
 
 #: No study may ask for more; the samplers' distance to the ideal is charged as if every study asked for this.
 LARGEST_EPSILON = 20
 
 _INTERVAL = 1e-4
 _ORDERS = (*range(2, 64), *range(64, 257, 8))  # whole orders have exact, stable formulas under sampling
-
-
-class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`count` releases, each a Gaussian mechanism on a Poisson sample of the households.
-
-    Attributes
-    ----------
-    noise_multiplier : float
-        Noise over sensitivity; several blocks of one round are one mechanism, see `round_event`.
-    sampling_rate : float
-        Probability that a household is in the sample; 1 = no sampling.
-    count : int
-        How often it is released.
-    numbers : int
-        How many noised numbers one release holds: each adds its sampler's distance to delta.
-    """
-
-    noise_multiplier: float
-    sampling_rate: float
-    count: int
-    numbers: int
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,31 +39,18 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delta: float
 
 
-def round_event(phase: Phase, numbers: int) -> Event:
-    """The event of one round of a phase.
-
-    The blocks of a round are computed on the same sample, so they are one Gaussian mechanism: multipliers combine as
-    1/z² = Σ 1/zᵢ².
-    """
-    combined = sum(block.noise_multiplier**-2 for block in phase.blocks) ** -0.5
-    return Event(combined, phase.sampling_rate, 1, numbers)
-
-
 def plan(study: Study, numbers: dict[str, int]) -> tuple[Event, ...]:
     """All events of a study, one for each phase. `numbers` gives each phase's noised numbers a round."""
-    events = (round_event(phase, numbers[phase.name]) for phase in study.phases)
-    return tuple(
-        msgspec.structs.replace(event, count=phase.rounds) for phase, event in zip(study.phases, events, strict=True)
-    )
+    return tuple(sampler_of(study, phase, numbers[phase.name]).events(phase.rounds) for phase in study.phases)
 
 
 def merged(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Add up the counts of equal events, in order of first appearance."""
-    counts: dict[tuple[float, float, int], int] = {}
+    """Add up the counts of equal events, in order of first appearance; what counts nothing is left out."""
+    counts: dict[Event, int] = {}
     for event in events:
-        key = (event.noise_multiplier, event.sampling_rate, event.numbers)
-        counts[key] = counts.get(key, 0) + event.count
-    return tuple(Event(z, q, count, numbers) for (z, q, numbers), count in counts.items())
+        one = msgspec.structs.replace(event, count=1)
+        counts[one] = counts.get(one, 0) + event.count
+    return tuple(msgspec.structs.replace(event, count=count) for event, count in counts.items() if count)
 
 
 def study_cost(events: Iterable[Event], delta: float) -> Cost:
@@ -99,7 +71,7 @@ def study_cost(events: Iterable[Event], delta: float) -> Cost:
     -----
     Koskela et al. 2020; Doroshenko et al. 2022 (`dp_accounting.pld`). The discrete Gaussian is accounted as the
     continuous one: its Rényi divergences are no larger (Canonne et al. 2020, Theorem 4), and at 65,536 steps the
-    two curves differ by less than the discretisation of the PLD.
+    two curves differ by less than the discretisation of the PLD. Epochs of a random allocation: `privacy.allocation`.
     """
     return _study_cost(merged(events), delta)
 
@@ -108,7 +80,8 @@ def study_cost(events: Iterable[Event], delta: float) -> Cost:
 def _study_cost(events: tuple[Event, ...], delta: float) -> Cost:
     if not events:
         return Cost(0.0, 0.0, delta)
-    remaining = _remaining_delta(events, delta)
+    if (remaining := _remaining_delta(events, delta)) <= 0:
+        return Cost(math.inf, math.inf, delta)
     lower, upper = (_pld(events, pessimistic).get_epsilon_for_delta(remaining) for pessimistic in (False, True))
     return Cost(float(lower), float(upper), delta)
 
@@ -118,30 +91,56 @@ def adaptive_cost(events: Iterable[Event], delta: float) -> float:
     events = merged(events)
     if not events:
         return 0.0
-    accountant = RdpAccountant(_ORDERS)
+    divergences, left_out = np.zeros(len(_ORDERS)), 0.0
     for event in events:
-        accountant.compose(_dp_event(event), event.count)
-    return float(accountant.get_epsilon(_remaining_delta(events, delta)))
+        divergence, beyond = _renyi(event)
+        divergences += event.count * divergence
+        left_out += event.count * beyond
+    if (remaining := _remaining_delta(events, delta) - left_out) <= 0:
+        return math.inf
+    epsilon, _ = rdp_privacy_accountant.compute_epsilon(_ORDERS, divergences, remaining)
+    return float(epsilon)
+
+
+@lru_cache(maxsize=256)
+def _renyi(event: Event) -> tuple[NDArray[np.float64], float]:
+    """Rényi divergences of one release at `_ORDERS`, and the delta that they leave out."""
+    if event.epoch > 1:
+        return allocation.renyi(event.noise_multiplier, event.epoch, np.array(_ORDERS, dtype=np.float64))
+    accountant = RdpAccountant(_ORDERS)
+    accountant.compose(_dp_event(event))
+    return accountant._rdp, 0.0  # the pinned release gives them in no other way
+
+
+def taken_off_delta(distance: float) -> float:
+    """What a total variation between mechanisms and what they are accounted as takes of delta, at any epsilon."""
+    return distance * (1 + math.exp(LARGEST_EPSILON))
 
 
 def _remaining_delta(events: tuple[Event, ...], delta: float) -> float:
-    distance = sum(event.count * event.numbers for event in events) * DISTANCE_PER_SAMPLE
-    return delta - distance * (1 + math.exp(LARGEST_EPSILON))
+    distance = sum(event.count * (event.numbers * DISTANCE_PER_SAMPLE + event.distance) for event in events)
+    return delta - taken_off_delta(distance)
 
 
 def _pld(events: tuple[Event, ...], pessimistic: bool) -> privacy_loss_distribution.PrivacyLossDistribution:
     total = None
     for event in events:
-        single = privacy_loss_distribution.from_gaussian_mechanism(
-            event.noise_multiplier,
-            pessimistic_estimate=pessimistic,
-            use_connect_dots=pessimistic,  # which has no optimistic form
-            value_discretization_interval=_INTERVAL,
-            sampling_prob=event.sampling_rate,
-        )
+        single = _single(event, pessimistic)
         composed = single.self_compose(event.count) if event.count > 1 else single
         total = composed if total is None else total.compose(composed)
     return total
+
+
+def _single(event: Event, pessimistic: bool) -> privacy_loss_distribution.PrivacyLossDistribution:
+    if event.epoch > 1:
+        return allocation.losses(event.noise_multiplier, event.epoch, _INTERVAL, pessimistic=pessimistic)
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        event.noise_multiplier,
+        pessimistic_estimate=pessimistic,
+        use_connect_dots=pessimistic,  # which has no optimistic form
+        value_discretization_interval=_INTERVAL,
+        sampling_prob=event.sampling_rate,
+    )
 
 
 def _dp_event(event: Event) -> dp_event.DpEvent:

@@ -11,12 +11,13 @@ sum of the shares too, each with its smaller part of the noise.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from skyglow_client.gate.aggregation import share_request
-from skyglow_client.gate.rounds import label, noised, poisson_sample
+from skyglow_client.gate.rounds import label, noised, sampler_for
 from skyglow_client.learning.contributions import labels
 from skyglow_client.learning.homes import Homes, calibrates
 from skyglow_server.coordinator import Outcome, Training, advance, parameters
@@ -139,8 +140,10 @@ def _shares(
         phase = study.phases[place]
         request = RoundRequest(study=crowd.digests[number], phase=phase.name, round=round_, weights={})
         named = label(share_request(request))
-        secret = crowd.party.randomness.stream("sample", *named).read(KEY_BYTES)
-        sample = poisson_sample(secret, len(crowd.party.homes), phase.sampling_rate)
+        sampler = sampler_for(study, phase)
+        first = msgspec.structs.replace(request, round=round_ - round_ % sampler.epoch)
+        secret = crowd.party.randomness.stream("sample", *label(share_request(first))).read(KEY_BYTES)
+        sample = sampler.members(secret, crowd.party.homes.pseudonyms, round_)
         blocks = {}
         for block in phase.blocks:
             stream = crowd.party.randomness.stream("noise", *named, block.name)
