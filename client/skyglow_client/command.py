@@ -43,7 +43,10 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
         register_verbs(verbs.add_parser(noun, help=text).add_subparsers(required=True, metavar="verb"))
     serve = verb(verbs, "serve", _serve, "dial the office of the kit in link/, and answer it until stopped")
     serve.add_argument("--json-logs", action="store_true", help="log as lines of JSON")
-    serve.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write metrics for node_exporter to read")
+    either = serve.add_mutually_exclusive_group()
+    either.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write metrics for node_exporter to read")
+    either.add_argument("--supernode", default="", metavar="HOST:PORT", help="answer Flower's SuperNode there")
+    serve.add_argument("--secret", type=Path, metavar="FILE", help="with --supernode: the secret that it was given")
 
 
 def _load(options: argparse.Namespace) -> int:
@@ -93,5 +96,10 @@ def _serve(options: argparse.Namespace) -> int:
     journal.begin(lines=options.json_logs)
     stop = signals.stop_at_signals()
     with open_supplier(options) as supplier:
-        serve.serve(supplier, stop, metrics=options.metrics)
+        if options.supernode:
+            from skyglow_client.links import flower_site  # noqa: PLC0415 - an extra that most do without
+
+            flower_site.serve(supplier, options.supernode, flower_site.secret_in(options.secret), stop)
+        else:
+            serve.serve(supplier, stop, metrics=options.metrics)
     return 0

@@ -33,6 +33,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("study", help="the study's name")
     run.add_argument("--listen", default="", metavar="HOST:PORT", help="default: the address's port, everywhere")
     run.add_argument("--patience", type=float, default=600.0, help="seconds to wait for suppliers in each round")
+    run.add_argument("--superlink", default="", metavar="HOST:PORT", help="drive Flower's SuperLink, do not listen")
+    run.add_argument("--secret", type=Path, metavar="FILE", help="with --superlink: the secret that it was given")
+    run.add_argument("--root-certificates", type=Path, metavar="FILE", help="with --superlink (default: DIR/ca.pem)")
     service_command.database_option(run)
     service_command.register(partial(_verb, verbs))
     change = verbs.add_parser("change", help="what changed between two releases of the same topic and areas")
@@ -113,9 +116,16 @@ def _run(options: argparse.Namespace) -> int:
     if not options.patience > 0:
         raise FormatError("--patience must be above 0 seconds; 600 is a good start")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
     checkpoints = service_command.checkpoints_of(options)
     checkpoints.check()
+    if options.superlink:
+        from skyglow_server.links.flower_superlink import federation  # noqa: PLC0415 - an extra that most do without
+
+        authority = options.root_certificates or options.folder / "ca.pem"
+        with federation(options.superlink, authority, options.secret, patience=options.patience) as driven:
+            _print(str(serve.conduct(options.folder, options.study, driven, checkpoints, _progress)))
+        return 0
+    link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
     _print(str(serve.run(options.folder, options.study, link, checkpoints, _progress)))
     return 0
 

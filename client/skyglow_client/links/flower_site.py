@@ -17,12 +17,13 @@ import logging
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from skyglow_client.handover import lending
 from skyglow_client.links.flower import client_app
 from skyglow_client.supplier import Supplier
 from skyglow_shared.bundle import bundle, digest
-from skyglow_shared.errors import RunError
+from skyglow_shared.errors import FormatError, RunError
 
 try:
     import httpx
@@ -170,6 +171,17 @@ def serve(supplier: Supplier, address: str, secret: bytes, stop: threading.Event
     app = client_app(lambda name: nullcontext(supplier.handle), (supplier.gate.name,))
     with lending(supplier, stop):
         Site(address, app, secret).serve(stop)
+
+
+def secret_in(path: Path | None) -> bytes:
+    """Read the secret that a SuperNode was given; FormatError if there is none."""
+    wanted = "give --secret the file that the SuperNode was given with --superexec-auth-secret-file"
+    if path is None:
+        raise FormatError(f"a SuperNode hands its tasks to nobody without its secret; {wanted}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"the SuperNode's secret cannot be read ({type(error).__name__}); {wanted}") from None
 
 
 def _beat(client: RuntimeHttpClient) -> bool:

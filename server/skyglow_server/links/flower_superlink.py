@@ -14,11 +14,12 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from skyglow_server.links.flower import content, message, trouble
 from skyglow_shared.bundle import bundle, digest
-from skyglow_shared.errors import RunError
+from skyglow_shared.errors import FormatError, RunError
 
 try:
     import httpx
@@ -202,6 +203,17 @@ class _Asking:
             self.due[name] = time.monotonic() + _SOON
             return
         del self.requests[name]
+
+
+def federation(address: str, authority: Path, secret: Path | None, *, patience: float = 600.0) -> SuperLinkFederation:
+    """The office's end of a SuperLink, from the files that its operator has; FormatError if one cannot be read."""
+    if secret is None:
+        raise FormatError("a SuperLink is driven by its secret; give --secret its --superexec-auth-secret-file")
+    try:
+        return SuperLinkFederation(SuperLink(address, authority.read_bytes(), secret.read_bytes()), patience)
+    except OSError as error:
+        message = f"the SuperLink's certificate or secret cannot be read ({type(error).__name__}); give its own files"
+        raise FormatError(message) from None
 
 
 def _begin(superlink: SuperLink) -> _Run:
