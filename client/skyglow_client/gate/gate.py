@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skyglow_client.gate import budget as budgets
-from skyglow_client.gate import exchanges, limits
+from skyglow_client.gate import exchanges, limits, rounds
 from skyglow_client.gate import policy as policies
-from skyglow_client.gate import rounds
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.ledger import Ledger
