@@ -4,7 +4,8 @@
 A study's folder, ``studies/NAME/`` in the office's::
 
     study.json      areas.csv            what was drafted: canonical bytes, and the public table of areas
-    market.csv                           optional: a public table of homes by area and supplier, put there by hand
+    market.csv      totals.csv           optional, put there by hand: public tables of homes by area and supplier,
+                                         and of official totals to agree with
     estimates.csv                        what came of it
 """
 
@@ -17,7 +18,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.disclosure import load_market
 from skyglow_server.draft import draft
-from skyglow_server.estimation import estimate, load_areas
+from skyglow_server.estimation import estimate, load_areas, load_totals
 from skyglow_server.federation import Federation
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
@@ -115,8 +116,10 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
 
     with checkpoints.alone(digest(study)), traces.study(study.name):
         outcome = Coordinator(study, office, traced, checkpoints, noted).run()
+    areas = load_areas(place / "areas.csv", study)
     market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
-    estimates = estimate(study, load_areas(place / "areas.csv", study), outcome.sums, market=market)
+    totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
+    estimates = estimate(study, areas, outcome.sums, market=market, totals=totals)
     write_estimates_csv(place / "estimates.csv", estimates)
     return place / "estimates.csv"
 

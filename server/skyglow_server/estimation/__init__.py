@@ -5,9 +5,21 @@
 the same estimates from less data, for the report.
 """
 
+from skyglow_server.estimation.benchmark import Total, load_totals
 from skyglow_server.estimation.inputs import AreaTable, load_areas
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.estimation.topics import checks, compare, estimate
 
-__all__ = ["PLANNING", "AreaTable", "Estimate", "Planning", "checks", "compare", "estimate", "load_areas"]
+__all__ = [
+    "PLANNING",
+    "AreaTable",
+    "Estimate",
+    "Planning",
+    "Total",
+    "checks",
+    "compare",
+    "estimate",
+    "load_areas",
+    "load_totals",
+]

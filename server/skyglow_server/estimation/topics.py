@@ -7,6 +7,7 @@ from skyglow_server.disclosure.footprint import Footprint, footprint_of
 from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
+from skyglow_server.estimation.benchmark import Totals, benchmarked, check_totals
 from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.histograms import Histograms, histogram_estimates
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
@@ -30,6 +31,7 @@ def estimate(
     planning: Planning = PLANNING,
     earlier: Sequence[Footprint] = (),
     market: Market | None = None,
+    totals: Totals | None = None,
     workers: int = 1,
 ) -> tuple[Estimate, ...]:
     """Estimate every topic of a study for every area, with 95 % intervals, and apply its disclosure rules.
@@ -47,6 +49,8 @@ def estimate(
         What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
     market : Market, optional
         Public numbers of homes by area and supplier, where there are any.
+    totals : Totals, optional
+        Official numbers of homes by topic and area, that shares are made to agree with.
     workers : int
         Processes; of use from two districts on.
 
@@ -61,10 +65,18 @@ def estimate(
         The table's areas are not the study's.
     RunError
         A sum is missing or misshapen.
+    DataError
+        Official totals contradict each other or the study's own figures.
     """
     check_areas(areas, study)
+    check_totals(totals or {}, areas)
+    official = {topic for topic, _ in totals or {}}
     estimates: list[Estimate] = []
     for model in _estimable(study):
+        if model.name in official:
+            evidence = evidence_of(study, model, areas, sums)
+            estimates.extend(benchmarked(evidence, model.name, planning, totals or {}))
+            continue
         estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning, workers=workers))
     if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))

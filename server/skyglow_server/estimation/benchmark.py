@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimates made to agree with official totals, where there are any: of districts, of MSOAs, or of both.
+
+The shares of a district have the mean m and covariance S of their joint fit. Official shares t of areas whose weights
+on the LSOAs are the rows of R, with errors of covariance N, are further observations, t = R θ + e, and are taken in by
+generalised least squares::
+
+    K = S Rᵀ (R S Rᵀ + N)⁻¹,    m* = m + K (t - R m),    S* = (I - K R) S (I - K R)ᵀ + K N Kᵀ
+
+so a total without error is met exactly, and what it says goes most to the areas that are known least. An interval is
+the narrower for it, and says how much of what is left is the total's own error. Totals that contradict each other or
+the study are an error: agreement that is forced would only hide it.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.estimation.hierarchy import Tree, agree
+from skyglow_server.estimation.inputs import LEVELS, AreaTable
+from skyglow_server.estimation.observations import Evidence
+from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.posterior import Posterior
+from skyglow_server.estimation.results import Estimate, Level, estimate_of
+from skyglow_server.estimation.shares import GROUP, districts, posterior_of
+from skyglow_shared.errors import DataError, FormatError, GeographyError
+
+Array = NDArray[np.float64]
+SOURCE = "official total"
+_COLUMNS = ("area_code", "topic", "homes", "standard_error")
+_MOST = 5.0  # standard deviations that two figures may lie apart
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """An official number of homes of a kind in one area, and its standard error."""
+
+    homes: float
+    error: float
+
+
+#: By topic and area code, of districts and MSOAs.
+Totals = Mapping[tuple[str, str], Total]
+
+
+def load_totals(path: Path, areas: AreaTable) -> Totals:
+    """Read official totals: area_code, topic, homes, standard_error (0 for a count).
+
+    Raises
+    ------
+    FormatError
+        The file cannot be read, lacks a column, has a line twice, or a number that is none.
+    GeographyError
+        An area is neither a district nor an MSOA of the study.
+    DataError
+        Totals contradict each other, or are more homes than there are.
+    """
+    found: dict[tuple[str, str], Total] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                place, total = (
+                    (row["topic"], row["area_code"]),
+                    Total(float(row["homes"]), float(row["standard_error"])),
+                )
+                if place in found or not (0 <= total.homes < math.inf and 0 <= total.error < math.inf):
+                    raise FormatError(f"{path.name} has a line twice or a negative number; use the published table")
+                found[place] = total
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        message = f"{path.name} is not a table of totals ({type(error).__name__}); it needs {', '.join(_COLUMNS)}"
+        raise FormatError(message) from None
+    check_totals(found, areas)
+    return found
+
+
+def check_totals(totals: Totals, areas: AreaTable) -> None:
+    """GeographyError for an area the study has not; DataError for totals that cannot all be so."""
+    known = {code for level in LEVELS[1:] for code in areas.codes[level]}
+    foreign = {code for _, code in totals} - known
+    if foreign:
+        raise GeographyError(f"{len(foreign)} of the official totals are of no district or MSOA of the study")
+    for topic in sorted({topic for topic, _ in totals}):
+        of_topic = {code: total for (name, code), total in totals.items() if name == topic}
+        _check_topic(topic, of_topic, areas)
+
+
+def _check_topic(topic: str, totals: Mapping[str, Total], areas: AreaTable) -> None:
+    households = {
+        code: homes
+        for level in LEVELS[1:]
+        for (code, _), homes in zip(areas.areas(level), areas.totals(level, areas.households).tolist(), strict=True)
+    }
+    if any(total.homes > households[code] for code, total in totals.items()):
+        raise DataError(f"an official total of {topic} is more than there are homes; correct it or the table of areas")
+    lads = [code for code, _ in areas.areas("LAD")]
+    parents = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
+    order = [*lads, *sorted(parents)]
+    tree = Tree.of(np.array([-1] * len(lads) + [lads.index(parents[code]) for code in order[len(lads) :]]))
+    value = np.array([totals[code].homes if code in totals else 0.0 for code in order])
+    variance = np.array([totals[code].error ** 2 if code in totals else math.inf for code in order])
+    agreed = agree(tree, value, variance)  # counts without error that contradict each other are an error there
+    off = np.abs(agreed.value - value)[np.isfinite(variance) & (variance > 0)]
+    if (off > _MOST * np.sqrt(variance[np.isfinite(variance) & (variance > 0)])).any():
+        raise DataError(
+            f"official totals of {topic} contradict each other beyond their errors; use tables of one source"
+        )
+
+
+def benchmarked(evidence: Evidence, topic: str, planning: Planning, totals: Totals) -> tuple[Estimate, ...]:
+    """Shares of every area of every level, in agreement with a topic's official totals.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        As `shares.share_estimates` takes it.
+    topic : str
+    planning : Planning
+    totals : Totals
+        Those of other topics are not looked at.
+
+    Raises
+    ------
+    DataError
+        A total is further from the study's own figure than the errors of both allow.
+    """
+    found: list[Estimate] = []
+    for part in districts(evidence):
+        posterior, system = posterior_of(part, planning)
+        held, error = _conditioned(topic, posterior, _official(part.areas, topic, totals))
+        for level in LEVELS:
+            rows = part.areas.weights(level)
+            parts = held.parts(system, rows)
+            parts[SOURCE] = np.square(rows @ error).sum(axis=1)
+            parts["area model"] = parts["area model"] - parts[SOURCE]
+            found.extend(_level(part.areas, level, topic, rows @ held.mean, parts))
+    return tuple(sorted(found, key=lambda item: (LEVELS.index(item.level), item.area_code)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Official:
+    """Totals as shares: rows R [m, A], shares t [m], standard errors [m]."""
+
+    rows: Array
+    share: Array
+    error: Array
+
+
+def _official(areas: AreaTable, topic: str, totals: Totals) -> _Official:
+    """The totals of one topic that are of these areas."""
+    rows, share, error = [np.zeros((0, len(areas.households)))], [], []
+    for level in LEVELS[1:]:
+        homes = areas.totals(level, areas.households)
+        for place, (code, _) in enumerate(areas.areas(level)):
+            total = totals.get((topic, code))
+            if total is not None:
+                rows.append(areas.weights(level)[place : place + 1])
+                share.append(total.homes / float(homes[place]))
+                error.append(total.error / float(homes[place]))
+    return _Official(np.concatenate(rows), np.array(share), np.array(error))
+
+
+def _conditioned(topic: str, posterior: Posterior, official: _Official) -> tuple[Posterior, Array]:
+    """The posterior given official shares, and the loadings [A, m] of the totals' own errors."""
+    rows, off = official.rows, official.share - official.rows @ posterior.mean
+    own = rows @ posterior.covariance @ rows.T
+    apart = np.abs(off) > _MOST * np.sqrt(np.diagonal(own) + official.error**2)
+    if apart.any():
+        raise DataError(
+            f"an official total of {topic} is further from the study's own figure than the errors of both allow;"
+            " see whether both count the same homes"
+        )
+    gain = posterior.covariance @ rows.T @ np.linalg.pinv(own + np.diag(official.error**2), hermitian=True)
+    left = np.eye(len(posterior.mean)) - gain @ rows
+    error = gain * official.error
+    held = replace(
+        posterior,
+        mean=posterior.mean + gain @ off,
+        covariance=left @ posterior.covariance @ left.T + error @ error.T,
+        turning=left @ posterior.turning @ left.T,
+        gain=left @ posterior.gain,
+    )
+    return held, error
+
+
+def _level(areas: AreaTable, level: Level, topic: str, values: Array, parts: Mapping[str, Array]) -> Iterable[Estimate]:
+    variances = sum(parts.values(), np.zeros_like(values))
+    for place, area in enumerate(areas.areas(level)):
+        own = {name: float(part[place]) for name, part in parts.items()}
+        named = Estimate(*area, level, topic, GROUP)
+        yield estimate_of(named, float(values[place]), float(variances[place]), own)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shares made to agree with official totals: exactly, with an honest interval, and never by force."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from skyglow_server import estimation
+from skyglow_server.estimation.benchmark import SOURCE, Total, load_totals
+from skyglow_shared.errors import DataError, FormatError, GeographyError
+
+TOPIC = "all_aged_66_plus"
+LAD = "E06000045"
+
+
+def town(simulator, seed):
+    """(study without occupancy, areas, true shares, sums)."""
+    rng = np.random.default_rng([11, seed])
+    world = replace(simulator.World(), lsoas=36, msoas=8, panel=500)
+    areas = simulator.town(world, rng)
+    share, sums = simulator.replicate(world, areas, rng)
+    sums["area_scores"] = replace(sums["area_scores"], values=np.maximum(sums["area_scores"].values, [[60.0, -1e9]]))
+    study = simulator.study_of(areas)
+    kept = [
+        msgspec.structs.replace(phase, blocks=tuple(block for block in phase.blocks if "profile" not in block.source))
+        for phase in study.phases
+    ]
+    return msgspec.structs.replace(study, phases=tuple(kept)), areas, simulator.truths(areas, share), sums
+
+
+@pytest.fixture(scope="module")
+def one(simulator):
+    return town(simulator, 0)
+
+
+def by_place(estimates):
+    return {(item.level, item.area_code): item for item in estimates}
+
+
+def homes_of(areas, truth, level, code):
+    households = dict(zip((c for c, _ in areas.areas(level)), areas.totals(level, areas.households), strict=True))
+    return truth[level, code] * households[code]
+
+
+def test_a_count_is_met_exactly_and_every_level_follows(one):
+    study, areas, truth, sums = one
+    plain = by_place(estimation.estimate(study, areas, sums))
+    wanted = homes_of(areas, truth, "LAD", LAD)
+    found = by_place(estimation.estimate(study, areas, sums, totals={(TOPIC, LAD): Total(wanted, 0.0)}))
+    assert found["LAD", LAD].unclipped == pytest.approx(truth["LAD", LAD], abs=1e-9)
+    assert found["LAD", LAD].deviation == pytest.approx(0.0, abs=1e-6)
+    lsoas = np.array([found["LSOA", code].unclipped for code in areas.codes["LSOA"]])
+    assert areas.weights("LAD")[0] @ lsoas == pytest.approx(truth["LAD", LAD], abs=1e-9)
+    for place, item in found.items():
+        assert item.deviation < plain[place].deviation
+        assert sum(item.parts.values()) == pytest.approx(item.deviation**2, abs=1e-12)
+        assert min(item.parts.values()) > -1e-9
+
+
+def test_a_total_of_no_precision_changes_nothing_and_its_error_is_told(one):
+    study, areas, truth, sums = one
+    wanted = homes_of(areas, truth, "LAD", LAD)
+    plain = by_place(estimation.estimate(study, areas, sums))
+    vague = by_place(estimation.estimate(study, areas, sums, totals={(TOPIC, LAD): Total(wanted, 1e7)}))
+    close = by_place(estimation.estimate(study, areas, sums, totals={(TOPIC, LAD): Total(wanted, 200.0)}))
+    for place, item in plain.items():
+        assert vague[place].unclipped == pytest.approx(item.unclipped, abs=1e-5)
+        assert vague[place].deviation == pytest.approx(item.deviation, rel=1e-4)
+        assert close[place].deviation < item.deviation
+        assert close[place].parts[SOURCE] > vague[place].parts[SOURCE] >= 0
+
+
+def test_other_topics_totals_change_nothing(one):
+    study, areas, _, sums = one
+    plain = estimation.estimate(study, areas, sums)
+    assert estimation.estimate(study, areas, sums, totals={("another", LAD): Total(100.0, 0.0)}) == plain
+
+
+def test_totals_make_areas_more_accurate_and_intervals_hold(simulator):
+    hits, better = [], []
+    for seed in range(8):
+        study, areas, truth, sums = town(simulator, seed)
+        wanted = {(TOPIC, LAD): Total(homes_of(areas, truth, "LAD", LAD), 0.0)}
+        plain = by_place(estimation.estimate(study, areas, sums))
+        for place, item in by_place(estimation.estimate(study, areas, sums, totals=wanted)).items():
+            if place[0] != "LAD":
+                hits.append(item.lower <= truth[place] <= item.upper)
+                better.append((plain[place].unclipped - truth[place]) ** 2 - (item.unclipped - truth[place]) ** 2)
+    assert np.mean(hits) > 0.92
+    assert np.mean(better) > 0
+
+
+@pytest.fixture
+def table(one, tmp_path):
+    def write(*rows):
+        path = tmp_path / "totals.csv"
+        path.write_text("\n".join(["area_code,topic,homes,standard_error", *rows, ""]))
+        return load_totals(path, one[1])
+
+    return write
+
+
+def test_a_table_is_read(table):
+    assert table(f"{LAD},{TOPIC},4000,0", f"E02000000,{TOPIC},300,25.5") == {
+        (TOPIC, LAD): Total(4000.0, 0.0),
+        (TOPIC, "E02000000"): Total(300.0, 25.5),
+    }
+
+
+MSOAS = [f"E0200000{place},{TOPIC},100,0" for place in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([f"{LAD},{TOPIC},many,0"], FormatError, "standard_error"),
+        ([f"{LAD},{TOPIC},-5,0"], FormatError, "negative"),
+        ([f"{LAD},{TOPIC},5,nan"], FormatError, "negative"),
+        ([f"{LAD},{TOPIC},5,0", f"{LAD},{TOPIC},6,0"], FormatError, "twice"),
+        ([f"E06000001,{TOPIC},5,0"], GeographyError, "no district"),
+        ([f"E01000000,{TOPIC},5,0"], GeographyError, "no district"),
+        ([f"{LAD},{TOPIC},1e9,0"], DataError, "more than there are"),
+        ([f"{LAD},{TOPIC},900,0", *MSOAS], DataError, "contradict"),
+        ([f"{LAD},{TOPIC},900,2", *MSOAS], DataError, "contradict"),
+    ],
+)
+def test_totals_that_cannot_be_are_refused(table, rows, error, words):
+    with pytest.raises(error, match=words):
+        table(*rows)
+
+
+def test_totals_that_agree_are_taken_at_both_levels(one, table):
+    study, areas, truth, sums = one
+    rows = [f"{code},{TOPIC},{homes_of(areas, truth, 'MSOA', code):.9f},0" for code, _ in areas.areas("MSOA")]
+    totals = table(f"{LAD},{TOPIC},{homes_of(areas, truth, 'LAD', LAD):.9f},0", *rows)
+    found = by_place(estimation.estimate(study, areas, sums, totals=totals))
+    for code, _ in areas.areas("MSOA"):
+        assert found["MSOA", code].unclipped == pytest.approx(truth["MSOA", code], abs=1e-8)
+
+
+def test_a_total_far_from_the_studys_own_figure_is_refused(one):
+    study, areas, truth, sums = one
+    wrong = Total(3 * homes_of(areas, truth, "LAD", LAD), 0.0)
+    with pytest.raises(DataError, match="further from the study"):
+        estimation.estimate(study, areas, sums, totals={(TOPIC, LAD): wrong})
+
+
+def test_a_table_that_is_not_there_is_refused(one, tmp_path):
+    with pytest.raises(FormatError, match="area_code"):
+        load_totals(tmp_path / "none.csv", one[1])
