@@ -35,6 +35,7 @@ from skyglow_shared.models.network import (
     forward,
     kernel,
     parts,
+    product,
     surrounded,
 )
 from skyglow_shared.models.temporal import network as temporal
@@ -43,7 +44,7 @@ from skyglow_shared.study import Block
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = Block(name="gradient", source="gradient", model="m", l2_bound=1.0, noise_multiplier=1.0)
-PIECES = (8, 32, 256)  # homes at once, of ways to go without privacy
+PIECES = (4, 8, 16, 32, 256, 512)  # homes at once, of ways to go without privacy
 LARGEST_ERROR = 1e-3  # of a sum's norm: what whole steps of the grid cost so many numbers
 
 
@@ -82,9 +83,9 @@ class Step:
         y = some.integers(0, 2, (homes, *network.places, network.outputs)).astype(np.float32)
         keys = np.sort(some.integers(0, 2**64, homes, dtype=np.uint64))
         weights = some.normal(size=network.parameters) / 10
-        tensors = [torch.from_numpy(values).view(homes, network.count, -1) for values in (x, y)]
-        share = torch.full_like(tensors[1], 1 / network.count)
-        rows = Rows(*tensors, share, torch.ones(homes, dtype=torch.bool))
+        inputs, outputs = (torch.from_numpy(values).view(homes, network.count, -1) for values in (x, y))
+        share = torch.full_like(outputs, 1 / network.count)
+        rows = Rows(inputs, outputs, share, None, torch.ones(homes, dtype=torch.bool))
         return cls(workload, Batch(keys, x, y), weights, parts(network, weights, torch.float32), rows)
 
 
@@ -94,7 +95,8 @@ def fused(step: Step, homes: int) -> None:
     network, total = step.workload.network, None
     for begin in range(0, step.workload.homes, homes):
         own = slice(begin, begin + homes)
-        rows = Rows(step.rows.x[own], step.rows.y[own], step.rows.share[own], step.rows.usable[own])
+        given = step.rows
+        rows = Rows(given.x[own], given.y[own], given.share[own], None, given.usable[own])
         found = passed(network, step.parameters, rows)
         each = zip(network.layers, step.parameters, found.rows, found.errors, strict=True)
         sums = [_layer_sum(layer, weight, into, errors) for layer, (weight, _), into, errors in each]
@@ -107,7 +109,7 @@ def _add(total: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor]) -> tuple[Ten
 
 def _layer_sum(layer: Layer, weight: Tensor, rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     if not layer.looks_around:
-        return errors.flatten(0, 1).T @ rows.flatten(0, 1), errors.sum((0, 1))
+        return product(errors.flatten(0, 1).T, rows.flatten(0, 1).T), errors.sum((0, 1))
     shaped = errors.view(len(errors), -1, 48, layer.outputs).permute(0, 3, 1, 2)
     _, by_weight, by_bias = torch.ops.aten.convolution_backward(
         shaped, rows.permute(0, 3, 1, 2), kernel(layer, weight), [layer.outputs],
@@ -122,7 +124,9 @@ def automatic(step: Step) -> None:
     for number, (layer, pair) in enumerate(zip(step.workload.network.layers, step.parameters, strict=True)):
         weight, bias = (part.detach().requires_grad_() for part in pair)
         leaves += [weight, bias]
-        values = forward(layer, weight, bias, surrounded(layer, values))
+        around = layer.looks_around
+        linear = torch.nn.functional.linear
+        values = forward(layer, weight, bias, surrounded(layer, values)) if around else linear(values, weight, bias)
         if number < len(step.parameters) - 1:
             values = torch.relu(values)
     each = torch.nn.functional.binary_cross_entropy_with_logits(values, step.rows.y, reduction="none")

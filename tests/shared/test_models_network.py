@@ -19,6 +19,7 @@ from skyglow_shared.models.network import (
     initial,
     kernel,
     parts,
+    product,
     seen,
     surrounded,
 )
@@ -61,6 +62,18 @@ def test_layers_are_products_with_what_they_see_and_backward_is_their_gradient(l
     [wanted] = torch.autograd.grad(found, values, errors)
     assert torch.allclose(backward(layer, weight, errors, rows.detach()), wanted)
     assert kernel(layer, weight).shape == (layer.outputs, layer.inputs, layer.days, layer.half_hours)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_are_those_of_rows_and_columns_however_they_lie(dtype):
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(*shape, dtype=dtype, generator=generator) for shape in ((37, 19), (23, 19)))
+    bias, close = torch.randn(23, dtype=dtype, generator=generator), 1e-5 if dtype == torch.float32 else 1e-14
+    wanted = left.double() @ right.double().T
+    turned = [part.T.contiguous().T for part in (left, right)]
+    for found in (product(left, right), product(*turned), product(left[:, :], right, bias) - bias):
+        assert found.dtype == dtype
+        assert torch.allclose(found.double(), wanted, rtol=0, atol=close)
 
 
 @pytest.mark.parametrize("places", [(), (9,), (2, 48)])

@@ -171,6 +171,19 @@ def test_what_a_home_adds_is_the_same_to_the_last_bit_whoever_is_beside_it(netwo
         assert all(torch.equal(*pair) for pair in zip(added(place), wanted, strict=True))
 
 
+@pytest.mark.parametrize("homes", [400, 700])
+def test_a_leafs_sum_is_the_same_to_the_last_bit_whoever_is_beside_it(networks, batch_of, weights_of, homes):
+    """Else one home more would move sums that it is no part of."""
+    for name in ("perceptron", "daily", "daily, narrow"):
+        network, clip = networks[name], Clip(0.5, 2.0**20, whole=True)
+        weights, batch = weights_of(network), batch_of(network, homes)
+        cuts = list(leaves(batch.keys, leaf_homes(SINGLE, terms(aligned(network)))))
+        assert len(cuts) > 1
+        [whole] = fused_sums(network, weights, batch, clip)
+        alone = [next(iter(fused_sums(network, weights, batch.take(cut), clip))) for cut in cuts]
+        np.testing.assert_array_equal(whole, np.sum(alone, axis=0))
+
+
 def test_rounding_of_sums_is_within_what_is_charged_for_it(networks, batch_of, weights_of):
     """Leaf sums of float32 against the same in float64, beside the bound that `slack` is made of."""
     for network in networks.values():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skyglow_client.learning.clipped_sums import DOUBLE, METHODS, Batch, clipped_sum, exact_sum
+from skyglow_client.learning.clipped_sums import DOUBLE, METHODS, Batch, clipped_sum, exact_sum, sums
 from skyglow_client.learning.clipped_sums.by_home import home_gradients
 from skyglow_shared.errors import InternalError
 from skyglow_shared.privacy.noise import sensitivity_steps
@@ -136,14 +136,26 @@ def test_features_in_another_number_are_caught(networks, batch_of, weights_of):
 def test_products_of_less_than_float32_are_refused(networks, batch_of, weights_of):
     """The bound on rounding is of float32; a setting elsewhere in the process must not make it another."""
     network = networks["logistic"]
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with pytest.raises(InternalError, match="precision"):
-            exact_sum(network, weights_of(network), batch_of(network, 4), BLOCK, method="fused")
-    finally:
-        torch.set_float32_matmul_precision("highest")
+    for lowered in ("medium", "high"):
+        torch.set_float32_matmul_precision(lowered)
+        try:
+            with pytest.raises(InternalError, match="precision"):
+                exact_sum(network, weights_of(network), batch_of(network, 4), BLOCK, method="fused")
+        finally:
+            torch.set_float32_matmul_precision("highest")
     with torch.autocast("cpu"), pytest.raises(InternalError, match="precision"):
         exact_sum(network, weights_of(network), batch_of(network, 4), BLOCK, method="fused")
+
+
+def test_a_library_that_was_told_to_round_more_is_found_out(networks, batch_of, weights_of, monkeypatch):
+    """By an environment variable, for instance, of which torch knows nothing."""
+    network = networks["logistic"]
+    shorter = lambda rows, columns, bias=None: (rows.bfloat16() @ columns.bfloat16().T).float()  # noqa: E731
+    sums._products_are_whole.cache_clear()
+    monkeypatch.setattr(sums, "product", shorter)
+    with pytest.raises(InternalError, match="precision"):
+        exact_sum(network, weights_of(network), batch_of(network, 4), BLOCK, method="fused")
+    sums._products_are_whole.cache_clear()
 
 
 def test_a_batch_shows_no_home(networks, batch_of):

@@ -72,6 +72,8 @@ class Rows:
         ``[homes, places, outputs]``; zero where not known.
     share : Tensor
         ``[homes, places, outputs]``: weight of a place in its home's loss, 1 over the places known; zero where not.
+    unknown : Tensor or None
+        ``[homes, places, outputs]``, bool: where the label is not known; None where all are.
     usable : Tensor
         ``[homes]``, bool
     """
@@ -79,6 +81,7 @@ class Rows:
     x: Tensor
     y: Tensor
     share: Tensor
+    unknown: Tensor | None
     usable: Tensor
 
 
@@ -88,29 +91,38 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
     A home's loss is the mean over its known places, added over outputs. Days that do not count are replaced, never
     multiplied away: nothing that stands there, NaN not excepted, can reach a result.
     """
-    count, places = len(batch), network.count
-    x = torch.zeros(homes, places, network.inputs, dtype=dtype)
-    y = torch.full((homes, places, network.outputs), torch.nan, dtype=dtype)
-    for into, given in ((x, batch.x), (y, batch.y)):
-        into[:count, :, : given.shape[-1]] = _tensor(given).view(count, places, given.shape[-1])
+    x, y = _filled(batch.x, homes, network.inputs, dtype), _filled(batch.y, homes, network.outputs, dtype)
+    x, y = (values.view(homes, network.count, -1) for values in (x, y))
+    left_out = None
     if batch.days is not None:
-        counts = torch.zeros(homes, network.places[0], dtype=torch.bool)
-        counts[:count] = torch.from_numpy(batch.days)
-        left_out = ~counts.repeat_interleave(places // network.places[0], dim=1)[:, :, None]
-        x.masked_fill_(left_out, 0.0)
-        y.masked_fill_(left_out, torch.nan)
-    unknown = torch.isnan(y)
-    y.masked_fill_(unknown, 0.0)
-    known = (~unknown).to(dtype)
-    share = known / known.sum(1, keepdim=True).clamp_min(1.0)
-    least, most = (extreme.amin(1) for extreme in (x.flatten(1), -x.flatten(1)))  # NaN stays NaN
-    lowest, highest = (extreme.amin(1) for extreme in (y.flatten(1), -y.flatten(1)))
-    usable = torch.isfinite(least) & torch.isfinite(most) & (lowest >= 0) & (highest >= -1)
+        days = np.ones((homes, network.places[0]), dtype=bool)
+        days[: len(batch)] = batch.days
+        left_out = ~torch.from_numpy(days).repeat_interleave(network.count // network.places[0], dim=1)[:, :, None]
+        x, y = x.masked_fill(left_out, 0.0), y.masked_fill(left_out, torch.nan)
+    count = torch.full((homes, 1, network.outputs), network.count, dtype=dtype)
+    share, unknown = (1.0 / count).expand(y.shape), None
+    if bool(torch.isnan(y.sum())):  # far quicker than to ask each
+        unknown = torch.isnan(y)
+        y = y.masked_fill(unknown, 0.0)
+        known = (~unknown).to(dtype)
+        share = known / known.sum(1, keepdim=True).clamp_min_(1.0)
+    outputs, largest = batch.y.shape[-1], torch.finfo(dtype).max
+    if outputs < network.outputs:
+        share = share.clone()
+        share[:, :, outputs:] = 0.0
+    usable = torch.arange(homes) < len(batch)
+    for values, least, most in ((x.flatten(1), -largest, largest), (y.flatten(1), 0.0, 1.0)):
+        usable &= (values.amin(1) >= least) & (values.amax(1) <= most)  # NaN stays NaN
     if not bool(usable.all()):
-        for values in (x, y, share):
-            values.masked_fill_(~usable[:, None, None], 0.0)
-    return Rows(x, y, share, usable)
+        x, y, share = (values.masked_fill(~usable[:, None, None], 0.0) for values in (x, y, share))
+    return Rows(x, y, share, unknown, usable)
 
 
-def _tensor(values: NDArray[np.floating]) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+def _filled(given: NDArray[np.floating], homes: int, width: int, dtype: torch.dtype) -> Tensor:
+    """`given`, with zeros for more homes and numbers if it lacks any; not to be written to, it may be the caller's."""
+    own = torch.from_numpy(np.require(given, requirements=["C", "W"]))
+    if own.dtype == dtype and len(own) == homes and own.shape[-1] == width:
+        return own
+    found = torch.zeros(homes, *own.shape[1:-1], width, dtype=dtype)
+    found[: len(own), ..., : own.shape[-1]] = own
+    return found

@@ -105,7 +105,9 @@ def exact_sum(
     fine = np.zeros(network.parameters, dtype=np.int64)
     for part in fused_sums(network, weights, batch, clip):
         fine += part.astype(np.int64)
-    return ExactSum((fine[None] + FINE // 2) >> FINE_BITS)
+    fine += FINE // 2
+    fine >>= FINE_BITS
+    return ExactSum(fine[None])
 
 
 @lru_cache(maxsize=64)

@@ -49,7 +49,9 @@ def block_homes(network: Network) -> int:
 def passed(network: Network, parameters: Parameters, homes: Rows) -> Passed:
     """Both passes for the homes of one block."""
     rows, outputs = _forward(network, parameters, homes.x)
-    error = outputs.pop().sigmoid_().sub_(homes.y).mul_(homes.share).masked_fill_(homes.share == 0, 0.0)
+    error = outputs.pop().sigmoid_().sub_(homes.y).mul_(homes.share)
+    if homes.unknown is not None:
+        error.masked_fill_(homes.unknown, 0.0)
     errors = [error]
     for number in range(len(network.layers) - 1, 0, -1):
         back = backward(network.layers[number], parameters[number][0], error, rows[number])

@@ -31,8 +31,8 @@ FINE_BITS = 8
 FINE = 1 << FINE_BITS
 
 _GRIDS = 1.01  # over 1.5 / FINE + 1, with what is lost to underflow
-_MOST_HOMES = 256
-_LARGEST_SLACK = 0.01
+_MOST_HOMES = 1024
+_LARGEST_SLACK = 0.009
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,11 @@ DOUBLE = Arithmetic(torch.float64, 2.0**-53, 2.0**-1022, 2.0**20)
 
 def leaf_homes(arithmetic: Arithmetic, terms: int) -> int:
     """Most homes of a leaf whose homes each add `terms` products to a number."""
-    homes = _MOST_HOMES
-    while homes > 1 and slack(arithmetic, terms, homes) > _LARGEST_SLACK:
-        homes //= 2
-    return homes
+    few, many = 1, _MOST_HOMES + 1
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if slack(arithmetic, terms, middle) <= _LARGEST_SLACK else (few, middle)
+    return few
 
 
 def slack(arithmetic: Arithmetic, terms: int, homes: int) -> float:

@@ -7,6 +7,7 @@ inputs: what the same step without privacy computes, cut into leaves (see `round
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,11 +20,19 @@ from skyglow_client.learning.clipped_sums.norms import form, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.aligned import aligned, narrowed, widened
-from skyglow_shared.models.network import Layer, Network, Parameters, parts
+from skyglow_shared.models.aligned import aligned, widened
+from skyglow_shared.models.network import Layer, Network, Parameters, parts, product
 
 _LEAVES_AT_ONCE = 4096
 _ROUNDINGS = 4  # from a norm to a scaled error
+_FULL_UP = 16  # homes of a product are filled up to a multiple: each new size of a product takes a while to prepare
+
+
+Pair = tuple[Tensor, Tensor]
+"""Two factors of a block's gradients, one row a home."""
+
+Piece = tuple[Tensor, Tensor, slice]
+"""The same, and which of the homes are meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,15 @@ class Clip:
     arithmetic: Arithmetic = SINGLE
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done to every block: the network as wide as it is computed, parameters, and what becomes of gradients."""
+
+    network: Network
+    parameters: Parameters
+    clip: Clip
+
+
 def fused_sums(
     network: Network, weights: NDArray[np.float64], batch: Batch, clip: Clip
 ) -> Iterator[NDArray[np.float64]]:
@@ -62,92 +80,129 @@ def fused_sums(
     batch.check(network)
     _check_precision()
     wide = aligned(network)
-    parameters = parts(wide, widened(network, wide, weights), clip.arithmetic.dtype)
+    work = Work(wide, parts(wide, widened(network, wide, weights), clip.arithmetic.dtype), clip)
     cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(wide))))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
-        some = cuts[first : first + _LEAVES_AT_ONCE]
-        yield narrowed(network, wide, _sum(wide, parameters, batch, some, clip))
+        total = np.zeros(network.parameters)
+        into = parts(network, total, torch.float64)
+        totals = [
+            _Total(*each, layer, form(wide, layer) == "explicit") for each, layer in zip(into, wide.layers, strict=True)
+        ]
+        _sum(work, batch, cuts[first : first + _LEAVES_AT_ONCE], totals)
+        yield total
 
 
 @torch.no_grad()
 def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> bool:
-    """Whether the homes of a block, all equal, come out equal to the last bit."""
+    """Whether the homes of a block, all equal, come out equal to the last bit, and sums of them wherever they lie."""
     wide = aligned(network)
     parameters = parts(wide, widened(network, wide, weights), torch.float32)
-    pairs = clipped_block(wide, parameters, batch, Clip(1.0))
+    pairs = clipped_block(Work(wide, parameters, Clip(1.0)), batch)
+    homes = max(1, len(batch) // 3)
+    for pair in pairs:
+        wanted = _summed([(*pair, slice(0, homes))])
+        for first in (1, len(batch) - homes):
+            found = _summed([(*pair, slice(first, first + homes))])
+            if not all(torch.equal(*both) for both in zip(found, wanted, strict=True)):
+                return False
     return all(bool((factor == factor[:1]).all()) for pair in pairs for factor in pair)
 
 
 def _check_precision() -> None:
-    lowered = torch.get_float32_matmul_precision() != "highest" or torch.is_autocast_enabled("cpu")
-    if lowered:
+    set_to = torch._C._get_fp32_precision_getter("mkldnn", "matmul")
+    lowered = set_to not in {"none", "ieee"} or torch.is_autocast_enabled("cpu")
+    if lowered or not _products_are_whole():
         raise InternalError(
             "products are set to less than their numbers' precision; leave torch's settings as they are"
         )
 
 
+@lru_cache(maxsize=1)
+def _products_are_whole() -> bool:
+    """Whether products keep all bits of float32: libraries can be told not to where torch does not see it."""
+    one = torch.eye(_FULL_UP).mul_(1 + 2.0**-22)
+    return bool(torch.equal(product(one, torch.eye(_FULL_UP)), one))
+
+
 @torch.no_grad()
-def _sum(
-    network: Network, parameters: Parameters, batch: Batch, cuts: Sequence[slice], clip: Clip
-) -> NDArray[np.float64]:
-    """The sum of neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
-    totals = [_Total.start(network, layer, clip.arithmetic) for layer in network.layers]
-    step, end = block_homes(network), cuts[-1].stop
-    waiting, begun = list(cuts), cuts[0].start
-    pieces: list[list[Pair]] = [[] for _ in network.layers]
-    for begin in range(begun, end, step):
+def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence["_Total"]) -> None:
+    """Add neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
+    step, end = block_homes(work.network), cuts[-1].stop
+    waiting = iter(cuts)
+    cut: slice | None = next(waiting)
+    pieces: list[list[Piece]] = [[] for _ in totals]
+    for begin in range(cuts[0].start, end, step):
         block = slice(begin, min(begin + step, end))
-        pairs = clipped_block(network, parameters, batch.take(block), clip)
-        while waiting and waiting[0].start < block.stop:
-            cut = waiting[0]
+        pairs = clipped_block(work, batch.take(block))
+        while cut is not None and cut.start < block.stop:
             own = slice(max(cut.start, begin) - begin, min(cut.stop, block.stop) - begin)
-            for held, (left, right) in zip(pieces, pairs, strict=True):
-                held.append((left[own], right[own]))
+            for held, pair in zip(pieces, pairs, strict=True):
+                held.append((*pair, own))
             if cut.stop > block.stop:
                 break
             for total, held in zip(totals, pieces, strict=True):
-                total.add(held, whole=clip.whole)
+                total.add(held, whole=work.clip.whole)
                 held.clear()
-            waiting.pop(0)
-    return np.concatenate([total.numbers() for total in totals])
+            cut = next(waiting, None)
 
 
-Pair = tuple[Tensor, Tensor]
+def _joined(pieces: Sequence[Piece]) -> Pair:
+    """Both factors of a leaf's sum from where its homes lie; errors are filled up with zeros, and add nothing."""
+    homes = sum(own.stop - own.start for _, _, own in pieces)
+    left, right, own = pieces[0]
+    more = -homes % _FULL_UP if left.shape[1] == 1 else 0
+    errors = [some[place] for some, _, place in pieces]
+    if more:
+        errors.append(left.new_zeros(more, *left.shape[1:]))
+    joined = torch.cat(errors) if len(errors) > 1 else errors[0]
+    if len(pieces) == 1 and own.stop + more <= len(right):
+        return joined, right[own.start : own.stop + more]
+    inputs = [some[place] for _, some, place in pieces]
+    if more:
+        inputs.append(right.new_zeros(more, *right.shape[1:]))
+    return joined, torch.cat(inputs)
+
+
+def _summed(pieces: Sequence[Piece]) -> Pair:
+    """The sum of all homes' products of both factors, and of the first factor."""
+    left, right = _joined(pieces)
+    errors = left.flatten(0, 1)
+    return product(errors.T, right.flatten(0, 1).T), errors.sum(0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Total:
-    """One layer's sum so far, in float64, and room for a leaf's."""
+    """One layer's sum so far, in float64.
+
+    Attributes
+    ----------
+    weights, biases : Tensor
+        The layer's part of a vector of the network's own parameters.
+    layer : Layer
+        As wide as it is computed.
+    explicit : bool
+        Whether homes' gradients are given, and not their factors.
+    """
 
     weights: Tensor
-    biases: Tensor | None
-    room: Tensor
+    biases: Tensor
+    layer: Layer
+    explicit: bool
 
-    @classmethod
-    def start(cls, network: Network, layer: Layer, arithmetic: Arithmetic) -> "_Total":
-        explicit = form(network, layer) == "explicit"
-        shape = (1, layer.parameters) if explicit else (layer.outputs, layer.width)
-        biases = None if explicit else torch.zeros(layer.outputs, dtype=torch.float64)
-        return cls(torch.zeros(shape, dtype=torch.float64), biases, torch.empty(shape, dtype=arithmetic.dtype))
-
-    def add(self, pieces: Sequence[Pair], *, whole: bool) -> None:
+    def add(self, pieces: Sequence[Piece], *, whole: bool) -> None:
         """Add a leaf, given in pieces; rounded to whole numbers if asked."""
-        left, right = pieces[0] if len(pieces) == 1 else (torch.cat(some) for some in zip(*pieces, strict=True))
-        errors, inputs = left.flatten(0, 1), right.flatten(0, 1)
-        torch.mm(errors.T, inputs, out=self.room)
-        self.weights.add_(self.room.round_() if whole else self.room)
-        if self.biases is not None:
-            total = errors.sum(0)
-            self.biases.add_(total.round_() if whole else total)
-
-    def numbers(self) -> NDArray[np.float64]:
-        """In the order of the parameter vector."""
-        made = [self.weights] if self.biases is None else [self.weights, self.biases]
-        return np.concatenate([numbers.numpy().ravel() for numbers in made])
+        weights, biases = _summed(pieces)
+        if self.explicit:
+            split = self.layer.outputs * self.layer.width
+            weights, biases = weights[0, :split].view(self.layer.outputs, -1), weights[0, split:]
+        for total, found in ((self.weights, weights), (self.biases, biases)):
+            own = found[tuple(slice(size) for size in total.shape)]
+            total.add_(own.round_() if whole else own)
 
 
-def clipped_block(network: Network, parameters: Parameters, batch: Batch, clip: Clip) -> list[Pair]:
+def clipped_block(work: Work, batch: Batch) -> list[Pair]:
     """Both factors of the clipped gradients of a block's homes, layer by layer."""
+    network, parameters, clip = work.network, work.parameters, work.clip
     block = rows(network, batch, clip.arithmetic.dtype, block_homes(network))
     found = passed(network, parameters, block)
     layers = [
