@@ -29,7 +29,7 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
     load.add_argument("--postcodes", type=Path, required=True, help="public lookup: pcds,lsoa21cd")
     verb(verbs, "key", _key, "show the public key that the office puts on its roster; made when there is none yet")
     init = verb(verbs, "init", _init, "check the office's kit and put it into link/; make keys where there are none")
-    init.add_argument("kit", type=Path, help="the folder that the office gave")
+    init.add_argument("kit", type=Path, help="the folder that the office gave, or its authorities.json")
     verb(
         verbs,
         "doctor",
@@ -72,6 +72,9 @@ def _key(options: argparse.Namespace) -> int:
 def _init(options: argparse.Namespace) -> int:
     from skyglow_client import doctor  # noqa: PLC0415 - loads the link
 
+    if options.kit.is_file():
+        show(f"{doctor.accept_authorities(options.kit, options.folder)}; restart the service")
+        return 0
     told = doctor.accept_kit(options.kit, options.folder)
     show(f"{told.name} dials {told.address}; the office's key is {told.office_key}")
     if not (options.folder / "policy.toml").exists():

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from skyglow_client.gate.policy import load_policy
 from skyglow_client.links.handshake import shake_hands
 from skyglow_client.serve import KIT_FOLDER
-from skyglow_shared import link
+from skyglow_shared import certificates, link
 from skyglow_shared.errors import FormatError, RunError, SkyglowError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.link import Kit
@@ -67,6 +67,22 @@ def accept_kit(kit: Path, folder: Path) -> Kit:
         mode = 0o600 if name == link.PRIVATE_FILE else 0o644
         write_atomically(folder / KIT_FOLDER / name, (kit / name).read_bytes(), mode=mode)
     return told
+
+
+def accept_authorities(file: Path, folder: Path) -> str:
+    """Put an office's next authorities into a supplier's folder, if its office signed them; say until when they hold.
+
+    Raises
+    ------
+    FormatError, SignatureError
+        It is no such file, is older than what the folder has, or is not by the office of the policy.
+    """
+    held = folder / KIT_FOLDER / link.AUTHORITY_FILE
+    office_key = load_policy(folder / "policy.toml").office_key
+    text = certificates.opened_authorities(file.read_bytes(), office_key, held.read_bytes())
+    write_atomically(held, text)
+    ends = [str(one.not_valid_after_utc.date()) for one in x509.load_pem_x509_certificates(text)]
+    return f"authorities until {', '.join(ends)}"
 
 
 def examine(folder: Path) -> Iterator[Finding]:
@@ -119,22 +135,31 @@ def _kit(folder: Path) -> str:
 def _check_certificate(kit: Path, told: Kit) -> datetime:
     """When a kit's certificate ends; FormatError unless it belongs to the other parts, and holds for a while yet."""
     certificate = x509.load_pem_x509_certificate((kit / link.CERTIFICATE_FILE).read_bytes())
-    authority = x509.load_pem_x509_certificate((kit / link.AUTHORITY_FILE).read_bytes())
+    authorities = x509.load_pem_x509_certificates((kit / link.AUTHORITY_FILE).read_bytes())
     private = load_pem_private_key((kit / link.PRIVATE_FILE).read_bytes(), password=None)
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     names = [str(item.value) for item in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except Exception:  # the library raises several kinds
-        raise FormatError("the kit's certificate is not of its authority; ask the office for a new kit") from None
+    authority = next((one for one in authorities if _issued(certificate, one)), None)
+    if authority is None:
+        raise FormatError("the kit's certificate is not of its authority; ask the office for a new kit")
     if private.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form) or names != [told.name]:
         raise FormatError("the parts of the kit do not belong together; ask the office for a new kit")
     now = datetime.now(UTC)
+    if now + certificates.SOON > authority.not_valid_after_utc:
+        raise FormatError("the kit's authority has ended or ends within 30 days; ask the office for its next")
     if now < certificate.not_valid_before_utc:
         raise FormatError("the kit's certificate begins in the future; put this machine's clock right")
-    if now + link.SOON > certificate.not_valid_after_utc:
+    if now + certificates.SOON > certificate.not_valid_after_utc:
         raise FormatError("the kit's certificate has ended or ends within 30 days; ask the office to enrol you again")
     return certificate.not_valid_after_utc
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:  # the library raises several kinds
+        return False
+    return True
 
 
 def _store(folder: Path) -> str:

@@ -5,7 +5,6 @@ The kit that the office gave lies in ``link/`` of the supplier's folder.
 """
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from skyglow_client.handover import lending
@@ -13,7 +12,8 @@ from skyglow_client.links import grpc as link_end
 from skyglow_client.links.grpc import Patience
 from skyglow_client.supplier import Supplier
 from skyglow_client.tally import Tally
-from skyglow_shared import link
+from skyglow_shared import certificates, link
+from skyglow_shared.certificates import AUTHORITY_SOON, Watched
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.link import Kit
 
@@ -47,15 +47,22 @@ def serve(
         raise RunError("the kit in link/ was made for another supplier; put this supplier's own there")
     if kit.office_key != supplier.gate.policy.office_key:
         raise RunError("the kit in link/ is of another office than policy.toml allows; ask the office for its key")
-    link.warn_of_end(credentials.certificate, "this supplier's", "ask the office to enrol you again")
-    handle: Callable[[bytes], bytes] = supplier.handle
-    told: Callable[[bool], None] = lambda _: None
+    certificates.warn(watched(credentials))
     identity = supplier.gate.identity
-    if metrics is not None:
-        tally = Tally(metrics, kit.name, identity.public_key, credentials.certificate)
-        handle, told = tally.counting(handle), tally.on_line
-    with lending(supplier, stop):
+    tally = None if metrics is None else Tally(metrics, kit.name, identity.public_key, credentials.certificate)
+    handle = supplier.handle if tally is None else tally.counting(supplier.handle)
+    told = link_end.untold if tally is None else tally.on_line
+    with lending(supplier, stop), certificates.watching(lambda: watched(credentials)):
         link_end.serve(handle, identity, kit, credentials, stop=stop, patience=patience, told=told)
+
+
+def watched(credentials: link_end.Credentials) -> list[Watched]:
+    """The certificates of a kit whose end matters."""
+    own, authority = certificates.end_of(credentials.certificate), certificates.end_of(credentials.authority)
+    return [
+        Watched("this supplier's", own, "ask the office to enrol you again"),
+        Watched("the office's authority's", authority, "ask the office for its next", AUTHORITY_SOON),
+    ]
 
 
 def load(folder: Path) -> tuple[Kit, link_end.Credentials]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skyglow_shared import link, metrics
+from skyglow_shared import certificates, metrics
 from skyglow_shared.errors import SkyglowError
 from skyglow_shared.messages import Refusal, open_reply
 from skyglow_shared.metrics import Metric, single
@@ -57,7 +57,7 @@ class Tally:
 
     def write(self) -> None:
         """Write the file; one that cannot be written is said in the log and stops nothing."""
-        end = link.end_of(self.certificate)
+        end = certificates.end_of(self.certificate)
         found = [
             single("skyglow_supplier_connected", "Whether the office is connected.", "gauge", int(self.connected)),
             Metric(

@@ -24,7 +24,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     enrol.add_argument("name", help="the supplier's name on rosters")
     enrol.add_argument("--key", required=True, help="its public key; the supplier reads it from `skyglow supplier key`")
     _verb(verbs, "revoke", _revoke, "let a supplier connect no more").add_argument("name")
-    _verb(verbs, "renew", _renew, "give the office a new certificate; restart the service afterwards")
+    renew = _verb(verbs, "renew", _renew, "give the office a new certificate; restart the service afterwards")
+    renew.add_argument(
+        "--authority", action="store_true", help="make a new authority beside the present one, and a file for suppliers"
+    )
     _verb(verbs, "suppliers", _suppliers, "list who is enrolled")
     draft = _verb(verbs, "draft", _draft, "complete a study's template with areas and the suppliers enrolled now")
     draft.add_argument("template", type=Path, help="the study's TOML file")
@@ -91,6 +94,11 @@ def _revoke(options: argparse.Namespace) -> int:
 
 
 def _renew(options: argparse.Namespace) -> int:
+    if options.authority:
+        file = keys.renew_authority(options.folder)
+        _print(f"give {file} to every supplier: it is signed, and no secret; restart the service")
+        _print("once all have it, run `skyglow office renew` without --authority, and enrol each again before its end")
+        return 0
     keys.renew(options.folder)
     _print(f"the office's certificate is new, and holds for {keys.CERTIFICATE_DAYS} days; restart the service")
     return 0

@@ -4,29 +4,32 @@
 ::
 
     office.toml      identity.key     the office's address and Ed25519 signing key
-    ca.pem ca.key                     the authority that signs certificates; needed only to enrol
+    ca.pem ca.key                     the authority that signs certificates; its key is needed only to enrol.
+                                      While two overlap, ca.pem holds both, the newest first
     server.pem server.key             what the office shows to suppliers
     suppliers/NAME.json               name, identity key and certificate of each enrolled supplier
     kits/NAME/                        what is handed to the supplier
+    kits/authorities.json             what is handed to all when the authority is a new one
 
 Keys of certificates are P-256: gRPC's TLS does not take Ed25519 ones.
 """
 
 import hashlib
-import ipaddress
-from datetime import UTC, datetime, timedelta
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from skyglow_server import settings
+from skyglow_server import issuing, settings
 from skyglow_server.settings import Settings
 from skyglow_shared import link
+from skyglow_shared.certificates import AUTHORITY_SOON, Watched, end_of, signed_authorities
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.link import Kit
@@ -36,16 +39,16 @@ AUTHORITY_DAYS = 5 * 365
 CERTIFICATE_DAYS = 397
 #: The office's own, by what they are called in warnings and metrics.
 CERTIFICATES = {"authority": "ca.pem", "office": "server.pem"}
-_SLACK = timedelta(minutes=5)  # clocks differ
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A supplier that may connect: its identity key (hex) and the SHA-256 (hex) of its one valid certificate."""
+    """A supplier that may connect: its identity key (hex), its one valid certificate's SHA-256 (hex), and its end."""
 
     name: str
     public_key: str
     certificate: str
     revoked: bool = False
+    ends: str = ""
 
 
 def init(folder: Path, address: str) -> None:
@@ -63,18 +66,26 @@ def init(folder: Path, address: str) -> None:
         raise RunError(f"{folder} holds an office already; choose another folder")
     if not (folder / "identity.key").exists():
         Identity.generate().save(folder / "identity.key")
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject("skyglow office authority")
-    authority = (
-        _builder(subject, subject, key.public_key(), AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(authority=True), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    write_atomically(folder / "ca.key", _private(key), mode=0o600)
-    write_atomically(folder / "ca.pem", authority.public_bytes(Encoding.PEM))
+    _found(folder, former=b"")
     _certify(folder, address)
     settings.save(folder, Settings(address=address))
+
+
+def _found(folder: Path, *, former: bytes, days: int = AUTHORITY_DAYS) -> None:
+    """Make an authority; the former ones (PEM) are believed beside it for as long as they last."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    # never two of one name: who looks for a certificate's issuer looks by name
+    subject = issuing.subject(f"skyglow office authority {secrets.token_hex(4)}")
+    authority = (
+        issuing.builder(subject, subject, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(issuing.usage(authority=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    older = x509.load_pem_x509_certificates(former) if former else []
+    lasting = [one for one in older if one.not_valid_after_utc > datetime.now(UTC)]
+    write_atomically(folder / "ca.pem", b"".join(one.public_bytes(Encoding.PEM) for one in (authority, *lasting)))
+    write_atomically(folder / "ca.key", issuing.private(key), mode=0o600)
 
 
 def enrol(folder: Path, name: str, public_key: str) -> Path:
@@ -99,13 +110,45 @@ def enrol(folder: Path, name: str, public_key: str) -> Path:
     write_atomically(kit / link.KIT_FILE, link.kit_text(told))
     sums = (f"{hashlib.sha256((kit / part).read_bytes()).hexdigest()}  {part}\n" for part in link.KIT_FILES)
     write_atomically(kit / link.SUMS_FILE, "".join(sums).encode())
-    _save(folder, Enrolled(name=name, public_key=public_key, certificate=fingerprint(certificate)))
+    ends = _parsed(certificate).not_valid_after_utc.isoformat()
+    _save(folder, Enrolled(name=name, public_key=public_key, certificate=fingerprint(certificate), ends=ends))
     return kit
 
 
 def renew(folder: Path) -> None:
     """Give the office a new certificate for its address, by the same authority; suppliers notice nothing."""
     _certify(folder, address_of(folder))
+
+
+def renew_authority(folder: Path) -> Path:
+    """Make a new authority beside the present one; return the signed file by which suppliers learn of it.
+
+    From now on suppliers are enrolled by the new one, and those of both may connect. The office goes on showing a
+    certificate of the former, made anew here, until `renew` is called: suppliers that have not learned of the new one
+    accept no other.
+    """
+    renew(folder)
+    _found(folder, former=_read(folder / "ca.pem"))
+    file = folder / "kits" / link.NEXT_AUTHORITIES_FILE
+    identity = Identity.load(folder / "identity.key")
+    write_atomically(file, signed_authorities(_read(folder / "ca.pem"), identity))
+    return file
+
+
+def watched(folder: Path) -> list[Watched]:
+    """The certificates of an office whose end matters."""
+    authority, server = (end_of(_read(folder / name)) for name in CERTIFICATES.values())
+    suppliers = [
+        Watched(f"{name}'s", datetime.fromisoformat(entry.ends), "enrol it again with `skyglow office enrol`")
+        for name, entry in admitted(folder).items()
+        if entry.ends
+    ]
+    remedy = "make the next with `skyglow office renew --authority`"
+    return [
+        Watched("the authority's", authority, remedy, AUTHORITY_SOON),
+        Watched("the office's", server, "make another with `skyglow office renew`"),
+        *suppliers,
+    ]
 
 
 def _certify(folder: Path, address: str) -> None:
@@ -179,60 +222,21 @@ def issue(
     key = ec.generate_private_key(ec.SECP256R1())
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
     certificate = (
-        _builder(_subject(name), authority.subject, key.public_key(), days, start)
+        issuing.builder(
+            issuing.subject(name),
+            authority.subject,
+            key.public_key(),
+            days,
+            start,
+            latest=authority.not_valid_after_utc,
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(authority=False), critical=True)
+        .add_extension(issuing.usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
-        .add_extension(x509.SubjectAlternativeName([_alternative(name, server=server)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([issuing.alternative(name, server=server)]), critical=False)
         .sign(signer, hashes.SHA256())
     )
-    return _private(key), certificate.public_bytes(Encoding.PEM)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, start: datetime | None = None
-) -> x509.CertificateBuilder:
-    begin = (start or datetime.now(UTC)) - _SLACK
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
-    )
-
-
-def _subject(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-
-
-def _alternative(name: str, *, server: bool) -> x509.GeneralName:
-    if server:
-        try:
-            return x509.IPAddress(ipaddress.ip_address(name))
-        except ValueError:
-            pass
-    return x509.DNSName(name)
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return issuing.private(key), certificate.public_bytes(Encoding.PEM)
 
 
 def _parsed(certificate: bytes) -> x509.Certificate:

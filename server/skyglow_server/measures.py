@@ -7,7 +7,7 @@ from pathlib import Path
 
 from skyglow_server import keys
 from skyglow_server.standing import standings
-from skyglow_shared import link
+from skyglow_shared import certificates
 from skyglow_shared.metrics import Metric, single
 
 
@@ -36,7 +36,7 @@ def measured(folder: Path, connected: Collection[str]) -> Iterator[Metric]:
             "gauge",
             {(("study", name), ("phase", one.phase)): getattr(one, what) for name, one in found.items() if one.total},
         )
-    ends = {name: link.end_of((folder / file).read_bytes()) for name, file in keys.CERTIFICATES.items()}
+    ends = {name: certificates.end_of((folder / file).read_bytes()) for name, file in keys.CERTIFICATES.items()}
     yield Metric(
         "skyglow_office_certificate_end_timestamp_seconds",
         "When a certificate of the office ends.",

@@ -24,7 +24,7 @@ from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
 from skyglow_server.publication.tables import write_estimates_csv
 from skyglow_server.traces import Traced
-from skyglow_shared import link
+from skyglow_shared import certificates
 from skyglow_shared.errors import FormatError, RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.signing import Identity
@@ -58,7 +58,7 @@ def federation(folder: Path, *, listen: str = "", patience: float = 600.0) -> Gr
     except OSError as error:
         message = f"the office's certificate cannot be read ({type(error).__name__}); restore it from your backup"
         raise FormatError(message) from None
-    link.warn_of_end(credentials.certificate, "the office's", "make another with `skyglow office renew`")
+    certificates.warn(keys.watched(folder))
     return GrpcFederation(address, credentials, office.public_key, lambda: keys.admitted(folder), patience)
 
 

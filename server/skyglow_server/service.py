@@ -10,18 +10,18 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from skyglow_server import serve
+from skyglow_server import keys, serve
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.measures import measured
 from skyglow_server.standing import BEAT, LOCK, Beat, Standing, now, put, standing, standings
-from skyglow_shared import locks, metrics
+from skyglow_shared import certificates, locks, metrics
 from skyglow_shared.errors import ApprovalError, DataError, RunError, SkyglowError
 from skyglow_shared.files import write_atomically
 
@@ -46,7 +46,7 @@ class Service:
     def run(self) -> None:
         """Serve; RunError if another process does."""
         message = "another process serves this office's folder; `skyglow office stop` stops it"
-        with locks.alone(self.folder / LOCK, message), self.link, self._beating():
+        with locks.alone(self.folder / LOCK, message), self.link, self._beating(), self._watching():
             _log.info("the office serves")
             while not self.stop.is_set():
                 name = self._next()
@@ -115,6 +115,9 @@ class Service:
             since = before.since if before.state == changes["state"] else now()
             changed = msgspec.structs.asdict(before) | changes | {"since": since}
             put(self.folder, name, msgspec.convert(changed, type=Standing))
+
+    def _watching(self) -> AbstractContextManager[None]:
+        return certificates.watching(lambda: keys.watched(self.folder))
 
     @contextmanager
     def _beating(self) -> Iterator[None]:

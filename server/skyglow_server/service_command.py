@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skyglow_server import standing
-from skyglow_shared import journal, locks, signals
+from skyglow_server import keys, standing
+from skyglow_shared import certificates, journal, locks, signals
 from skyglow_shared.errors import FormatError, RunError
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def _status(options: argparse.Namespace) -> int:
         _print("nobody serves this office")
     else:
         _print(f"serving since {beat.since[:19]}Z; connected: {', '.join(beat.connected) or 'nobody'}")
+    for line in certificates.ending(keys.watched(options.folder)):
+        _print(f"soon: {line}")
     for name, one in standing.standings(options.folder).items():
         place = f"{one.phase} {one.done} of {one.total}" if one.total else ""
         _print("  ".join(part for part in (name, one.state, f"since {one.since[:19]}Z", place, one.note) if part))

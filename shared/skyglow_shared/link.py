@@ -9,30 +9,23 @@ A supplier dials out and opens one stream. On it travel frames, each the msgpack
 carries bytes and knows nothing of what they mean. No frame carries code, and none is unpacked before its size is known.
 """
 
-import logging
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cryptography import x509
 
 from skyglow_shared import signing
 from skyglow_shared.errors import FormatError, ProtocolError
 from skyglow_shared.messages import MAX_MESSAGE_BYTES
 from skyglow_shared.signing import Identity
 
-_log = logging.getLogger(__name__)
-
 VERSION = 1
 METHOD = "/skyglow.v1.Link/Session"
 HELLO = b"skyglow-hello-v1\0"
 NONCE_BYTES = 32
-#: A certificate that ends within this time is one to speak of.
-SOON = timedelta(days=30)
 PART_BYTES = 1024 * 1024
 #: The largest frame that either end accepts: a full part and what msgpack puts around it.
 FRAME_BYTES = PART_BYTES + 1024
@@ -103,6 +96,8 @@ class Kit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 KIT_FILE, AUTHORITY_FILE, CERTIFICATE_FILE, PRIVATE_FILE = "link.toml", "ca.pem", "certificate.pem", "certificate.key"
+#: The office's next authorities, signed: beside the kits, for all suppliers alike.
+NEXT_AUTHORITIES_FILE = "authorities.json"
 KIT_FILES = (KIT_FILE, AUTHORITY_FILE, CERTIFICATE_FILE, PRIVATE_FILE)
 SUMS_FILE = "SHA256SUMS"  # of the files of a kit, as `sha256sum -c` reads it
 
@@ -161,21 +156,6 @@ def check_hello(found: Hello, name: str, public_key: str, office_key: str, nonce
     if found.name != name:
         raise ProtocolError(f"a hello on the link of {name} gives another name; check who holds its certificate")
     signing.verify(public_key, HELLO, _said(name, office_key, nonce), found.signature, what=f"the hello of {name}")
-
-
-def warn_of_end(certificate: bytes, whose: str, remedy: str) -> None:
-    """Log a warning if a certificate (PEM) ends within thirty days, or has ended."""
-    end = end_of(certificate)
-    if end is not None and (left := end - datetime.now(UTC)) < SOON:
-        _log.warning("%s certificate ends in %d days; %s", whose, left.days, remedy)
-
-
-def end_of(certificate: bytes) -> datetime | None:
-    """When a certificate (PEM) ends, or None if it is none: whoever uses it will say so."""
-    try:
-        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
-    except ValueError:
-        return None
 
 
 def encode(frame: Frame) -> bytes:

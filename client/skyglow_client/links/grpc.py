@@ -74,6 +74,10 @@ class Patience:
 _PATIENCE = Patience()
 
 
+def untold(connected: bool) -> None:
+    """Hear whether the office is connected, and do nothing."""
+
+
 @dataclass(slots=True)
 class _Session:
     """One stream: what is to be sent, and whose turn it is to finish."""
@@ -90,7 +94,7 @@ def serve(
     *,
     stop: threading.Event,
     patience: Patience = _PATIENCE,
-    told: Callable[[bool], None] = lambda _: None,
+    told: Callable[[bool], None] = untold,
 ) -> None:
     """Answer the office's requests until `stop` is set; a request that is being answered is answered first.
 
