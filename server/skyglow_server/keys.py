@@ -136,8 +136,9 @@ def renew_authority(folder: Path) -> Path:
 
 
 def watched(folder: Path) -> list[Watched]:
-    """The certificates of an office whose end matters."""
-    authority, server = (end_of(_read(folder / name)) for name in CERTIFICATES.values())
+    """The certificates of an office whose end matters; one that is missing is for whoever needs it to miss."""
+    places = [folder / name for name in CERTIFICATES.values()]
+    authority, server = (end_of(place.read_bytes()) if place.exists() else None for place in places)
     suppliers = [
         Watched(f"{name}'s", datetime.fromisoformat(entry.ends), "enrol it again with `skyglow office enrol`")
         for name, entry in admitted(folder).items()
