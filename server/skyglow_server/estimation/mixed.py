@@ -6,7 +6,8 @@ Prior, on the logit scale linearised at the old census share p with h = p(1 - p)
     θ = p + h (β0 + β1 z + u_msoa + u_lsoa) + v,  β ~ N(0, B),  u_msoa ~ N(0, σ_M²),  u_lsoa ~ N(0, σ_L²)
     θ ~ N(p, Q),   Q = D_h [ B00 11ᵀ + B11 zzᵀ + σ_M² MᵀM + σ_L² I ] D_h + D_v
 
-v ~ N(0, h/N): the N households of an area are themselves a draw, which matters most where p is small.
+v ~ N(0, κ h/N): of an area's N households the part κ that is new since the census is a draw, which matters most where p
+is small.
 
 Data, each error a column of a loading with unit variance::
 
@@ -113,7 +114,7 @@ class Drift:
         around = np.outer(h, h)
         level = planning.drift_level_deviation**2
         slope = planning.drift_slope_deviation**2 * np.outer(self.logit, self.logit)
-        fixed = around * (level + slope) + np.diag(h / self.households)
+        fixed = around * (level + slope) + np.diag(planning.turnover * h / self.households)
         return fixed, np.diag(h**2), around * (self.membership.T @ self.membership)
 
     def covariance(self, lsoa: float, msoa: float, planning: Planning) -> Array:

@@ -8,7 +8,8 @@ within negatives of the old census, m1 = Σ r1_c m_c and m0 = Σ r0_c m_c, and::
 
 with s = m1 - m0, μ the mean score at the old share, and Var e the sum of: privacy noise τ_S² + μ² Var(n - n*); scores
 within classes and the class mix, n v; which homes have a meter, n² s² θ(1 - θ)(1/n - 1/N); mean scores that differ by
-LSOA and by MSOA, n² σ_δ²; and the class means' own error n Σ_c q_c δm_c, shared by all areas.
+LSOA and by MSOA, n² σ_δ², of which a part goes with how many people are in employment there, n g (w_a - w), g shared by
+all areas; and the class means' own error n Σ_c q_c δm_c, shared too.
 
 The class means enter as a regression's unknowns: their level is common to all areas and to the class sums, and what the
 areas' sums say of it is more than what the class sums do. Their errors δm = L e hold one direction u = Lᵀa/|Lᵀa|, with
@@ -161,6 +162,7 @@ class _Meters:
                 "privacy noise of areas": np.diag(np.hypot(block.deviation[1], uncertainty * mean)),
                 "scores within classes": np.diag(np.sqrt(metered * (jacobian @ means.variance + mixing))),
                 "homes without a meter": np.diag(frame),
+                "scores by employment": (metered * _employment(evidence.areas) * planning.score_employment)[:, None],
                 DEVIATION: np.column_stack(
                     [
                         np.diag(metered * planning.score_lsoa_deviation),
@@ -170,6 +172,13 @@ class _Meters:
                 **{name: by_count @ part for name, part in zip(CALIBRATION, means.loadings, strict=True)},
             },
         )
+
+
+def _employment(areas: AreaTable) -> Array:
+    """How far the old share in employment of each area [A] is from that of all; zeros where it is not known."""
+    if areas.employed is None:
+        return np.zeros(areas.households.size)
+    return np.asarray(areas.employed - np.average(areas.employed, weights=areas.households))
 
 
 @dataclass(frozen=True, slots=True)

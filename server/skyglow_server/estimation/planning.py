@@ -37,6 +37,11 @@ class Planning:
         How much the mean score of homes of the same classes differs from LSOA to LSOA within a MSOA, and from MSOA to
         MSOA (work, housing stock, heating): sd in score units. The data may move both: the grid holds
         `score_deviation_multiples` of them.
+    score_employment : float
+        Prior sd of how much more homes of the same classes score for each unit of the area's old share in employment.
+    turnover : float
+        Share of an area's households that are others, or of another kind, than at the census: how many of them count
+        is a draw.
     drift_slope_deviation, drift_level_deviation : float
         Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
         it stood. Within ten years households all aged 66 or over went from about 20.5 to 22 % of all in England and
@@ -79,7 +84,9 @@ class Planning:
     score_variance_homes: float = 50.0
     score_lsoa_deviation: float = 0.03
     score_msoa_deviation: float = 0.013
+    score_employment: float = 0.25
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
+    turnover: float = 0.7
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.2
     drift_lsoa: float = 0.18

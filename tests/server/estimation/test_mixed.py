@@ -49,7 +49,7 @@ def brute_force(system, drift, lsoa, msoa, scale, t=0.0):
     h = drift.share * (1 - drift.share)
     effects = np.column_stack([np.ones(5), drift.logit, drift.membership.T, np.eye(5)])
     sizes = [PLANNING.drift_level_deviation, PLANNING.drift_slope_deviation, msoa, msoa, *[lsoa] * 5]
-    states = np.column_stack([h[:, None] * effects * sizes, np.diag(np.sqrt(h / drift.households))])
+    states = np.column_stack([h[:, None] * effects * sizes, np.diag(np.sqrt(PLANNING.turnover * h / drift.households))])
     noise = sum(part @ part.T * (scale**2 if name == "sized" else 1) for name, part in system.loadings.items())
     design, residual = system.design, system.residual - system.design @ drift.share
     if system.turn is not None:
