@@ -6,7 +6,7 @@
 The homes are simulated (no home's data is involved), from the census extract that ships with skyglow and a seed used
 for nothing else. They are those of 2009, as in the calibration against real trials: no electric cars, no solar panels,
 nobody working from home. A start made from public data would be as much out of date, and private training mends it.
-Each model is fitted to their features and true compositions, without privacy, for there is nobody to protect.
+Each model is fitted to their features and true answers, without privacy, for there is nobody to protect.
 """
 
 import argparse
@@ -34,12 +34,13 @@ def main() -> int:
     parser.add_argument("study", type=Path, help="the study's TOML")
     plain = tomllib.loads(parser.parse_args().study.read_text(encoding="utf-8"))
     homes = calibration.simulate(Period(plain["feature_week"], 7), scale=_SCALE, seed=_SEED)
+    answers = {"composition": homes.composition, "household_size": homes.size - 1, "paid_work": homes.works}
     raw = class22(homes.kwh.astype(float))
     for written in plain["models"]:
         contract = features.contract(written["features"])
         model = msgspec.convert({**written, "features_digest": contract.digest}, type=Model)
         x, usable = features.normalise(contract, raw)
-        weights = fitted(x[usable], labels(model, homes.composition[usable]), _RIDGE)
+        weights = fitted(x[usable], labels(model, answers[model.question][usable]), _RIDGE)
         print(f"{model.name}: start = [{', '.join(f'{weight:.2f}' for weight in weights)}]")
     return 0
 

@@ -12,6 +12,9 @@ from skyglow_server.estimation.results import Estimate
 TITLES: Mapping[str, str] = {
     "all_aged_66_plus": "Households in which everyone is aged 66 or over",
     "one_person": "Households of one person",
+    "three_or_more_people": "Households of three or more people",
+    "dependent_children": "Single-family households with dependent children",
+    "paid_work": "Households in which somebody is in paid work",
     "occupancy": "Households with somebody at home, by half-hour of the day",
 }
 LEVELS: Mapping[str, str] = {

@@ -59,12 +59,13 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Homes:
-    """Simulated homes: kWh [homes, days, 48], composition and size, and whether the first person works."""
+    """Simulated homes: kWh [homes, days, 48], composition and size, and whether the first person, or anybody, works."""
 
     kwh: NDArray[np.float32]
     composition: NDArray[np.int8]
     size: NDArray[np.int8]
     employed: NDArray[np.bool_]
+    works: NDArray[np.bool_]
 
     @property
     def answers(self) -> dict[str, NDArray[np.bool_]]:
@@ -89,7 +90,7 @@ def simulate(period: Period, *, scale: float, seed: int) -> Homes:
         homes = dataclasses.replace(homes, pattern=pattern)
         first = np.cumsum(homes.size) - homes.size
         kwh = load.simulate(homes, presence.simulate(homes, period, rng), period, rng, era=q.TRIAL_2009)
-        parts.append((kwh, homes.composition, homes.size, np.isin(pattern[first], [full_time, part_time])))
+        parts.append((kwh, homes.composition, homes.size, np.isin(pattern[first], [full_time, part_time]), homes.works))
     return Homes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
