@@ -24,7 +24,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     new = Parameters()
     simulate.add_argument(
-        "study", nargs="?", default=new.study, help="built-in study or TOML file (default: southampton)"
+        "study",
+        nargs="?",
+        default=new.study,
+        help="TOML file or built-in study: southampton (the default), southampton-households",
     )
     simulate.add_argument("--area", default=new.district, metavar="CODE", help="district, e.g. E06000045 (Southampton)")
     simulate.add_argument("--census", type=Path, metavar="DIR", help="folder with the full census tables")

@@ -237,7 +237,11 @@ def trusting(study: Study, mode: TrustMode) -> Study:
 def _template(name: str) -> Path:
     if name.endswith(".toml"):
         return Path(name)
-    path = Path(str(resources.files("skyglow_simulations") / "studies" / f"{name}.toml"))
-    if Path(name).name != name or not path.is_file():
-        raise RunError("there is no built-in study of that name; give a TOML file, or the name southampton")
-    return path
+    built_in = {
+        path.stem: path for path in Path(str(resources.files("skyglow_simulations") / "studies")).glob("*.toml")
+    }
+    if name not in built_in:
+        raise RunError(
+            f"there is no built-in study of that name; give a TOML file, or one of {', '.join(sorted(built_in))}"
+        )
+    return built_in[name]

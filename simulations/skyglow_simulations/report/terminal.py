@@ -13,7 +13,11 @@ from rich.table import Table
 from skyglow_simulations.report import wording
 
 #: Names that would take too much of a line.
-_SHORT = {"all_aged_66_plus": "homes all aged 66 or over", "paid_work": "homes with paid work"}
+_SHORT = {
+    "all_aged_66_plus": "homes all aged 66 or over",
+    "dependent_children": "families with children",
+    "paid_work": "homes with paid work",
+}
 _LEVELS = {"LSOA": "small areas (LSOA)", "MSOA": "neighbourhoods (MSOA)", "LAD": "district"}
 
 

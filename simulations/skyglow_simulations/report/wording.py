@@ -27,7 +27,7 @@ _TOPICS = {
     "all_aged_66_plus": "homes where everyone is aged 66 or over",
     "one_person": "homes of one person",
     "three_or_more_people": "homes of three or more people",
-    "dependent_children": "homes with dependent children",
+    "dependent_children": "homes of a family with dependent children",
     "paid_work": "homes with somebody in paid work",
     "occupancy": "homes with somebody in",
 }
@@ -35,7 +35,7 @@ _CLAIMS = {
     "all_aged_66_plus": "everyone is aged 66 or over",
     "one_person": "one person lives alone",
     "three_or_more_people": "three or more people live",
-    "dependent_children": "there are dependent children",
+    "dependent_children": "a family with dependent children lives",
     "paid_work": "somebody is in paid work",
     "occupancy": "somebody is in",
 }
