@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-deployed chaos chaos-postgres test test-slow lint format bench calibration coverage env-flower test-flower attacks clean
+.PHONY: help env demo demo-deployed chaos chaos-postgres test test-slow lint format bench calibration coverage env-flower test-flower attacks wheels sbom lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,22 @@ calibration: env ## print simulated homes beside real ones, where those are at h
 
 coverage: env ## see how often the intervals contain the truth, over many simulated studies
 	$(BIN)/python -m skyglow_simulations.coverage
+
+wheels: env ## build the five wheels into dist/, twice, and see that they are the same bytes
+	rm -rf dist
+	for place in dist/again dist; do \
+		SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m pip wheel --quiet --no-deps \
+			--wheel-dir $$place $(PARTS:%=./%) . || exit 1; done
+	for wheel in dist/*.whl; do cmp $$wheel dist/again/$${wheel#dist/} || exit 1; done
+	rm -r dist/again
+	cd dist && sha256sum *.whl > SHA256SUMS && cat SHA256SUMS
+
+sbom: env ## write what an installation consists of to dist/sbom.json, in CycloneDX's form
+	mkdir -p dist
+	$(BIN)/python deploy/sbom.py > dist/sbom.json
+
+lock: env ## pin for the images what is installed here
+	$(BIN)/python deploy/sbom.py --lock > deploy/lock.txt.new && mv deploy/lock.txt.new deploy/lock.txt
 
 env-flower: .venv-flower/.stamp ## make .venv-flower, which also has Flower's simulation engine
 

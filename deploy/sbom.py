@@ -10,6 +10,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 OURS = ("skyglow-shared", "skyglow-client", "skyglow-server")
+EXTRAS = ("psycopg", "psycopg-binary")  # of the office: where they are installed, they are pinned and listed too
 
 
 def closure(roots: tuple[str, ...]) -> dict[str, metadata.Distribution]:
@@ -47,9 +48,11 @@ def main() -> None:
     """Print the one or the other."""
     parser = argparse.ArgumentParser(description="What an installation of skyglow consists of.")
     parser.add_argument("--lock", action="store_true", help="pins for `pip install --constraint` instead of the bill")
-    found = closure(OURS)
+    here = {one.metadata["Name"].lower().replace("_", "-") for one in metadata.distributions()}
+    found = closure((*OURS, *(name for name in EXTRAS if name in here)))
     if parser.parse_args().lock:
-        lines = [f"{name}=={one.version}" for name, one in found.items() if name not in OURS]
+        # without the local part of a version: an index that serves another build of it will do
+        lines = [f"{name}=={one.version.partition('+')[0]}" for name, one in found.items() if name not in OURS]
         sys.stdout.write("# Made by: python deploy/sbom.py --lock\n" + "\n".join(lines) + "\n")
     else:
         sys.stdout.write(json.dumps(bill(found), indent=1) + "\n")

@@ -27,13 +27,16 @@ def requirement_name(line):
     return re.match(r"[A-Za-z0-9_.-]+", line)[0].lower().replace("_", "-")
 
 
-def build(folder, parts):
+def build(folder, parts, *, umask=0o022, touched=False):
     """Build the wheels of some parts, from a copy, so that the checkout stays clean."""
     for part in parts:
         source = folder / "sources" / part
         shutil.copytree(ROOT / part, source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for path in source.rglob("*") if touched else ():
+            os.utime(path, (1_000_000_000, 1_000_000_000))
         line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
-        subprocess.run(line, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+        environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        subprocess.run(line, check=True, env=environment, umask=umask)
     return folder
 
 
@@ -84,6 +87,15 @@ def test_a_wheel_holds_its_own_package_alone(wheels, part):
     assert f"skyglow_{part}/py.typed" in names
     there = {str(path.relative_to(ROOT / part)) for path in (ROOT / part / f"skyglow_{part}").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == there
+
+
+def test_a_wheel_is_the_same_bytes_whenever_and_wherever_it_is_built(wheels, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    again = build(tmp_path / "elsewhere", ("client",), umask=0o077)
+    once = build(tmp_path / "here", ("client",), touched=True)
+    (first,), (second,) = (tuple(folder.glob("*.whl")) for folder in (again, once))
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_supplier_needs_little(wheels):

@@ -46,8 +46,11 @@ def test_the_lock_pins_what_is_installed_here():
     pins = (DEPLOY / "lock.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[a-z0-9.-]+==\S+", pin) for pin in pins if not pin.startswith("#"))
     names = {pin.partition("==")[0] for pin in pins}
-    assert {"grpcio", "torch", "cryptography", "msgspec"} <= names
+    assert {"grpcio", "torch", "cryptography", "msgspec", "psycopg"} <= names
     assert not any(name.startswith("skyglow") for name in names)
+    needed = subprocess.run([sys.executable, DEPLOY / "sbom.py", "--lock"], check=True, capture_output=True, text=True)
+    wanted = {pin.partition("==")[0] for pin in needed.stdout.splitlines() if not pin.startswith("#")}
+    assert wanted - names == set(), "make lock"
 
 
 def test_the_bill_names_every_package():

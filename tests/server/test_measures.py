@@ -81,7 +81,7 @@ def conducted(office, federation, monkeypatch):
     federation.office.save(office / "identity.key")
     found = []
     monkeypatch.setattr(serve, "load_areas", lambda *_: None)
-    monkeypatch.setattr(serve, "estimate", lambda study, areas, sums, market=None: found.append(sums))
+    monkeypatch.setattr(serve, "estimate", lambda *given, **_: found.append(given[2]))
     monkeypatch.setattr(serve, "write_estimates_csv", lambda *_: None)
     serve.conduct(office, federation.study.name, federation, Checkpoints(office / "c.sqlite"), lambda *_: None)
     return found[0]
