@@ -150,4 +150,7 @@ def _what(study: Study, block: Block) -> str:
     """What a block's numbers say; which homes are meant is said where a study has several topics."""
     if not block.model or len(study.models) == 1:
         return _WHAT[block.source]
-    return f"{_WHAT[block.source]}; for {wording.topic(block.model)}"
+    every = len(block.models) == len(study.models)
+    homes = f"all {len(block.models)} topics" if every else " and ".join(map(wording.topic, block.models))
+    together = ", under one bound" if block.beside else ""
+    return f"{_WHAT[block.source]}; for {homes}{together}"
