@@ -34,8 +34,8 @@ from skyglow_shared.models.network import (
     Parameters,
     forward,
     kernel,
+    outer,
     parts,
-    product,
     surrounded,
 )
 from skyglow_shared.models.temporal import network as temporal
@@ -109,7 +109,7 @@ def _add(total: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor]) -> tuple[Ten
 
 def _layer_sum(layer: Layer, weight: Tensor, rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     if not layer.looks_around:
-        return product(errors.flatten(0, 1).T, rows.flatten(0, 1).T), errors.sum((0, 1))
+        return outer(errors.flatten(0, 1), rows.flatten(0, 1)), errors.sum((0, 1))
     shaped = errors.view(len(errors), -1, 48, layer.outputs).permute(0, 3, 1, 2)
     _, by_weight, by_bias = torch.ops.aten.convolution_backward(
         shaped, rows.permute(0, 3, 1, 2), kernel(layer, weight), [layer.outputs],
@@ -186,6 +186,7 @@ def _measured(step: Step, quick: bool) -> list[Result]:
     plain["automatic differentiation"] = timed(lambda: automatic(step))
     ours = timed(lambda: exact_sum(workload.network, step.weights, step.batch, BLOCK))
     with opacus(workload) as modes:
+        ours()  # first: the process then keeps its memory, for all ways
         fastest = min(plain, key=lambda name: _best(plain[name]))
         mode = min(modes, key=lambda name: _best(modes[name]))
         turns = [ours, plain[fastest], modes[mode]]

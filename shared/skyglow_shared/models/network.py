@@ -20,6 +20,7 @@ from skyglow_shared.errors import InternalError
 from skyglow_shared.privacy.randomness import ByteStream
 
 SLOTS = 48
+_NARROW = 64  # where many small products at once are quicker
 
 Parameters = tuple[tuple[Tensor, Tensor], ...]
 """Of each layer, weights `[outputs, width]` and bias `[outputs]`."""
@@ -189,6 +190,13 @@ def product(rows: Tensor, columns: Tensor, bias: Tensor | None = None) -> Tensor
     return F.linear(rows, columns, bias)
 
 
+def outer(left: Tensor, right: Tensor) -> Tensor:
+    """The sum over rows of outer products, ``[numbers left, numbers right]``; oneDNN likes the narrow ones first."""
+    if right.shape[1] < left.shape[1]:
+        return product(right.T, left.T).T
+    return product(left.T, right.T)
+
+
 def forward(layer: Layer, weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
     """Outputs ``[homes, places, outputs]`` of a layer from its surrounded inputs."""
     if not layer.looks_around:
@@ -216,11 +224,13 @@ def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> tuple[Tensor, Tenso
     -----
     What a home's places see is laid out and multiplied home by home: that stays in the processor's cache.
     """
+    if layer.width < _NARROW:
+        return torch.bmm(seen(layer, rows).mT, errors).mT, errors.sum(1)
     if not layer.looks_around:
         return torch.bmm(errors.mT, rows), errors.sum(1)
     found = errors.new_empty(len(rows), layer.outputs, layer.width)
     for home in range(len(rows)):
-        found[home] = product(errors[home].T, seen(layer, rows[home : home + 1])[0].T)
+        found[home] = outer(errors[home], seen(layer, rows[home : home + 1])[0])
     return found, errors.sum(1)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from skyglow_client.learning.clipped_sums.batch import Rows
 from skyglow_shared.models.network import Network, Parameters, backward, forward, surrounded
 
-_HOMES = 512
+_HOMES = 1024
 _PLACES_AT_ONCE, _MANY = 12000, 32
 
 

@@ -21,7 +21,7 @@ from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.aligned import aligned, widened
-from skyglow_shared.models.network import Layer, Network, Parameters, parts, product
+from skyglow_shared.models.network import Layer, Network, Parameters, outer, parts, product
 
 _LEAVES_AT_ONCE = 4096
 _ROUNDINGS = 4  # from a norm to a scaled error
@@ -79,6 +79,7 @@ def fused_sums(
     """
     batch.check(network)
     _check_precision()
+    _keep_memory()
     wide = aligned(network)
     work = Work(wide, parts(wide, widened(network, wide, weights), clip.arithmetic.dtype), clip)
     cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(wide))))
@@ -124,6 +125,16 @@ def _products_are_whole() -> bool:
     return bool(torch.equal(product(one, torch.eye(_FULL_UP)), one))
 
 
+@lru_cache(maxsize=1)
+def _keep_memory() -> None:
+    """Have the C library keep what is freed for the next step, instead of asking the system for it page by page.
+
+    glibc keeps twice as much as the largest piece that was ever freed, if that is below 32 MiB; nothing is written to
+    the piece, so it takes no memory. Elsewhere this does nothing.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
+
+
 @torch.no_grad()
 def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence["_Total"]) -> None:
     """Add neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
@@ -167,7 +178,7 @@ def _summed(pieces: Sequence[Piece]) -> Pair:
     """The sum of all homes' products of both factors, and of the first factor."""
     left, right = _joined(pieces)
     errors = left.flatten(0, 1)
-    return product(errors.T, right.flatten(0, 1).T), errors.sum(0)
+    return outer(errors, right.flatten(0, 1)), errors.sum(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +208,8 @@ class _Total:
             weights, biases = weights[0, :split].view(self.layer.outputs, -1), weights[0, split:]
         for total, found in ((self.weights, weights), (self.biases, biases)):
             own = found[tuple(slice(size) for size in total.shape)]
-            total.add_(own.round_() if whole else own)
+            into, more = total.numpy(), (own.round_() if whole else own).numpy()
+            np.add(into, more, out=into)  # numpy widens a little at a time, torch all at once
 
 
 def clipped_block(work: Work, batch: Batch) -> list[Pair]:
