@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-deployed chaos chaos-postgres test test-slow lint format bench calibration coverage env-flower test-flower attacks wheels sbom lock clean
+.PHONY: help env demo demo-deployed demo-flower chaos chaos-postgres test test-slow lint format bench calibration coverage env-flower test-flower attacks wheels sbom lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ demo: env ## run the built-in study on simulated homes and write its report
 
 demo-deployed: env ## run the study between real processes on loopback, over mutual TLS, at a tenth of the homes
 	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.deployed --scale 0.1
+
+demo-flower: env-flower ## the same over Flower's deployment: a SuperLink and five SuperNodes
+	OMP_NUM_THREADS=1 $(FLOWER)/python -m skyglow_simulations.deployed_flower
 
 chaos: env ## kill -9 an office and five suppliers 500 times while they run studies, and check all that is left
 	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.chaos --kills 500
@@ -63,7 +66,9 @@ calibration: env ## print simulated homes beside real ones, where those are at h
 	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.population.calibration
 
 coverage: env ## see how often the intervals contain the truth, over many simulated studies
-	$(BIN)/python -m skyglow_simulations.coverage
+	$(BIN)/python -m skyglow_simulations.replication --replicates 200 --methods; held=$$?; \
+	if [ -d ../shared/data/census2021 ]; then $(BIN)/python -m skyglow_simulations.replication --replicates 200 \
+	--methods --area E06000019 --census ../shared/data/census2021 || held=1; fi; exit $$held
 
 wheels: env ## build the five wheels into dist/, twice, and see that they are the same bytes
 	rm -rf dist

@@ -59,7 +59,9 @@ def _drawn(options: argparse.Namespace) -> list[str]:
     """What `replication` is asked for the same district."""
     census = ["--census", options.census] if options.census else []
     trust = ["--trust", options.trust] if options.trust else []
-    return ["--replicates", str(options.drawn), "--area", options.area, "--seed", str(options.seed), *census, *trust]
+    place = ["--out", str((options.out or Path("out")) / "replicates")]
+    asked = ["--replicates", str(options.drawn), "--area", options.area, "--seed", str(options.seed)]
+    return [*asked, *census, *trust, *place]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,85 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many studies of one district in seconds each: homes, scores, panel and noise drawn anew, without readings.
+"""Many studies of one district in seconds each: areas, homes, meters, panel and noise drawn anew, without readings.
 
-What a study's release and calibration rest on is drawn directly: households by composition as the census has them,
-drifted since; scores by composition as models of real homes give them (area under the curve near .76), their means
-differing between areas; meters and panel at random. Noise is the study's own at any epsilon and trust mode. Training is
-not repeated, so that the scores are as good at every epsilon.
+Homes are taken from a stock of simulated ones (`stock`) for areas whose composition has drifted anew; who has a meter,
+with which supplier, and who is surveyed are drawn as everywhere (`population.frame`). Then the study is carried out on
+them, training included, by the sweep's rehearsal, whose sums are those of a real run.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_client.learning.homes import Homes
+from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable
-from skyglow_server.sums import BlockSum
 from skyglow_shared.layout import column_weights, share_block
+from skyglow_shared.models import logistic
 from skyglow_shared.privacy.release import noise_deviation
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Study
+from skyglow_simulations.frontier.rehearsal import Party, rehearse
+from skyglow_simulations.population import frame, households
 from skyglow_simulations.population.census import Census
+from skyglow_simulations.population.randoms import number_of
+from skyglow_simulations.randomness import SeededRandomness
+from skyglow_simulations.stock import Stock
 
 Array = NDArray[np.float64]
-
-_SOURCES = ("area_score", "class_score", "area_label")
+Lie = Literal["", "scores", "panel"]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How a district's homes are made; standard deviations of drifts on the logit scale.
+    """What all draws of a district have in common.
 
     Attributes
     ----------
-    drifts : tuple of float
-        Of the district, its MSOAs and its LSOAs since the census.
-    mix_drift : float
-        Of each composition's share, besides.
-    means : ndarray, shape (6,)
-        Mean score by composition; `score_deviation` within, `area_deviation` of an area's own mean.
-    metered, panel : float
-        Share of homes with a meter; share of homes surveyed, of which half calibrate.
-    permuted : bool
-        The model was trained on labels of other homes: scores have nothing to do with composition.
+    census : Census
+    gaps : frame.Amounts
+        How far homes are not missing at random.
+    panel : float
+        Share of homes surveyed, of which half calibrate.
+    scale : float
+        Share of every area's households.
+    lie : str
+        ``scores``: readings are other homes', so that scores say nothing; ``panel``: the panel's answers are other
+        panel homes', and the model is not trained on them.
     """
 
-    drifts: tuple[float, float, float] = (0.10, 0.12, 0.20)
-    mix_drift: float = 0.15
-    means: Array = field(default_factory=lambda: np.array([0.39, -0.05, -0.30, -0.28, -0.36, -0.25]))
-    score_deviation: float = 0.5
-    area_deviation: float = 0.02
-    metered: float = 0.75
+    census: Census
+    gaps: frame.Amounts = frame.EVEN
     panel: float = 0.05
-    permuted: bool = False
+    scale: float = 1.0
+    lie: Lie = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One replicate.
+    """One district's homes.
 
     Attributes
     ----------
-    truth : ndarray, shape (A,)
-        Share of positive homes, all homes.
-    exact : mapping of source to ndarray
-        Sums before noise.
-    called : ndarray, shape (A,)
-        Share of metered homes that score above zero: classify and count.
-    caught, mistaken : float
-        Share of the calibration panel's positive and other homes that do.
+    areas : AreaTable
+    composition : ndarray of float64, shape (A, 6)
+        True shares of all homes by class.
+    occupied : ndarray of float64, shape (A, 96)
+        True shares occupied of all homes, by slot.
+    parties : sequence of Party
+        The suppliers' homes.
     """
 
-    truth: Array
-    exact: Mapping[str, Array]
-    called: Array
-    caught: float
-    mistaken: float
-
-    @property
-    def adjusted(self) -> Array:
-        """Classify and count, corrected by the panel's rates (Forman 2008); held to [0, 1]."""
-        return np.clip((self.called - self.mistaken) / max(self.caught - self.mistaken, 1e-3), 0.0, 1.0)
+    areas: AreaTable
+    composition: Array
+    occupied: Array
+    parties: Sequence[Party]
 
 
 def area_table(census: Census) -> AreaTable:
@@ -90,80 +86,85 @@ def area_table(census: Census) -> AreaTable:
         "LAD": tuple(area.lad for area in census.areas),
     }
     names = {level: tuple(census.names[code] for code in column) for level, column in codes.items()}
-    counts = census.classes.astype(np.float64)
-    return AreaTable(codes, names, counts.sum(axis=1), counts)  # type: ignore[arg-type]
+    counts, sizes = census.classes.astype(np.float64), census.sizes.astype(np.float64)
+    return AreaTable(codes, names, counts.sum(axis=1), counts, sizes, census.employed)  # type: ignore[arg-type]
 
 
-def shares_alone(study: Study) -> Study:
-    """The study without its occupancy blocks, which are not drawn here; for estimation alone."""
-    phases = (
-        msgspec.structs.replace(phase, blocks=tuple(block for block in phase.blocks if block.source in _SOURCES))
-        for phase in study.phases
-    )
-    return msgspec.structs.replace(study, phases=tuple(phase for phase in phases if phase.blocks))
+def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
+    """Draw today's homes of every area, their meters and the panel."""
+    rng, nobody = np.random.default_rng(seed), np.zeros(0, np.int64)
+    plans, rows = households.plan_areas(world.census, scale=world.scale, seed=seed), stock.rows()
+    picked = [stock.pick(plan, rows, rng) for plan in plans]
+    residents = [
+        households.Households(stock.composition[own], stock.size[own], nobody, nobody.astype(np.int8)) for own in picked
+    ]
+    frames, surveys = _asked(world, study, residents, seed, rng)
+    home, size = np.concatenate(picked), np.array([len(own) for own in picked])
+    lsoa = np.repeat(np.arange(len(picked)), size)
+    supplier = np.concatenate([np.where(one.postcode < 0, -1, one.supplier) for one in frames])
+    said = np.concatenate([np.where(one.panel, one.composition, -1) for one in surveys]).astype(np.int8)
+    if world.lie == "panel":
+        asked = np.flatnonzero((said >= 0) & (supplier >= 0))
+        said[asked] = said[rng.permutation(asked)]
+    shown = rng.permutation(home) if world.lie == "scores" else home
+    keeps = np.stack([np.concatenate([getattr(one, day) >= 0 for one in surveys]) for day in ("weekday", "weekend")], 1)
+    _, msoa = np.unique([area.msoa for area in study.areas], return_inverse=True)
+    parties = []
+    for index, entry in enumerate(study.suppliers):
+        own = np.flatnonzero(supplier == index)
+        homes = Homes(
+            pseudonyms=rng.integers(0, 256, (len(own), 16), np.uint8),
+            lsoa=lsoa[own],
+            msoa=msoa[lsoa[own]].astype(np.int64),
+            x={model.name: stock.x[shown[own]].astype(np.float64) for model in study.models},
+            profile=stock.profile[home[own]].astype(np.float64),
+            metered=np.ones(len(own), np.bool_),
+            composition=said[own],
+            diary=np.where(keeps[own, :, None], stock.diary[home[own]], np.nan).astype(np.float64),
+            calibrates=np.zeros(len(own), np.bool_),
+        )
+        parties.append(Party(entry.name, homes, SeededRandomness(seed, entry.name)))
+    kind, starts = stock.composition[home], np.cumsum(size) - size
+    composition = np.stack([np.bincount(lsoa, kind == one, len(size)) for one in range(len(COMPOSITION_CLASSES))], 1)
+    curves = np.add.reduceat(stock.curve[home], starts, axis=0, dtype=np.float64).reshape(len(size), -1)
+    table = replace(area_table(world.census), households=size.astype(np.float64))
+    return Drawn(table, composition / size[:, None], curves / size[:, None], parties)
 
 
-def draw(world: World, areas: AreaTable, positive: NDArray[np.bool_], rng: np.random.Generator) -> Drawn:
-    """Draw today's homes and their exact sums."""
-    size = areas.households.astype(int)
-    composition = np.array(
-        [rng.multinomial(n, q) for n, q in zip(size, _mix(world, areas, positive, rng), strict=True)]
-    )
-    area = np.repeat(np.arange(size.size), size)
-    kind = np.repeat(np.tile(np.arange(len(positive)), size.size), composition.ravel())
-    local = rng.normal(0, world.area_deviation, composition.shape)
-    seen = rng.permutation(kind) if world.permuted else kind
-    score = world.means[seen] + local[area, kind] + rng.normal(0, world.score_deviation, kind.size)
-    score = np.clip(score, -1, 1)
-    metered = np.flatnonzero(rng.random(kind.size) < world.metered)
-    panel = rng.choice(metered, round(world.panel * kind.size / 2), replace=False)
-    label = kind[panel]
-    _, msoa = np.unique(np.array(areas.codes["MSOA"]), return_inverse=True)
-    homes = np.bincount(area[metered], minlength=size.size)
-    high, truly = score > 0, positive[label]
-    return Drawn(
-        composition @ positive / size,
-        {
-            "area_score": _grouped(area[metered], size.size, score[metered]),
-            "class_score": _grouped(label, len(positive), score[panel], score[panel] ** 2),
-            "area_label": _grouped(msoa[area[panel]], int(msoa.max()) + 1, truly),
-        },
-        np.bincount(area[metered], high[metered], minlength=size.size) / np.maximum(homes, 1),
-        float(high[panel][truly].mean()),
-        float(high[panel][~truly].mean()),
-    )
+def _asked(
+    world: World, study: Study, homes: Sequence[households.Households], seed: int, rng: np.random.Generator
+) -> tuple[list[frame.Frame], list[frame.Survey]]:
+    """Who has a meter and who is surveyed, area by area."""
+    kinds, frames, surveys = frame.diary_days(study.period), [], []
+    for area, own in zip(world.census.areas, homes, strict=True):
+        market = frame.market_of(seed, number_of(area.lad), world.gaps)
+        frames.append(frame.draw_frame(own, number_of(area.lsoa), study.period.days, market, world.gaps, rng))
+        surveys.append(frame.draw_survey(own.composition, kinds, world.panel, world.gaps, rng))
+    return frames, surveys
 
 
-def _mix(world: World, areas: AreaTable, positive: NDArray[np.bool_], rng: np.random.Generator) -> Array:
-    """Today's composition of every area [A, 6]: the census's, with classes and shares drifted."""
-    overall = areas.counts.sum(axis=0) / areas.counts.sum()
-    mix = (areas.counts + overall) * np.exp(rng.normal(0, world.mix_drift, areas.counts.shape))
-    mix /= mix.sum(axis=1, keepdims=True)
-    share = mix @ positive
-    _, msoa = np.unique(np.array(areas.codes["MSOA"]), return_inverse=True)
-    lad_sd, msoa_sd, lsoa_sd = world.drifts
-    drift = rng.normal(0, lad_sd) + rng.normal(0, msoa_sd, msoa.max() + 1)[msoa] + rng.normal(0, lsoa_sd, share.size)
-    new = 1 / (1 + np.exp(-(np.log(share / (1 - share)) + drift)))
-    mix = np.where(positive, mix * (new / share)[:, None], mix * ((1 - new) / (1 - share))[:, None])
-    return np.asarray(mix / mix.sum(axis=1, keepdims=True))
+def carried_out(drawn: Drawn, studies: Sequence[Study]) -> list[Outcome]:
+    """What the office gets from studies of these homes."""
+    return rehearse(studies, drawn.parties)
 
 
-def _grouped(group: NDArray[np.intp], groups: int, *columns: NDArray[np.generic]) -> Array:
-    ones = np.ones(group.size)
-    return np.stack([np.bincount(group, column, groups) for column in (ones, *columns)], axis=1)
+def untrained(study: Study) -> Study:
+    """The study without the phase that trains; its model stays where it begins."""
+    phases = (phase for phase in study.phases if all(block.source != "gradient" for block in phase.blocks))
+    return msgspec.structs.replace(study, phases=tuple(phases))
 
 
-def noised(drawn: Drawn, study: Study, rng: np.random.Generator, *, noise: float = 1.0) -> dict[str, BlockSum]:
-    """The sums of a study's blocks with the noise of all suppliers' shares; `noise` = 0 leaves it out."""
-    found = {}
-    for phase in study.phases:
-        for block in phase.blocks:
-            if block.source in drawn.exact:
-                deviation = noise * deviations(study, block)
-                exact = drawn.exact[block.source]
-                values = exact + deviation * rng.normal(size=exact.shape)
-                found[block.name] = BlockSum(values, np.maximum(deviation, 1e-6), len(study.suppliers))
-    return found
+def counted(drawn: Drawn, study: Study, outcome: Outcome) -> tuple[Array, Array]:
+    """Classify and count, and its form adjusted by the panel's rates (Forman 2008): shares by LSOA [A]."""
+    model, areas = study.models[0], len(study.areas)
+    weights, positive = outcome.models[model.name].final, positives(study)
+    homes = [party.homes for party in drawn.parties]
+    high = np.concatenate([logistic.model_logits(model, weights, one.x[model.name]) > 0 for one in homes])
+    lsoa, said = (np.concatenate([getattr(one, name) for one in homes]) for name in ("lsoa", "composition"))
+    called = np.bincount(lsoa, high, areas) / np.maximum(np.bincount(lsoa, minlength=areas), 1)
+    truly = positive[said]
+    caught, mistaken = (float(high[(said >= 0) & group].mean()) for group in (truly, ~truly))
+    return called, np.clip((called - mistaken) / max(caught - mistaken, 1e-3), 0.0, 1.0)
 
 
 def deviations(study: Study, block: Block) -> Array:

@@ -1,183 +1,215 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the 95 % intervals hold, and how far methods err, over many drawn studies.
+"""How often the 95 % intervals hold, and how far methods err, over many drawn studies of a district.
 
 ``python -m skyglow_simulations.replication``.
 
-Each replicate redraws homes, scores, drift, panel and noise (`replicates`). Coverage is judged pooled by level, and in
-thirds of the areas by size and by employment, with replicates as clusters and Holm's correction over all strata.
+Each replicate draws areas, homes, meters, panel and noise anew, trains anew (`replicates`), and is kept in a file of
+its own: a run that was stopped goes on where it was. Coverage is judged pooled by level, topic and epsilon, and in
+thirds of the areas by size, employment and old share, replicates as clusters, with Holm's correction over all strata.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
+from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import PLANNING, AreaTable, Estimate
 from skyglow_server.estimation.inputs import LEVELS
-from skyglow_server.estimation.results import Level
+from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
+from skyglow_server.estimation.occupancy import occupancy_estimates
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
+from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import Study
+from skyglow_simulations import coverage_table
 from skyglow_simulations.experiment import begin, trusting
-from skyglow_simulations.frontier.levels import factor, scaled
-from skyglow_simulations.population.census import Census
-from skyglow_simulations.replicates import World, area_table, draw, noised, positives, shares_alone
+from skyglow_simulations.frontier.levels import factor, scaled, without_noise
+from skyglow_simulations.population.frame import FRAMES
+from skyglow_simulations.processes import each
+from skyglow_simulations.replicates import Drawn, World, carried_out, counted, draw, positives, untrained
 from skyglow_simulations.run import Folder, Parameters
+from skyglow_simulations.stock import Stock, load_or_make
 
 Array = NDArray[np.float64]
-
 #: Methods of the table of errors, ours first.
 OURS = "meters and panel"
-GOAL = (0.935, 0.965)
-_FALSE_ALARM = 0.05
+_COMPARED = 1.0  # the epsilon at which every other method is tried too
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all replicates of a run have in common: one district at one epsilon."""
+    """What all replicates of a run have in common.
 
-    study: Study
-    areas: AreaTable
-    employed: Array
+    Attributes
+    ----------
+    studies : tuple of Study
+        One an epsilon, then the one without noise if methods are compared.
+    world : World
+        Without its stock, which every process reads for itself.
+    stock : Path
+    compared : bool
+    """
+
+    studies: tuple[Study, ...]
     world: World
+    stock: Path
     compared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Replicate:
-    """Errors of every method by level, and which of our intervals hold the truth, areas sorted by code."""
-
-    errors: Mapping[tuple[str, Level], Array]
-    held: Mapping[Level, NDArray[np.bool_]]
-    width: Mapping[Level, float]
+@lru_cache(maxsize=2)
+def _stock(path: Path) -> Stock:
+    return Stock.read(path)
 
 
-def replicate(setting: Setting, seed: int) -> Replicate:
-    """Draw one study and estimate it by every method."""
-    rng = np.random.default_rng(seed)
-    areas, study, model = setting.areas, setting.study, setting.study.models[0]
-    drawn = draw(setting.world, areas, positives(study), rng)
-    evidence = evidence_of(study, model, areas, noised(drawn, study, rng))
-    ours = share_estimates(evidence, model.name, PLANNING)
-    found: dict[str, Sequence[Estimate]] = {OURS: ours}
-    if setting.compared:
-        quiet = evidence_of(study, model, areas, noised(drawn, study, rng, noise=0.0))
-        found |= {
-            "meters alone": share_estimates(evidence, model.name, PLANNING, panel=False),
-            "panel alone": share_estimates(evidence, model.name, PLANNING, meters=False),
-            "old census": census_estimates(evidence, model.name),
-            "without noise": share_estimates(quiet, model.name, PLANNING),
-        }
-    true = {level: _means(areas, level, drawn.truth) for level in LEVELS}
-    errors = {
-        (name, level): np.array([item.unclipped or 0.0 for item in items if item.level == level]) - true[level]
-        for name, items in found.items()
-        for level in LEVELS
-    }
-    if setting.compared:
-        counted = {"classify and count": drawn.called, "adjusted count": drawn.adjusted}
-        errors |= {(n, level): _means(areas, level, v) - true[level] for n, v in counted.items() for level in LEVELS}
-    ends = {level: np.array([(i.lower, i.upper) for i in ours if i.level == level], dtype=float) for level in LEVELS}
-    held = {level: (ends[level][:, 0] <= true[level]) & (true[level] <= ends[level][:, 1]) for level in LEVELS}
-    return Replicate(errors, held, {level: float(np.ptp(ends[level], axis=1).mean()) for level in LEVELS})
+def replicate(setting: Setting, seed: int) -> dict[str, Array]:
+    """Draw one district, carry out every study on it, and hold all estimates against the truth.
 
-
-def _means(areas: AreaTable, level: Level, values: Array) -> Array:
-    return areas.totals(level, values * areas.households) / areas.totals(level, areas.households)
-
-
-def pooled(replicates: Sequence[Replicate], level: Level) -> dict[str, float]:
-    """Coverage, its standard error over replicates, bias, mean width and root mean square error of ours."""
-    held = np.array([one.held[level].mean() for one in replicates])
-    errors = np.array([one.errors[OURS, level] for one in replicates])
-    runs = np.sqrt(len(replicates))
-    return {
-        "coverage": float(held.mean()),
-        "coverage_error": float(held.std(ddof=1) / runs) if len(held) > 1 else float("nan"),
-        "bias": float(errors.mean()),
-        "bias_error": float(errors.mean(axis=1).std(ddof=1) / runs) if len(held) > 1 else float("nan"),
-        "width": float(np.mean([one.width[level] for one in replicates])),
-        "rmse": float(np.sqrt((errors**2).mean())),
-    }
-
-
-def strata(setting: Setting) -> Iterator[tuple[str, Level, NDArray[np.bool_]]]:
-    """(name, level, areas): thirds by households and by the share in employment, of LSOAs and MSOAs."""
-    for level in LEVELS[:2]:
-        size = setting.areas.totals(level, setting.areas.households)
-        for name, value in (("size", size), ("employment", _means(setting.areas, level, setting.employed))):
-            third = np.argsort(np.argsort(value)) * 3 // value.size
-            for number, word in enumerate(("lowest", "middle", "highest")):
-                if (third == number).any():
-                    yield f"{word} {name}", level, third == number
-
-
-def rejected(replicates: Sequence[Replicate], setting: Setting) -> list[tuple[str, Level, float, float]]:
-    """Strata (name, level, coverage, p) whose coverage is not 95 %: t-test over replicates, Holm-corrected."""
-    tested = []
-    for name, level, chosen in strata(setting):
-        held = np.array([one.held[level][chosen].mean() for one in replicates])
-        spread = max(float(held.std(ddof=1)) / np.sqrt(held.size), 1e-12)
-        p = 2 * float(student.sf(abs(held.mean() - 0.95) / spread, held.size - 1))
-        tested.append((name, level, float(held.mean()), p))
-    tested.sort(key=lambda row: row[3])
-    found = []
-    for place, row in enumerate(tested):
-        if row[3] > _FALSE_ALARM / (len(tested) - place):
-            break
-        found.append(row)
+    Returns
+    -------
+    dict of "epsilon|method|topic|level" to ndarray of shape (4, areas)
+        By area, sorted by code: share of estimates whose interval holds the truth, mean error, mean squared error, mean
+        width; the mean is over the topic's groups.
+    """
+    drawn = draw(setting.world, _stock(setting.stock), setting.studies[0], seed)
+    outcomes = carried_out(drawn, setting.studies)
+    found: dict[str, Array] = {}
+    for study, outcome in zip(setting.studies, outcomes, strict=True):
+        quiet = setting.compared and study is setting.studies[-1]
+        level = _COMPARED if quiet else study.epsilon
+        for method, topic, items in _estimated(drawn, study, outcome, setting, quiet=quiet):
+            for one in LEVELS:
+                rows = [item for item in items if item.level == one]
+                if rows:
+                    found[f"{level:g}|{method}|{topic}|{one}"] = _held(rows, _truth(drawn, study, topic, one))
     return found
 
 
-def setting_of(census: Census, study: Study, options: argparse.Namespace, epsilon: float) -> Setting:
-    """The built-in study for a district at one epsilon, all phases included."""
-    trusted = trusting(study, options.trust)
-    priced = shares_alone(scaled(trusted, factor(trusted, epsilon), epsilon))
-    world = World(panel=options.panel, permuted=options.permuted)
-    return Setting(priced, area_table(census), census.employed, world, options.methods)
+def _estimated(
+    drawn: Drawn, study: Study, outcome: Outcome, setting: Setting, *, quiet: bool
+) -> list[tuple[str, str, Sequence[Estimate]]]:
+    """(method, topic, estimates) of one study."""
+    model, areas = study.models[0], drawn.areas
+    evidence = evidence_of(study, model, areas, outcome.sums)
+    share = partial(share_estimates, evidence, model.name, PLANNING)
+    occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING)
+    if quiet:
+        return [
+            ("without noise", model.name, share()),
+            ("panel alone without noise", model.name, share(meters=False)),
+            ("without noise", OCCUPANCY, occupied),
+        ]
+    found: list[tuple[str, str, Sequence[Estimate]]] = [(OURS, model.name, share()), (OURS, OCCUPANCY, occupied)]
+    if setting.compared and study.epsilon == _COMPARED:
+        found.append(("meters alone", model.name, share(panel=False)))
+        found.append(("panel alone", model.name, share(meters=False)))
+        found.append(("old census", model.name, census_estimates(evidence, model.name)))
+        for name, values in zip(("classify and count", "adjusted count"), counted(drawn, study, outcome), strict=True):
+            found.append((name, model.name, _plain(areas, values)))
+    return found
+
+
+def _plain(areas: AreaTable, values: Array) -> list[Estimate]:
+    """Estimates without an interval from values by LSOA."""
+    return [
+        Estimate(*area, level, "", "", unclipped=float(value))
+        for level in LEVELS
+        for area, value in zip(areas.areas(level), areas.weights(level) @ values, strict=True)
+    ]
+
+
+def _truth(drawn: Drawn, study: Study, topic: str, level: str) -> Array:
+    """True values [areas, groups] of a level."""
+    values = drawn.occupied if topic == OCCUPANCY else (drawn.composition @ positives(study))[:, None]
+    return np.asarray(drawn.areas.weights(level) @ values)  # type: ignore[arg-type]
+
+
+def _held(rows: Sequence[Estimate], truth: Array) -> Array:
+    """Coverage, mean error, mean squared error and width by area."""
+    numbers = [(item.unclipped, item.lower, item.upper) for item in rows]
+    value, low, high = np.array(numbers, dtype=float).reshape(*truth.shape, 3).transpose(2, 0, 1)
+    error = value - truth
+    held = (low <= truth) & (truth <= high)
+    return np.stack([held.mean(axis=1), error.mean(axis=1), np.square(error).mean(axis=1), (high - low).mean(axis=1)])
+
+
+def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
+    """The built-in study for a district at every epsilon, all phases included."""
+    city = Parameters(district=options.area, census=options.census, panel_fraction=options.panel)
+    with tempfile.TemporaryDirectory() as scratch:
+        experiment = begin(Folder(Path(scratch)), city, lambda phase, done, total: None)
+    plain = trusting(experiment.study, options.trust)
+    plain = untrained(plain) if options.lie == "panel" else plain
+    studies = [scaled(plain, factor(plain, epsilon), epsilon) for epsilon in options.epsilon]
+    if options.methods:
+        studies.append(without_noise(plain))
+    place = folder / f"stock-{options.area}.npz"
+    load_or_make(place, experiment.census, experiment.study, seed=1, workers=options.workers)
+    world = World(experiment.census, FRAMES[options.frame], options.panel, options.scale, options.lie)
+    return Setting(tuple(studies), world, place, options.methods)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run replicates at every epsilon; 0 if pooled coverage is within the goal and no stratum is rejected."""
+    """Run what is missing of the replicates and print the tables; 0 if coverage is within the goal everywhere."""
     options = _parser().parse_args(arguments)
-    city = Parameters(district=options.area, census=options.census, panel_fraction=options.panel)
-    experiment = begin(Folder(Path(options.area)), city, lambda phase, done, total: None)
-    holds, rows = True, []
-    for epsilon in options.epsilon:
-        setting = setting_of(experiment.census, experiment.study, options, epsilon)
-        with ProcessPoolExecutor(options.workers) as pool:
-            found = list(pool.map(partial(replicate, setting), range(options.seed, options.seed + options.replicates)))
-        sys.stdout.write(f"epsilon {epsilon:g}, {options.trust}, panel {options.panel:.0%}, {len(found)} replicates\n")
-        for level in LEVELS:
-            figures = pooled(found, level)
-            rows.append({"epsilon": epsilon, "level": level, **figures})
-            holds &= GOAL[0] <= figures["coverage"] <= GOAL[1]
-            sys.stdout.write(_line(level, figures))
-        for name, level, coverage, p in rejected(found, setting) if len(found) > 2 else ():
-            holds = False
-            sys.stdout.write(f"  rejected: {level} {name}, coverage {coverage:.3f}, p {p:.1e}\n")
-        for name in dict.fromkeys(name for name, _ in found[0].errors):
-            errors = [100 * float(np.sqrt(np.mean([one.errors[name, lv] ** 2 for one in found]))) for lv in LEVELS]
-            rows.append({"epsilon": epsilon, "method": name, **dict(zip(LEVELS, errors, strict=True))})
-            sys.stdout.write(f"  {name:<20}" + "".join(f"{error:>8.2f}" for error in errors) + "\n")
-        sys.stdout.flush()
-    if options.json:
-        write_atomically(options.json, json.dumps(rows, indent=1).encode())
-    return 0 if holds else 1
+    options.out.mkdir(parents=True, exist_ok=True)
+    setting = setting_of(options, options.out)
+    folder = options.out / _name(options)
+    folder.mkdir(exist_ok=True)
+    plan = {name: str(value) for name, value in vars(options).items() if name in _DECIDE}
+    _keep(folder / "plan.json", plan)
+    seeds = range(options.seed, options.seed + options.replicates)
+    missing = [seed for seed in seeds if not (folder / f"{seed}.npz").exists()]
+    until = time.monotonic() + 60 * options.minutes
+    for start in range(0, len(missing), 2 * options.workers):
+        if time.monotonic() > until:
+            break
+        list(each(partial(_kept, setting, folder), missing[start : start + 2 * options.workers], options.workers))
+    found = [_read(folder / f"{seed}.npz") for seed in seeds if (folder / f"{seed}.npz").exists()]
+    lines, holds = coverage_table.tables(found, setting.world.census, ours=OURS)
+    text = f"{_name(options)}: {len(found)} of {len(seeds)} replicates\n\n" + "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    write_atomically(options.out / f"{_name(options)}.txt", text.encode())
+    return 0 if holds and len(found) == len(seeds) else 1
 
 
-def _line(level: str, figures: Mapping[str, float]) -> str:
-    coverage = f"{figures['coverage']:.3f} ± {figures['coverage_error']:.3f}"
-    bias = f"{100 * figures['bias']:+.2f} ± {100 * figures['bias_error']:.2f}"
-    return f"  {level:<5} coverage {coverage}, bias {bias}, width {100 * figures['width']:.1f} points\n"
+_DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "epsilon", "methods")
+
+
+def _name(options: argparse.Namespace) -> str:
+    words = [
+        options.area,
+        options.trust,
+        f"panel{options.panel:g}",
+        options.frame,
+        options.lie and f"lie-{options.lie}",
+    ]
+    return "-".join(word for word in (*words, "" if options.scale == 1 else f"scale{options.scale:g}") if word)
+
+
+def _keep(path: Path, plan: dict[str, str]) -> None:
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != plan:
+        raise RunError(f"{path.parent} holds replicates of another plan; choose another --out")
+    write_atomically(path, json.dumps(plan, indent=1).encode())
+
+
+def _kept(setting: Setting, folder: Path, seed: int) -> None:
+    temporary = folder / f".{seed}.npz"
+    np.savez(temporary, **replicate(setting, seed))  # type: ignore[arg-type]
+    temporary.replace(folder / f"{seed}.npz")
+
+
+def _read(path: Path) -> dict[str, Array]:
+    with np.load(path) as kept:
+        return dict(kept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,15 +218,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epsilon", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--trust", choices=("local", "aggregate"), default="aggregate")
     parser.add_argument("--panel", type=float, default=0.05, help="share of homes surveyed")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of every area's households")
     parser.add_argument("--area", default="E06000045")
     parser.add_argument("--census", default="", help="folder with the full census tables, for other districts")
-    parser.add_argument(
-        "--permuted", action="store_true", help="scores that say nothing: trained on other homes' labels"
-    )
-    parser.add_argument("--methods", action="store_true", help="also estimate by every other method")
+    parser.add_argument("--frame", choices=tuple(FRAMES), default="even")
+    lies = "scores that say nothing, or a panel whose answers are other homes'"
+    parser.add_argument("--lie", choices=("", "scores", "panel"), default="", help=lies)
+    parser.add_argument("--methods", action="store_true", help="also estimate by every other method, at epsilon 1")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long; the next run goes on")
+    parser.add_argument("--out", type=Path, default=Path("out/coverage"), help="where stock, replicates, tables lie")
     return parser
 
 

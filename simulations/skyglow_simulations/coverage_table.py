@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replicates as tables: coverage, bias, width by epsilon, topic and level; rejected strata; errors by method.
+
+A replicate's areas and half-hours share their drift, panel and noise, so that the replicate is the observation:
+standard errors and tests are over replicates.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from skyglow_server.estimation.inputs import LEVELS, AreaTable
+from skyglow_server.estimation.results import Level
+from skyglow_simulations.population.census import Census
+from skyglow_simulations.replicates import area_table
+
+Array = NDArray[np.float64]
+Replicates = Sequence[Mapping[str, Array]]
+
+GOAL = (0.935, 0.965)
+_FALSE_ALARM = 0.05
+_HELD, _ERROR, _SQUARE, _WIDTH = range(4)  # rows of a replicate's arrays
+
+
+def tables(found: Replicates, census: Census, *, ours: str) -> tuple[list[str], bool]:
+    """Lines to print, and whether coverage is within the goal everywhere and no stratum is rejected."""
+    if not found:
+        return ["no replicate is finished"], False
+    lines = [f"{'epsilon':>7}  {'topic':<20}{'level':<6}{'coverage':>15}{'bias, points':>17}{'width':>8}{'rmse':>8}"]
+    holds = True
+    mine = [key for key in found[0] if key.split("|")[1] == ours]
+    for key in mine:
+        figures = pooled(found, key)
+        epsilon, _, topic, level = key.split("|")
+        inside = GOAL[0] <= figures["coverage"] <= GOAL[1]
+        holds &= inside
+        lines.append(_line(epsilon, topic, level, figures) + ("" if inside else "  outside the goal"))
+    rejections = list(rejected(found, mine, area_table(census))) if len(found) > 2 else []
+    lines.append("")
+    lines.append(f"strata whose coverage is not 95 %, replicates as clusters, Holm: {len(rejections) or 'none'}")
+    for key, name, coverage, p in rejections:
+        lines.append(f"  {key.replace('|', ' ')}: {name}, coverage {coverage:.3f}, p {p:.1e}")
+    lines += ["", f"{'rmse, points, at epsilon 1':<30}{'topic':<20}" + "".join(f"{level:>8}" for level in LEVELS)]
+    for method, topic in dict.fromkeys(tuple(key.split("|")[1:3]) for key in found[0] if key.startswith("1|")):
+        values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
+        lines.append(f"{method:<30}{topic:<20}" + "".join(f"{value:>8}" for value in values))
+    return lines, holds and not rejections
+
+
+def pooled(found: Replicates, key: str) -> dict[str, float]:
+    """Coverage, bias, their standard errors over replicates, mean width and root mean square error."""
+    held = np.array([one[key][_HELD].mean() for one in found])
+    error = np.array([one[key][_ERROR].mean() for one in found])
+    runs = np.sqrt(max(len(found), 1))
+    spread = [float(values.std(ddof=1) / runs) if len(found) > 1 else float("nan") for values in (held, error)]
+    return {
+        "coverage": float(held.mean()),
+        "coverage_error": spread[0],
+        "bias": float(error.mean()),
+        "bias_error": spread[1],
+        "width": float(np.mean([one[key][_WIDTH].mean() for one in found])),
+        "rmse": float(np.sqrt(np.mean([one[key][_SQUARE].mean() for one in found]))),
+    }
+
+
+def strata(areas: AreaTable, level: Level) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """(name, areas): thirds of a level's areas by households, share in employment and old share of older homes."""
+    weights = areas.weights(level)
+    older = weights @ (areas.counts[:, :2].sum(axis=1) / areas.counts.sum(axis=1))
+    employed = older if areas.employed is None else weights @ areas.employed
+    for name, value in (("size", areas.totals(level, areas.households)), ("employment", employed), ("share", older)):
+        third = np.argsort(np.argsort(value)) * 3 // value.size
+        for number, word in enumerate(("lowest", "middle", "highest")):
+            if (third == number).any():
+                yield f"{word} {name}", third == number
+
+
+def rejected(found: Replicates, keys: Sequence[str], areas: AreaTable) -> list[tuple[str, str, float, float]]:
+    """(key, stratum, coverage, p) where coverage is not 95 %: t-test over replicates, Holm-corrected over all."""
+    tested = []
+    for key in keys:
+        level = next(level for level in LEVELS if key.endswith(level))
+        if level == LEVELS[-1]:
+            continue
+        for name, chosen in strata(areas, level):
+            held = np.array([one[key][_HELD][chosen].mean() for one in found])
+            spread = max(float(held.std(ddof=1)) / np.sqrt(held.size), 1e-12)
+            p = 2 * float(student.sf(abs(held.mean() - 0.95) / spread, held.size - 1))
+            tested.append((key, name, float(held.mean()), p))
+    tested.sort(key=lambda row: row[3])
+    kept = []
+    for place, row in enumerate(tested):
+        if row[3] > _FALSE_ALARM / (len(tested) - place):
+            break
+        kept.append(row)
+    return kept
+
+
+def _error(found: Replicates, key: str) -> str:
+    return f"{100 * pooled(found, key)['rmse']:.2f}" if key in found[0] else ""
+
+
+def _line(epsilon: str, topic: str, level: str, figures: Mapping[str, float]) -> str:
+    coverage = f"{figures['coverage']:.3f} ± {figures['coverage_error']:.3f}"
+    bias = f"{100 * figures['bias']:+.2f} ± {100 * figures['bias_error']:.2f}"
+    return (
+        f"{epsilon:>7}  {topic:<20}{level:<6}{coverage:>15}{bias:>17}{100 * figures['width']:>8.2f}"
+        f"{100 * figures['rmse']:>8.2f}"
+    )

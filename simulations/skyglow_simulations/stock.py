@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated homes that stand ready: what a study needs of each, made once and used in many drawn districts.
+
+To simulate readings takes most of a drawn study's time, and a home's readings depend on its people and on chance, not
+on which study it is in. So a district's homes are simulated once or twice over, and every replicate fills its areas,
+whose composition has drifted anew, with homes of the stock: each area takes those of one stock area that is like it in
+employment and size of households, class by class, and of the next where that has too few. What a stock area has in
+common (how much is used there) its homes bring along.
+"""
+
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_client.features.class22 import class22
+from skyglow_client.features.presence import day_profile, presence_rule
+from skyglow_shared.errors import RunError
+from skyglow_shared.models import features, presence
+from skyglow_shared.study import COMPOSITION_CLASSES, Study
+from skyglow_simulations.population import frame, households, load
+from skyglow_simulations.population import presence as at_home
+from skyglow_simulations.population.census import Census
+from skyglow_simulations.population.households import AreaPlan
+from skyglow_simulations.population.randoms import number_of, random_of
+from skyglow_simulations.processes import each
+
+_DRAW = 7  # label of a stock area's generator
+_ALIKE = 8  # stock areas that an area's homes may come from
+
+Array = NDArray[np.float32]
+Rows = tuple[dict[int, NDArray[np.int64]], ...]  # of homes, by class and stock area
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """Homes in the order of their areas.
+
+    Attributes
+    ----------
+    area : ndarray of int64, shape (homes,)
+        Which stock area each is of.
+    composition, size : ndarray of int8, shape (homes,)
+    x : ndarray of float32, shape (homes, features)
+        Normalised features of the study's first model.
+    profile : ndarray of float32, shape (homes, 2, K)
+        Coefficients of the rule's presence profile.
+    diary : ndarray of float32, shape (homes, 2, K)
+        Coefficients of true presence on one weekday and one weekend day.
+    curve : ndarray of float32, shape (homes, 2, 48)
+        True share of weekdays and weekend days with somebody home.
+    likeness : ndarray of float32, shape (areas, 2)
+        Of each stock area: share in employment and people a household.
+    """
+
+    area: NDArray[np.int64]
+    composition: NDArray[np.int8]
+    size: NDArray[np.int8]
+    x: Array
+    profile: Array
+    diary: Array
+    curve: Array
+    likeness: Array
+
+    @classmethod
+    def read(cls, path: Path) -> "Stock":
+        """Read one that `load_or_make` kept."""
+        with np.load(path) as kept:
+            return cls(**{field.name: kept[field.name] for field in fields(cls)})
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file."""
+        temporary = path.with_name(f".{path.name}.npz")
+        np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+        temporary.replace(path)
+
+    def pick(self, plan: AreaPlan, rows: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Homes for an area of a plan, by class; `rows` are the stock's by area and class."""
+        sizes = (plan.size_given_class * plan.classes[:, None]).sum(axis=0)
+        wanted = np.array([plan.employed, sizes @ np.arange(1, sizes.size + 1) / max(sizes.sum(), 1)])
+        apart = np.square((self.likeness - wanted) / self.likeness.std(axis=0).clip(1e-6)).sum(axis=1)
+        alike = np.argsort(apart, kind="stable")
+        first = rng.permutation(alike[:_ALIKE])
+        return np.concatenate(
+            [
+                _first(rows[kind], np.concatenate([first, alike[_ALIKE:]]), int(count), rng)
+                for kind, count in enumerate(plan.classes)
+            ]
+        )
+
+    def rows(self) -> Rows:
+        """Rows of homes by class and stock area."""
+        found = []
+        for kind in range(len(COMPOSITION_CLASSES)):
+            own = np.flatnonzero(self.composition == kind)
+            codes, starts = np.unique(self.area[own], return_index=True)
+            found.append(dict(zip(codes.tolist(), np.split(own, starts[1:]), strict=True)))
+        return tuple(found)
+
+
+def _first(
+    by_area: dict[int, NDArray[np.int64]], order: NDArray[np.intp], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """So many homes, none twice, from areas in order; again from the start where all of them have too few."""
+    found: list[NDArray[np.int64]] = []
+    while count > 0:
+        for area in order.tolist():
+            homes = rng.permutation(by_area.get(area, np.zeros(0, np.int64)))[:count]
+            found.append(homes)
+            count -= len(homes)
+            if count == 0:
+                break
+        if not any(len(homes) for homes in by_area.values()):
+            raise RunError("the stock has no home of a class that an area needs; make it of more areas")
+    return np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def make(census: Census, study: Study, *, seed: int, copies: int = 2, scale: float = 1.0, workers: int = 1) -> Stock:
+    """Simulate a district's homes `copies` times over, each with a drift of its own."""
+    jobs = [
+        (1000 * seed + copy, place, plan, area.lsoa)
+        for copy in range(copies)
+        for place, (plan, area) in enumerate(
+            zip(households.plan_areas(census, scale=scale, seed=1000 * seed + copy), census.areas, strict=True)
+        )
+    ]
+    parts = list(each(partial(_area, study), jobs, workers, at_once=4))
+    sizes = [len(part["composition"]) for part in parts]
+    likeness = [(job[2].employed, part["size"].mean()) for job, part in zip(jobs, parts, strict=True)]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    area = np.repeat(np.arange(len(parts)), sizes)
+    return Stock(area=area, likeness=np.array(likeness, np.float32), **columns)
+
+
+def load_or_make(path: Path, census: Census, study: Study, *, seed: int, workers: int) -> Stock:
+    """The stock kept in a file, or a new one, then kept there."""
+    if path.exists():
+        return Stock.read(path)
+    made = make(census, study, seed=seed, workers=workers)
+    made.write(path)
+    return made
+
+
+def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArray[np.generic]]:
+    """One stock area's homes."""
+    seed, _, plan, code = job
+    rng = random_of(seed, _DRAW, number_of(code))
+    homes, period = households.draw(plan, rng), study.period
+    there = at_home.simulate(homes, period, rng)
+    kwh = load.simulate(homes, there, period, rng)
+    basis = presence.load(study.occupancy.basis)
+    week = (study.feature_week - period.start).days
+    x, _ = features.normalise(features.contract(study.models[0].features), class22(kwh[:, week : week + 7]))
+    valid = np.broadcast_to(at_home.exists(period).all(axis=1), kwh.shape[:2])
+    profile = day_profile(presence_rule(kwh), valid, period.start)
+    kinds = frame.diary_days(period)
+    days = [rng.choice(np.flatnonzero(kind), len(homes.size)) for kind in (kinds == 0, kinds > 0)]
+    diary = np.stack([there.occupied[np.arange(len(homes.size)), day] for day in days], axis=1).astype(np.float32)
+    curve = np.stack([there.occupied[:, kind].mean(axis=1) for kind in (kinds == 0, kinds > 0)], axis=1)
+    return {
+        "composition": homes.composition,
+        "size": homes.size,
+        "x": x.astype(np.float32),
+        "profile": basis.project(profile).astype(np.float32),
+        "diary": basis.project(diary).astype(np.float32),
+        "curve": curve.astype(np.float32),
+    }
