@@ -17,7 +17,7 @@ import msgspec
 
 from skyglow_server import settings
 from skyglow_shared import locks
-from skyglow_shared.errors import FormatError, RunError
+from skyglow_shared.errors import DatabaseError, FormatError, RunError
 
 FILE = "checkpoints.sqlite"
 _SCHEMA = """
@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS replies (
 _INSERT = """
 INSERT INTO replies (study, phase, round, attempt, step, replies) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+_PRIMARY = 0xFF  # of a result code, what it is without its details
 
 #: Runs one statement, values in place of its question marks, durably; gives its cursor.
 Execute = Callable[[str, Sequence[object]], Any]
@@ -135,7 +138,15 @@ class SqliteFile:
 
     @contextmanager
     def opened(self) -> Iterator[Execute]:
-        """Open the file, made where there is none; whatever SQLite has against it becomes a FormatError."""
+        """Open the file, made where there is none.
+
+        Raises
+        ------
+        DatabaseError
+            There is no room for it, or no right to write it.
+        FormatError
+            SQLite has anything else against it.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
@@ -144,6 +155,12 @@ class SqliteFile:
                 connection.execute(_SCHEMA)
                 yield connection.execute
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _NO_ROOM:
+                name = getattr(error, "sqlite_errorname", "")
+                message = (
+                    f"{self.path.name} cannot be written ({name}); make room on its disk, and see who may write it"
+                )
+                raise DatabaseError(message) from None
             raise _unusable(error) from None
 
     def alone(self, study: str) -> AbstractContextManager[None]:

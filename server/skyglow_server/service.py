@@ -22,12 +22,22 @@ from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.measures import measured
 from skyglow_server.standing import BEAT, LOCK, Beat, Standing, now, put, standing, standings
 from skyglow_shared import certificates, locks, metrics
-from skyglow_shared.errors import ApprovalError, DataError, RunError, SkyglowError
+from skyglow_shared.errors import (
+    ApprovalError,
+    ClockError,
+    DataError,
+    LedgerError,
+    LimitError,
+    RunError,
+    SkyglowError,
+)
 from skyglow_shared.files import write_atomically
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 30.0
 _BEAT_SECONDS = 2.0
+#: What may pass without the study being changed: somebody decides, makes room, comes back, or puts a clock right.
+_PASSING = (ApprovalError, ClockError, DataError, LedgerError, LimitError, RunError, OSError)
 
 
 @dataclass(slots=True)
@@ -80,7 +90,7 @@ class Service:
             serve.conduct(self.folder, name, self.link, self.checkpoints, progress)
             self._set(name, state="complete", note="")
             _log.info("study %s is complete", name)
-        except (ApprovalError, DataError, RunError, OSError) as error:
+        except _PASSING as error:
             if self._is_put_aside(name):
                 _log.info("study %s is put aside", name)
             else:
@@ -93,7 +103,8 @@ class Service:
 
     def _wait(self, name: str, why: str) -> None:
         _log.warning("study %s waits: %s", name, why)
-        self._set(name, state="waiting", note=why)
+        if not self._set(name, state="waiting", note=why):
+            self.stop.wait(self.retry_seconds)  # nor is it tried sooner if that cannot be written down
 
     def _is_put_aside(self, name: str) -> bool:
         """Whether the study in hand was paused or taken away, or the service is to stop."""
@@ -109,12 +120,20 @@ class Service:
             self._set(name, state="running", phase=phase, done=done, total=total, note="")
             _log.info("study %s, %s: %d of %d", name, phase, done, total)
 
-    def _set(self, name: str, **changes: str | int) -> None:
+    def _set(self, name: str, **changes: str | int) -> bool:
+        """Note where a study stands; False if that cannot be written."""
         before = standing(self.folder, name)
-        if before is not None and (before.state, changes["state"]) != ("paused", "running"):
-            since = before.since if before.state == changes["state"] else now()
-            changed = msgspec.structs.asdict(before) | changes | {"since": since}
+        if before is None or (before.state, changes["state"]) == ("paused", "running"):
+            return True
+        since = before.since if before.state == changes["state"] else now()
+        changed = msgspec.structs.asdict(before) | changes | {"since": since}
+        try:
             put(self.folder, name, msgspec.convert(changed, type=Standing))
+        except OSError as error:
+            kind = type(error).__name__
+            _log.error("where study %s stands cannot be written (%s); is the disk full?", name, kind)
+            return False
+        return True
 
     def _watching(self) -> AbstractContextManager[None]:
         return certificates.watching(lambda: keys.watched(self.folder))

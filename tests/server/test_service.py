@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -15,7 +16,7 @@ from skyglow_server import command, keys, serve, service, standing
 from skyglow_server.checkpoints import of_office
 from skyglow_shared import journal, locks
 from skyglow_shared.command import main
-from skyglow_shared.errors import ApprovalError, FormatError, RunError, StudyError
+from skyglow_shared.errors import ApprovalError, ClockError, FormatError, LedgerError, LimitError, RunError, StudyError
 
 
 class Link(GrpcFederation):
@@ -108,6 +109,45 @@ def test_a_full_disk_makes_a_study_wait(folder, run):
     standing.queue(folder, "first")
     run(conduct, lambda: states(folder)["first"] == "waiting")
     assert standing.standing(folder, "first").note == "the system says OSError"
+
+
+@pytest.mark.parametrize(
+    "error", [LedgerError("north refused"), ClockError("x", rule="clock"), LimitError("x", rule="x")]
+)
+def test_what_passes_at_a_supplier_makes_a_study_wait(folder, run, error):
+    tries = []
+
+    def conduct(folder, name, link, checkpoints, progress):
+        tries.append(name)
+        if len(tries) < 3:
+            raise error
+
+    standing.queue(folder, "first")
+    run(conduct, lambda: states(folder) == {"first": "complete"})
+    assert len(tries) == 3
+
+
+def test_a_disk_too_full_to_say_so_does_not_end_the_service(folder, run, monkeypatch, caplog):
+    tries, full = [], [True]
+
+    def conduct(folder, name, link, checkpoints, progress):
+        tries.append(time.monotonic())
+        progress("training", 0, 40)
+        if len(tries) < 4:
+            raise OSError(28, "No space left on device")
+        full.clear()
+
+    def put(folder, name, found):
+        if full and found.state != "queued":
+            raise OSError(28, "No space left on device")
+        whole(folder, name, found)
+
+    whole = standing.put
+    standing.queue(folder, "first")
+    monkeypatch.setattr(service, "put", put)
+    run(conduct, lambda: states(folder) == {"first": "complete"})
+    assert min(later - sooner for sooner, later in pairwise(tries)) >= 0.05, "it is not tried without a pause"
+    assert "is the disk full?" in caplog.text
 
 
 def test_a_paused_study_is_put_aside_at_its_next_step(folder, run):
