@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="where everything goes (default: out/flower-<time>)")
     parser.add_argument("--study", default=new.study, help="built-in study or TOML file")
     parser.add_argument("--scale", type=float, default=0.05)
-    parser.add_argument("--trust", choices=("local", "aggregate"), default="aggregate")
+    parser.add_argument("--trust", choices=("local", "aggregate"), default="local")
     parser.add_argument("--seed", type=int, default=new.seed)
     parser.add_argument("--patience", type=float, default=300.0, help="seconds to wait for suppliers in each round")
     parser.add_argument("--role", nargs=2, default=None, help=argparse.SUPPRESS)

@@ -161,3 +161,12 @@ def test_what_the_drive_raises_reaches_the_caller_as_itself(links, app):
         links[1].run(drive, app(b"busy"), NAMES)
     assert caught.value is raised
     assert [sorted(replies) for replies in seen] == [["harbour", "north"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trust", ["local", "aggregate"])
+def test_the_engine_changes_no_estimate(links, skyglow, hamlet, tables, tmp_path, trust):
+    for engine in ("in-process", "flower"):
+        done = skyglow.run(*hamlet(tmp_path / engine, trust=trust, engine=engine))
+        assert done.returncode == 0, done.stderr
+    assert tables(tmp_path / "flower") == tables(tmp_path / "in-process")

@@ -21,6 +21,7 @@ from skyglow_server.links.flower import content, message, trouble
 from skyglow_shared.bundle import bundle, digest
 from skyglow_shared.errors import FormatError, RunError
 
+logging.getLogger("alembic").setLevel(logging.WARNING)  # Flower's imports have it announce its plugins
 try:
     import httpx
     from flwr.app import Message
