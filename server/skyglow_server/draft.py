@@ -11,7 +11,7 @@ import msgspec
 from skyglow_shared.errors import FormatError, StudyError
 from skyglow_shared.models import features, presence
 from skyglow_shared.soundness import check
-from skyglow_shared.study import Area, Study, Supplier
+from skyglow_shared.study import Area, Block, Study, Supplier
 
 
 def draft(
@@ -28,7 +28,7 @@ def draft(
     office_key : str
     suppliers : sequence of Supplier
     scale : float
-        For trials on part of the homes: multiplies the phases' public `expected_homes`.
+        For trials on part of the homes: multiplies the phases' public `expected_homes`, and caps on counts.
 
     Raises
     ------
@@ -53,12 +53,20 @@ def draft(
     study = msgspec.structs.replace(
         study,
         phases=tuple(
-            msgspec.structs.replace(phase, expected_homes=max(1, round(phase.expected_homes * scale)))
+            msgspec.structs.replace(
+                phase,
+                expected_homes=max(1, round(phase.expected_homes * scale)),
+                blocks=tuple(_scaled(block, scale) for block in phase.blocks),
+            )
             for phase in study.phases
         ),
     )
     check(study)
     return study
+
+
+def _scaled(block: Block, scale: float) -> Block:
+    return msgspec.structs.replace(block, cap=max(1, round(block.cap * scale))) if block.cap else block
 
 
 def _read(template: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A study's folder, ``studies/NAME/`` in the office's::
     study.json      areas.csv            what was drafted: canonical bytes, and the public table of areas
     market.csv      totals.csv           optional, put there by hand: public tables of homes by area and supplier,
                                          and of official totals to agree with
-    estimates.csv                        what came of it
+    estimates.csv   electricity-use.csv  what came of it; the second where the study asks for it
 """
 
 import csv
@@ -18,11 +18,12 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.disclosure import load_market
 from skyglow_server.draft import draft
-from skyglow_server.estimation import estimate, load_areas, load_totals
+from skyglow_server.estimation import checks, electricity, estimate, load_areas, load_totals
 from skyglow_server.federation import Federation
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
 from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_server.publication.tidy import use_table
 from skyglow_server.traces import Traced
 from skyglow_shared import certificates
 from skyglow_shared.errors import FormatError, RunError
@@ -121,6 +122,9 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
     totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
     estimates = estimate(study, areas, outcome.sums, market=market, totals=totals)
     write_estimates_csv(place / "estimates.csv", estimates)
+    use = electricity(study, areas, outcome.sums, checks(study, areas, outcome.sums, market=market))
+    if use:
+        write_atomically(place / "electricity-use.csv", use_table(use))
     return place / "estimates.csv"
 
 

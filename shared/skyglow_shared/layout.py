@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_shared.electricity import EDGES_KWH, PARTS
 from skyglow_shared.models import presence
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.noise import SIGMA_STEPS, TAIL_SIGMAS, sensitivity_steps
@@ -41,6 +42,8 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     area_capped_count LSOAs of the study     1
     area_histogram    LSOAs of the study     1 in the bin of the score, 0 in the other `SCORE_BINS`
     class_histogram   composition classes    the same
+    area_use          LSOAs of the study     1, kWh by part of the day over the bound, 1 if held to it, 1 if vacant
+    area_use_histogram  MSOAs of the study   1 in the bin of the kWh a day, 0 in the others
     ================  =====================  ====================================================
 
     A block of several models has the columns of each in turn after one common 1; see `columns_of`.
@@ -56,9 +59,9 @@ def _groups(study: Study, block: Block) -> int:
             return len(COMPOSITION_CLASSES) << len(_asked_beyond_composition(study, block))
         case "class_histogram":
             return len(COMPOSITION_CLASSES)
-        case "area_score" | "area_capped_count" | "area_histogram":
+        case "area_score" | "area_capped_count" | "area_histogram" | "area_use":
             return len(study.areas)
-        case "area_label" | "area_profile":
+        case "area_label" | "area_profile" | "area_use_histogram":
             return len(study.msoas)
 
 
@@ -78,6 +81,10 @@ def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a sou
             return 1
         case "area_histogram" | "class_histogram":
             return SCORE_BINS
+        case "area_use":
+            return len(PARTS) + 3
+        case "area_use_histogram":
+            return len(EDGES_KWH) + 1
 
 
 def columns_of(study: Study, block: Block, model: str) -> NDArray[np.int64]:
@@ -127,6 +134,8 @@ def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
             return np.array([1.0] + [1.0, _SQUARE] * len(block.models))
         case "diary_profile":
             return np.tile(np.r_[_DIARY_COUNT, np.ones(4 * _components(study))], 2)
+        case "area_use":
+            return np.array([_COUNT, *[1.0] * len(PARTS), _COUNT, _COUNT])
         case _:
             return np.ones(block_shape(study, block)[1])
 

@@ -19,6 +19,10 @@ _CLOSE = 1e-6  # how far an epoch's rounds times the sampling rate may be from 1
 _SHARE_OF_DELTA = 0.01  # the most that a cap on samples may cost
 
 
+_WITHOUT_MODEL = frozenset({"area_profile", "diary_profile", "area_capped_count", "area_use", "area_use_histogram"})
+_BY_COMPOSITION = frozenset({"area_histogram", "class_histogram"})
+
+
 def decode_study(canonical: bytes) -> Study:
     """Decode canonical bytes and check them; StudyError if they are not a sound study in canonical form."""
     try:
@@ -160,7 +164,7 @@ def _block_problems(study: Study) -> Iterable[str]:
     if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
         yield "every phase must have blocks, each of a name of its own"
     for block in (block for phase in study.phases for block in phase.blocks):
-        needs_model = block.source not in ("area_profile", "diary_profile", "area_capped_count")
+        needs_model = block.source not in _WITHOUT_MODEL
         if needs_model != bool(block.model) or set(block.models) - models:
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
@@ -169,6 +173,10 @@ def _block_problems(study: Study) -> Iterable[str]:
             yield from _beside_problems(study, block)
         if (block.source == "area_capped_count") != bool(block.cap):
             yield f"block {block.name} must have a cap if and only if its source is area_capped_count"
+        if block.source in _BY_COMPOSITION and any(
+            model.name == block.model and model.question != "composition" for model in study.models
+        ):
+            yield f"block {block.name} must be of a model that asks for composition"
     yield from _score_problems(study)
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:

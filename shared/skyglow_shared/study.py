@@ -12,55 +12,20 @@ fixed before the study starts, so its whole cost is known at approval.
 
 import datetime
 import hashlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from skyglow_shared import vocabulary
 from skyglow_shared.errors import StudyError
 
 PROTOCOL = 1
 
-#: The household compositions that the panel survey records, in the order of every class-indexed array.
-COMPOSITION_CLASSES = (
-    "one_person_66_plus",
-    "family_66_plus",
-    "one_person_under_66",
-    "family_no_dependent_children",
-    "family_dependent_children",
-    "other",
-)
-
-#: The panel survey's questions and their answers, in the order of every array indexed by answer. A household of 8 is
-#: one of eight or more people; paid work is that of anybody in it.
-QUESTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "composition": COMPOSITION_CLASSES,
-        "household_size": tuple("12345678"),
-        "paid_work": ("nobody", "somebody"),
-    }
-)
-
-#: The laws under which the office may ask; a study names one.
-LEGAL_GATEWAYS = (
-    "Statistics and Registration Service Act 2007",
-    "Digital Economy Act 2017",
-    "Simulated data: no gateway needed",
-)
-
-Source = Literal[
-    "gradient",
-    "area_score",
-    "class_score",
-    "area_label",
-    "area_profile",
-    "diary_profile",
-    "area_capped_count",
-    "area_histogram",
-    "class_histogram",
-]
-Question = Literal["composition", "household_size", "paid_work"]
+COMPOSITION_CLASSES = vocabulary.COMPOSITION_CLASSES
+QUESTIONS = vocabulary.QUESTIONS
+LEGAL_GATEWAYS = vocabulary.LEGAL_GATEWAYS
+Source = vocabulary.Source
+Question = vocabulary.Question
 TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -147,18 +112,7 @@ class Block(Record, frozen=True, kw_only=True):
     Attributes
     ----------
     source : str
-        What a home contributes, and by which group it is summed:
-
-        ``gradient``       training half of the panel: gradient of the home's loss; one group
-        ``area_score``     every metered home: (1, score); by LSOA
-        ``class_score``    calibration half: (1, score, score²); by composition class and, where a model's question is
-                           another, by its label
-        ``area_label``     calibration half: (1, label); by MSOA
-        ``area_profile``   every metered home: projected presence profile; by MSOA
-        ``diary_profile``  calibration homes with a diary: see `diary_width`; one group
-        ``area_capped_count``  every metered home: 1; by LSOA, each supplier's own sum held to `cap`
-        ``area_histogram``     every metered home: 1 in the bin of its score, 0 in the others; by LSOA
-        ``class_histogram``    calibration half: the same; by composition class
+        What a home contributes, and by which group it is summed: see `vocabulary.Source`.
     model : str
         The model whose weights, scores or labels are meant; empty for presence.
     beside : tuple of str

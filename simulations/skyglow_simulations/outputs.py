@@ -14,7 +14,7 @@ from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Outcome
 from skyglow_server.disclosure import Check
-from skyglow_server.estimation import AreaTable, Estimate, checks, compare
+from skyglow_server.estimation import AreaTable, Estimate, checks, compare, electricity
 from skyglow_server.publication import Release, publish, write_estimates_csv
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import round_numbers, share_block
@@ -48,6 +48,7 @@ class Findings:
     methods: Mapping[str, tuple[Estimate, ...]]
     summary: dict[str, Any]
     checks: tuple[Check, ...]
+    use: tuple[Estimate, ...] = ()
 
 
 def find(experiment: Experiment, outcome: Outcome) -> Findings:
@@ -81,7 +82,8 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
         "seconds": experiment.clock.seconds,
         "peak_memory_mib": peak_memory_mib(),
     }
-    return Findings(estimates, true, methods, summary, checks(study, areas, outcome.sums))
+    record = checks(study, areas, outcome.sums)
+    return Findings(estimates, true, methods, summary, record, electricity(study, areas, outcome.sums, record))
 
 
 def has_occupancy(study: Study) -> bool:
@@ -111,6 +113,7 @@ def release_of(experiment: Experiment, findings: Findings, made: datetime.date) 
         producer="skyglow simulate",
         simulated=True,
         boundaries=experiment.census.boundaries,
+        use=findings.use,
         ledger_heads={name: str(figures["ledger_head"]) for name, figures in costs.items()},
         charged={name: float(figures["epsilon_upper"]) for name, figures in costs.items()},
         versions=_versions(),

@@ -42,7 +42,7 @@ trust_modes = ["local", "aggregate"]
 rivals = {rivals}
 sources = [
     "gradient", "area_score", "class_score", "area_label", "area_profile", "diary_profile", "area_capped_count",
-    "area_histogram", "class_histogram",
+    "area_histogram", "class_histogram", "area_use", "area_use_histogram",
 ]
 least_homes = 30
 least_suppliers = 3

@@ -23,6 +23,8 @@ SHAPES = {
     "area_capped_count": (3, 1),
     "area_histogram": (3, 12),
     "class_histogram": (6, 12),
+    "area_use": (3, 7),
+    "area_use_histogram": (2, 20),
 }
 
 
@@ -33,7 +35,7 @@ def study(plain):
 
 
 def block(source):
-    model = "" if source in ("area_profile", "diary_profile", "area_capped_count") else "all_aged_66_plus"
+    model = "" if source in ("area_profile", "diary_profile", "area_capped_count", "area_use") else "all_aged_66_plus"
     return Block(name=source.replace("_", "-"), source=source, model=model, l2_bound=1.0, noise_multiplier=4.0)
 
 

@@ -23,6 +23,8 @@ _SOURCES = {
     "diary_profile": "calibration homes with a diary: presence by rule beside presence by diary, all together",
     "area_histogram": "every metered home: a count in the bin of its score, by LSOA",
     "class_histogram": "calibration half of the panel: a count in the bin of its score, by composition class",
+    "area_use": "every metered home: a count, its mean kWh by part of the day, and whether it is vacant, by LSOA",
+    "area_use_histogram": "every metered home: a count in the bin of its mean kWh a day, by MSOA",
     "area_capped_count": "every metered home: a count by LSOA, in which you add no more homes than the cap",
 }
 _STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}

@@ -33,6 +33,8 @@ LEVELS: Mapping[Source, Level] = MappingProxyType(
         "area_capped_count": "lsoa",
         "area_histogram": "lsoa",
         "class_histogram": "class",
+        "area_use": "lsoa",
+        "area_use_histogram": "msoa",
     }
 )
 

@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
+from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights
 from skyglow_shared.models import logistic
@@ -194,6 +195,31 @@ def _class_histogram(study: Study, block: Block, homes: Homes, weights: Weights)
     return _histogram(study, block, homes, weights), homes.composition.astype(np.int64)
 
 
+def _use(homes: Homes) -> tuple[Vectors, Vectors]:
+    """Mean kWh by part of the day, and of all day [homes, 1]; of an absurd home too, without a word about it."""
+    if homes.use is None:
+        raise InternalError("a study asks for electricity use that was never computed; please report this")
+    with np.errstate(all="ignore"):
+        return homes.use, homes.use.sum(axis=1, keepdims=True)
+
+
+def _area_use(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    """(1, kWh by part of the day over the bound, 1 if that was longer than one, 1 if vacant), of known length."""
+    del study, block, weights
+    use, total = _use(homes)
+    with np.errstate(all="ignore"):
+        norm = np.sqrt(np.square(use / BOUND_KWH).sum(axis=1, keepdims=True))
+        held = np.where(np.isfinite(norm), use / BOUND_KWH / np.maximum(norm, 1.0), np.nan)
+    return np.concatenate([np.ones_like(norm), held, norm > 1, total < VACANT_KWH], axis=1), homes.lsoa
+
+
+def _area_use_histogram(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
+    del study, block, weights
+    _, total = _use(homes)
+    lower, upper = np.array([-np.inf, *EDGES_KWH]), np.array([*EDGES_KWH, np.inf])
+    return np.asarray((total >= lower) & (total < upper), dtype=np.float64), homes.msoa
+
+
 def _strata(study: Study, block: Block, homes: Homes) -> Groups:
     """Each home's group among the strata of a block, see `layout.strata`."""
     groups = homes.composition.astype(np.int64)
@@ -245,6 +271,8 @@ _SOURCES: Mapping[Source, _Source] = MappingProxyType(
         "area_capped_count": _area_capped_count,
         "area_histogram": _area_histogram,
         "class_histogram": _class_histogram,
+        "area_use": _area_use,
+        "area_use_histogram": _area_use_histogram,
     }
 )
 _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyType(
@@ -258,5 +286,7 @@ _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyTy
         "area_capped_count": _metered,
         "area_histogram": _metered,
         "class_histogram": _calibration,
+        "area_use": _metered,
+        "area_use_histogram": _metered,
     }
 )

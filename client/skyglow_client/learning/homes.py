@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_client.features.table import HomeFeatures
+from skyglow_client.features.use import mean_use
 from skyglow_client.learning.rows import by_blocks
 from skyglow_client.readings.panel import NOT_IN_PANEL, Panel
 from skyglow_client.readings.store import Store
@@ -40,6 +41,8 @@ class Homes:
         Which half of the panel a home would be in: calibration (true) or training.
     answers : dict of str to ndarray of int8, shape (homes,)
         By question, for those beyond composition: index in `QUESTIONS`; -1 = not in the panel.
+    use : ndarray of float64, shape (homes, parts of the day), or None
+        Mean kWh by part of the day, where the study asks for electricity use; NaN without a valid day.
 
     Privacy
     -------
@@ -56,9 +59,10 @@ class Homes:
     diary: NDArray[np.float64]
     calibrates: NDArray[np.bool_]
     answers: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    use: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        arrays = [getattr(self, name) for name in _ARRAYS]
+        arrays = [getattr(self, name) for name in _ARRAYS] + ([] if self.use is None else [self.use])
         if {len(array) for array in (*arrays, *self.x.values(), *self.answers.values())} != {len(self)}:
             raise InternalError("homes are not aligned; please report this")
 
@@ -69,14 +73,15 @@ class Homes:
         """Only the homes of `rows`, a mask."""
         x = {model: values[rows] for model, values in self.x.items()}
         answers = {question: values[rows] for question, values in self.answers.items()}
-        return Homes(x=x, answers=answers, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+        use = None if self.use is None else self.use[rows]
+        return Homes(x=x, answers=answers, use=use, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     def answered(self, question: str) -> NDArray[np.int8]:
         """What the panel's homes answered to a question: index in `QUESTIONS`, -1 elsewhere."""
         return self.composition if question == "composition" else self.answers[question]
 
 
-_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in ("x", "answers"))
+_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in ("x", "answers", "use"))
 
 
 def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> Homes:
@@ -127,7 +132,13 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         diary=by_blocks(basis.project, panel.diary[inside]),
         calibrates=calibrates(store.pseudonyms[inside], digest(study)),
         answers={name: given for name, given in answers.items() if name != "composition"},
+        use=mean_use(store)[inside] if _asks_use(study) else None,
     )
+
+
+def _asks_use(study: Study) -> bool:
+    sources = {block.source for phase in study.phases for block in phase.blocks}
+    return not sources.isdisjoint({"area_use", "area_use_histogram"})
 
 
 def _answers(panel: Panel, question: str) -> NDArray[np.int8]:

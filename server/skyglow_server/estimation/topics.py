@@ -9,6 +9,8 @@ from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
 from skyglow_server.estimation.benchmark import Totals, benchmarked, check_totals
 from skyglow_server.estimation.diagnostics import diagnose
+from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
+from skyglow_server.estimation.electricity import use_estimates
 from skyglow_server.estimation.histograms import Histograms, histogram_estimates
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -83,6 +85,15 @@ def estimate(
     return disclose(estimates, checks(study, areas, sums, earlier, market))
 
 
+def electricity(
+    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], record: Sequence[Check]
+) -> tuple[Estimate, ...]:
+    """Electricity use of every area, in kWh a home and day, where a study asks for it, under a record of checks."""
+    if not has(study, "area_use"):
+        return ()
+    return disclose(use_estimates(study, areas, sums), record)
+
+
 def compare(
     study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], *, planning: Planning = PLANNING
 ) -> dict[str, tuple[Estimate, ...]]:
@@ -121,26 +132,28 @@ def checks(
     market: Market | None = None,
 ) -> tuple[Check, ...]:
     """The record of every disclosure rule applied to every area and topic, for a human to read."""
-    scores = {topic: found for topic, found, _ in _topics(study, sums)}
-    trees = [_tree(study, areas, topic, found) for topic, found in scores.items()]
+    counted = {topic: found for topic, found, _ in _topics(study, sums)}
+    trees = [_tree(study, areas, topic, found) for topic, found in counted.items()]
     record = (
         *check_all(study.thresholds, _facts(study, areas, sums)),
-        *check_spreads(study.thresholds, _spreads(study, sums, trees)),
+        *check_spreads(study.thresholds, _spreads(study, sums, trees, counted)),
         *(check_market(study.thresholds, market, [tree.footprint for tree in trees]) if market else ()),
         *(check for model in _estimable(study) for check in _diagnosed(study, model, areas, sums)),
     )
     return complete(record, trees, study.thresholds.least_homes, earlier)
 
 
-def _spreads(study: Study, sums: Mapping[str, BlockSum], trees: Iterable[Tree]) -> Iterable[Spread]:
+def _spreads(
+    study: Study, sums: Mapping[str, BlockSum], trees: Iterable[Tree], counted: Mapping[str, BlockSum]
+) -> Iterable[Spread]:
     """What a capped count, where the study has one, tells of every area's suppliers."""
     if not has(study, "area_capped_count"):
         return
     found = find(study, sums, "area_capped_count")
     cap = next(block.cap for phase in study.phases for block in phase.blocks if block.source == "area_capped_count")
     capped = dict(zip(study.lsoas, found.values[:, 0].tolist(), strict=True))
-    scores = find(study, sums, "area_score", _estimable(study)[0].name)
     for tree in trees:
+        noise = float(counted[tree.footprint.topic].deviation[0])
         for cell in tree.footprint.cells:
             size = len(cell.atoms)
             yield Spread(
@@ -151,7 +164,7 @@ def _spreads(study: Study, sums: Mapping[str, BlockSum], trees: Iterable[Tree]) 
                 float(found.deviation[0]) * size**0.5,
                 float(cap * size),
                 sum(tree.atoms[atom] for atom in cell.atoms),
-                float(scores.deviation[0]) * size**0.5,
+                noise * size**0.5,
             )
 
 
@@ -174,6 +187,9 @@ def _topics(study: Study, sums: Mapping[str, BlockSum]) -> Iterable[tuple[str, B
     if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
         blocks = (find(study, sums, "area_profile"), find(study, sums, "diary_profile"))
         yield OCCUPANCY, find(study, sums, "area_score", _estimable(study)[0].name), blocks
+    if has(study, "area_use"):
+        medians = (find(study, sums, "area_use_histogram"),) if has(study, "area_use_histogram") else ()
+        yield ELECTRICITY, find(study, sums, "area_use"), medians
 
 
 def _facts(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Facts]:

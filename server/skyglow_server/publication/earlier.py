@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
 from skyglow_server.estimation.inputs import LEVELS
-from skyglow_server.publication import tidy
+from skyglow_server.publication import electricity, tidy
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError
 from skyglow_shared.soundness import decode_study
@@ -24,7 +24,7 @@ def read_footprints(path: Path) -> tuple[Footprint, ...]:
     """
     try:
         study = decode_study((path / STUDY).read_bytes())
-        tables = sorted(path.glob("estimates-*.csv"))
+        tables = [*sorted(path.glob("estimates-*.csv")), *path.glob(electricity.NAME)]
         shown = [_published(table) for table in tables]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise FormatError(f"{path.name} is not a release's folder ({type(error).__name__}); name another") from None
@@ -43,7 +43,7 @@ def _published(table: Path) -> dict[str, dict[tuple[str, str], bool]]:
     found: dict[str, dict[tuple[str, str], bool]] = {}
     with table.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        if reader.fieldnames != list(tidy.COLUMNS):
+        if reader.fieldnames not in (list(tidy.COLUMNS), list(electricity.COLUMNS)):
             raise FormatError(f"{table.name} has other columns than a release's table; name another folder")
         for row in reader:
             place = row["level"], row["area_code"]

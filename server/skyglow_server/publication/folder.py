@@ -8,7 +8,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from skyglow_server.publication import check_folder, geopackage, places, provenance, quality_page, tidy, words
+from skyglow_server.publication import (
+    check_folder,
+    electricity,
+    geopackage,
+    places,
+    provenance,
+    quality_page,
+    tidy,
+    words,
+)
 from skyglow_server.publication.release import Release
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import canonical_bytes
@@ -76,6 +85,7 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
 
 
 _ABOUT: Mapping[str, str] = {
+    electricity.NAME: electricity.TITLE,
     CHECKS: "Every release rule applied to every area and topic, with what it compared",
     STUDY: "The study as it was signed",
     places.NAME: "Shares by MSOA with boundaries, longitude and latitude",

@@ -22,6 +22,8 @@ class Release:
     study : Study
     estimates : tuple of Estimate
         After every disclosure rule: withheld ones hold no number.
+    use : tuple of Estimate
+        Electricity use, where the study asks for it; likewise.
     checks : tuple of Check
         The record of every rule applied.
     made : date
@@ -52,6 +54,7 @@ class Release:
     designation: str = ""
     simulated: bool = False
     boundaries: Mapping[str, Any] | None = None
+    use: tuple[Estimate, ...] = ()
     ledger_heads: Mapping[str, str] = field(default_factory=dict)
     charged: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

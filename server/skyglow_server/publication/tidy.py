@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import words
+from skyglow_server.publication import electricity, words
 from skyglow_server.publication.release import Release
 
 #: Figures are published to a tenth of a percentage point: the rounding rule.
@@ -54,7 +54,14 @@ def files(release: Release) -> dict[str, bytes]:
     """Every CSV file of a release and their common metadata, by name."""
     found = {table_name(topic): _csv(COLUMNS, map(_line, release.of_topic(topic))) for topic in release.topics}
     found[SOURCES] = _csv(_SOURCE_COLUMNS, sources(release))
+    if release.use:
+        found[electricity.NAME] = use_table(release.use)
     return {**found, METADATA: json.dumps(_metadata(release), indent=1, ensure_ascii=False).encode() + b"\n"}
+
+
+def use_table(use: Iterable[Estimate]) -> bytes:
+    """The table of electricity use."""
+    return _csv(electricity.COLUMNS, electricity.lines(use))
 
 
 def sources(release: Release) -> list[list[str]]:
@@ -101,6 +108,8 @@ def _metadata(release: Release) -> dict[str, Any]:
     tables.append(
         _table(SOURCES, "What the intervals are made of", _SOURCE_COLUMNS, ["topic", "level", "source"]),
     )
+    if release.use:
+        tables.append(_table(electricity.NAME, electricity.TITLE, electricity.COLUMNS, ["area_code", "group"]))
     return {
         "@context": ["http://www.w3.org/ns/csvw", {"@language": "en"}],
         "dc:title": study.title,

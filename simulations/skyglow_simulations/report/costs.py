@@ -22,6 +22,8 @@ _WHAT = {
     "area_profile": "by MSOA, the sum of the homes’ profiles of presence",
     "area_histogram": "by LSOA, how many metered homes score in each of a few bins",
     "class_histogram": "by household type, how many panel homes score in each of a few bins",
+    "area_use": "by LSOA, how many metered homes there are, what they use by part of the day, how many are vacant",
+    "area_use_histogram": "by MSOA, how many metered homes use how much a day",
     "area_capped_count": "by LSOA, a count in which no supplier adds more homes than a cap",
 }
 _COUNTED = ("area_score", "class_score", "area_label", "diary_profile")

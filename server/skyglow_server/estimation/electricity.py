@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Electricity use of an area's homes: mean kWh a home and day by part of the day, its median, and the share vacant.
+
+An area has a noised count n of metered homes and noised sums of their mean kWh a day by part of the day, each home's
+held to a public bound (`skyglow_shared.electricity`). A mean is a ratio r = Σu / n of them, so with noise τ in the sum
+and ν in the count, and which homes have a meter, with S the spread between homes and N all households::
+
+    Var r = (τ² + r² ν²) / n² + S² (1/n - 1/N)
+
+Holding homes to the bound can only lower a mean: the noised share of homes that were held, times what such a home may
+use beyond it (`HELD_EXCESS_KWH`, a planning constant), is added to the interval's upper end, in proportion to the
+parts.
+
+The median comes from noised counts by bin of the homes' kWh a day: the shares below each edge, made to rise, are
+interpolated at one half, and its interval is where they pass one half less and more 1.96 of their deviation (Woodruff
+1952). Homes without a meter are taken to be like those with one; a vacant home draws next to nothing for the whole
+period (`VACANT_KWH`), which presence by half-hour cannot tell from a home whose people are out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, find, has
+from skyglow_server.estimation.results import QUANTILE, Estimate, Level
+from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, PARTS
+from skyglow_shared.study import Study
+
+Array = NDArray[np.float64]
+
+TOPIC = "electricity_use"
+ALL_DAY, MEDIAN, VACANT = "all day", "median", "vacant homes"
+#: What homes held to the bound use beyond it, kWh a home and day: those with electric heating in winter, say.
+HELD_EXCESS_KWH = 12.0
+#: Standard deviation between homes over their mean: meters of an area spread so, by part of the day and all day.
+HOMES_SPREAD = 0.8
+_OPEN_END_KWH = 80.0  # where the last bin is taken to end
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """One level's sums of `area_use` [areas, columns], and the deviation of each column's noise there."""
+
+    values: Array
+    deviation: Array
+    households: Array
+
+    @property
+    def homes(self) -> Array:
+        """Metered homes; a count that noise may have made counts as one."""
+        return np.maximum(self.values[:, 0], 1.0)
+
+    def ratio(self, columns: slice) -> tuple[Array, Array]:
+        """Mean over homes of the sum of some columns, and the variance that privacy noise gives it."""
+        total = self.values[:, columns].sum(axis=1)
+        mean = total / self.homes
+        noise = np.square(self.deviation[:, columns]).sum(axis=1) + np.square(mean * self.deviation[:, 0])
+        return mean, noise / self.homes**2
+
+    def frame(self, spread: Array) -> Array:
+        """Variance of a metered homes' mean around all homes', for a standard deviation between homes."""
+        return np.asarray(np.square(spread) * np.maximum(1 / self.homes - 1 / self.households, 0.0))
+
+
+def use_estimates(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> tuple[Estimate, ...]:
+    """Everything that a study's blocks tell of electricity use, before any disclosure rule; see `VACANT` for its share.
+
+    Raises
+    ------
+    RunError
+        A sum is missing or misshapen.
+    """
+    found: list[Estimate] = []
+    if has(study, "area_use"):
+        block = find(study, sums, "area_use")
+        for level in LEVELS:
+            found.extend(_means(areas, level, block))
+    if has(study, "area_use_histogram"):
+        found.extend(_medians(areas, find(study, sums, "area_use_histogram")))
+    return tuple(found)
+
+
+def _means(areas: AreaTable, level: Level, block: BlockSum) -> list[Estimate]:
+    within = areas.membership(level)
+    size = np.sqrt(within.sum(axis=1))
+    sums = _Sums(within @ block.values, size[:, None] * block.deviation, areas.totals(level, areas.households))
+    last = 1 + len(PARTS)
+    held = np.clip(sums.ratio(slice(last, last + 1))[0], 0.0, 1.0)
+    whole = np.maximum(sums.ratio(slice(1, last))[0], 1e-9)
+    found = []
+    for group, columns in {
+        ALL_DAY: slice(1, last),
+        **{name: slice(k, k + 1) for k, name in enumerate(PARTS, 1)},
+    }.items():
+        mean, noise = sums.ratio(columns)
+        frame = sums.frame(HOMES_SPREAD * np.maximum(mean, 0.0))
+        beyond = held * HELD_EXCESS_KWH * np.clip(mean / whole, 0.0, 1.0) / BOUND_KWH
+        found.extend(_named(areas, level, group, _Found(mean, noise, frame, beyond, BOUND_KWH)))
+    share, noise = sums.ratio(slice(last + 1, last + 2))
+    frame = sums.frame(np.sqrt(np.clip(share, 0.0, 1.0) * (1 - np.clip(share, 0.0, 1.0))))
+    found.extend(_named(areas, level, VACANT, _Found(share, noise, frame, np.zeros_like(share), 1.0)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Means of areas over `unit`, their variance by noise and by frame, and how much too low they may be."""
+
+    mean: Array
+    noise: Array
+    frame: Array
+    beyond: Array
+    unit: float
+
+
+def _named(areas: AreaTable, level: Level, group: str, found: _Found) -> list[Estimate]:
+    most = 1.0 if group == VACANT else np.inf
+    estimates = []
+    for place, area in enumerate(areas.areas(level)):
+        value, unit = float(found.mean[place]) * found.unit, found.unit
+        parts = {
+            "privacy noise of use": float(found.noise[place]) * unit**2,
+            "homes without a meter": float(found.frame[place]) * unit**2,
+        }
+        deviation = sum(parts.values()) ** 0.5
+        ends = value - QUANTILE * deviation, value + QUANTILE * deviation + float(found.beyond[place]) * unit
+        low, middle, high = (float(np.clip(end, 0.0, most)) for end in (ends[0], value, ends[1]))
+        named = Estimate(*area, level, TOPIC, group, middle, low, high)
+        estimates.append(replace(named, unclipped=value, deviation=deviation, parts=parts))
+    return estimates
+
+
+def _medians(areas: AreaTable, block: BlockSum) -> list[Estimate]:
+    """Medians of MSOAs and districts, the two levels that a histogram by MSOA can be added up to."""
+    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
+    lads = np.array([lad_of[code] for code, _ in areas.areas("MSOA")])
+    found: list[Estimate] = []
+    for level in LEVELS[1:]:
+        households = areas.totals(level, areas.households)
+        for place, area in enumerate(areas.areas(level)):
+            rows = (
+                np.array([code == area[0] for code, _ in areas.areas("MSOA")]) if level == "MSOA" else lads == area[0]
+            )
+            noise = float(block.deviation[0]) * float(np.sqrt(rows.sum()))
+            low, middle, high = median(block.values[rows].sum(axis=0), noise, float(households[place]))
+            deviation = (high - low) / (2 * QUANTILE)
+            named = Estimate(*area, level, TOPIC, MEDIAN, middle, low, high)
+            found.append(replace(named, unclipped=middle, deviation=deviation, parts={"all": deviation**2}))
+    return found
+
+
+def median(counts: Array, noise: float, households: float) -> tuple[float, float, float]:
+    """Lower end, median and upper end, in kWh a day, of noised counts by bin.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (bins,)
+    noise : float
+        Standard deviation of the noise in each.
+    households : float
+        All homes, metered or not.
+
+    Returns
+    -------
+    tuple of float
+        From zero to the end of the last bin where the counts tell nothing.
+    """
+    homes = float(counts.sum())
+    edges = np.array([0.0, *EDGES_KWH, _OPEN_END_KWH])
+    if homes <= noise * np.sqrt(counts.size):
+        return 0.0, float(np.interp(0.5, [0.0, 1.0], edges[[0, -1]])), _OPEN_END_KWH
+    below = np.concatenate([[0.0], np.maximum.accumulate(np.clip(np.cumsum(counts) / homes, 0.0, 1.0))])
+    below[-1] = 1.0
+    variance = counts.size * noise**2 / (4 * homes**2) + 0.25 * max(1 / homes - 1 / households, 0.0)
+    reach = QUANTILE * float(np.sqrt(variance))
+    rising = below + 1e-12 * np.arange(below.size)
+    low, middle, high = (float(np.interp(at, rising, edges)) for at in (0.5 - reach, 0.5, 0.5 + reach))
+    return low, middle, high

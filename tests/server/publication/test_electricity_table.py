@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Electricity use has a table of its own in the release's folder, described, checked and read back like the others."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from skyglow_server.estimation.results import Estimate
+from skyglow_server.publication import electricity, publish, tidy
+from skyglow_server.publication.earlier import read_footprints
+
+PLACES = (("E01010000", "LSOA"), ("E02000000", "MSOA"), ("E06000001", "LAD"))
+
+
+@pytest.fixture
+def use():
+    def one(code, level, group, value):
+        named = Estimate(code, "Town", level, "electricity_use", group, value, 0.9 * value, 1.2 * value)
+        return replace(named, unclipped=value, deviation=0.04 * value, parts={"privacy noise of use": value})
+
+    shown = [
+        one(code, level, group, value)
+        for code, level in PLACES
+        for group, value in (("all day", 8.25), ("vacant homes", 0.04), ("06:00 to 12:00", 2.0))
+    ]
+    hidden = Estimate(
+        "E01010001", "Town", "LSOA", "electricity_use", "all day", status="suppressed", reason="dominance"
+    )
+    return (hidden, *shown)
+
+
+@pytest.fixture
+def folder(release, use, tmp_path):
+    publish(tmp_path / "release", replace(release, use=use))
+    return tmp_path / "release"
+
+
+def test_figures_have_their_unit_and_order(folder):
+    with (folder / electricity.NAME).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["level"] for row in rows] == ["LAD"] * 3 + ["MSOA"] * 3 + ["LSOA"] * 4
+    assert [row["group"] for row in rows[:3]] == ["all day", "06:00 to 12:00", "vacant homes"]
+    assert {row["group"]: row["unit"] for row in rows[:3]} == {
+        "all day": "kWh a home and day",
+        "06:00 to 12:00": "kWh a home and day",
+        "vacant homes": "share of homes",
+    }
+    assert (rows[0]["estimate"], rows[0]["upper"], rows[0]["quality"]) == ("8.250", "9.900", "precise")
+    hidden = next(row for row in rows if row["area_code"] == "E01010001")
+    assert (hidden["estimate"], hidden["lower"], hidden["standard_error"]) == ("", "", "")
+    assert (hidden["status"], hidden["shorthand"], hidden["reason"]) == ("suppressed", "[c]", "dominance")
+
+
+def test_it_is_described_listed_and_summed(folder):
+    metadata = json.loads((folder / tidy.METADATA).read_text())
+    table = next(table for table in metadata["tables"] if table["url"] == electricity.NAME)
+    assert [column["name"] for column in table["tableSchema"]["columns"]] == list(electricity.COLUMNS)
+    crate = json.loads((folder / "ro-crate-metadata.json").read_text())
+    assert electricity.NAME in {entity["@id"] for entity in crate["@graph"]}
+    assert (folder / "checksums" / f"{electricity.NAME}.txt").exists()
+
+
+def test_a_later_release_is_checked_against_it(folder):
+    found = {footprint.topic: footprint for footprint in read_footprints(folder)}["electricity_use"]
+    assert {cell.code for cell in found.cells if cell.published} == {code for code, _ in PLACES}
+
+
+def test_a_release_without_it_has_no_such_file(published):
+    assert not (published / electricity.NAME).exists()
