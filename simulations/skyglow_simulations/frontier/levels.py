@@ -67,7 +67,7 @@ def scaled(study: Study, factor: float, epsilon: float) -> Study:
 
 def without_noise(study: Study) -> Study:
     """The study with as little noise as one may have: a tenth of what one home can add, on every number."""
-    return _mapped(study, lambda block: msgspec.structs.replace(block, noise_multiplier=_LEAST))
+    return mapped(study, lambda block: msgspec.structs.replace(block, noise_multiplier=_LEAST))
 
 
 def _cost(study: Study) -> float:
@@ -85,10 +85,10 @@ def _scaled(study: Study, factor: float) -> Study:
         multiplier = min(max(block.noise_multiplier * factor, _LEAST), _MOST)
         return msgspec.structs.replace(block, noise_multiplier=multiplier)
 
-    return _mapped(study, one)
+    return mapped(study, one)
 
 
-def _mapped(study: Study, change: Callable[[Block], Block]) -> Study:
+def mapped(study: Study, change: Callable[[Block], Block]) -> Study:
     """The study with every block changed."""
     phases = (
         msgspec.structs.replace(phase, blocks=tuple(change(block) for block in phase.blocks)) for phase in study.phases
