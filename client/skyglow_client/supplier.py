@@ -24,6 +24,7 @@ from skyglow_client.gate.gate import Gate
 from skyglow_client.gate.ledger import open_ledger
 from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
+from skyglow_client.learning.occupied import build_profiles
 from skyglow_client.readings import Store, load_panel
 from skyglow_shared.errors import (
     DataError,
@@ -166,6 +167,8 @@ class Supplier:
             if len(contracts) > 1:
                 raise StudyError("the models of a study must share one feature contract; ask for two studies")
             table = build_features(self.folder / "store", week_start=study.feature_week, name=contracts.pop())
+            if study.occupancy.model:
+                table = replace(table, profile=build_profiles(self.folder / "store", study.occupancy.model))
             secret = secret_bytes(self.folder / "pseudonym.key")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
             self._homes = {key: homes_of(study, store, table, panel)}

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from skyglow_shared.errors import FormatError, StudyError
-from skyglow_shared.models import features, presence
+from skyglow_shared.models import features, presence, temporal
 from skyglow_shared.soundness import check
 from skyglow_shared.study import Area, Block, Study, Supplier
 
@@ -90,6 +90,9 @@ def _pinned(plain: Mapping[str, Any]) -> dict[str, Any]:
             for model in plain["models"]
         ]
     if isinstance(plain.get("occupancy"), dict):
-        basis = str(plain["occupancy"].get("basis"))
-        pinned["occupancy"] = {**plain["occupancy"], "basis_digest": presence.load(basis).digest}
+        occupancy = plain["occupancy"]
+        digests = {"basis_digest": presence.load(str(occupancy.get("basis"))).digest}
+        if occupancy.get("model"):
+            digests["model_digest"] = temporal.load(str(occupancy["model"])).digest
+        pinned["occupancy"] = {**occupancy, **digests}
     return pinned

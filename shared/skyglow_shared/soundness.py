@@ -57,6 +57,8 @@ def _problems(study: Study) -> Iterable[str]:
         yield "delta must be at most 1 / (10 × households)"
     if study.supplier_households > study.households:
         yield "supplier_households must be at most households"
+    if bool(study.occupancy.model) != bool(study.occupancy.model_digest):
+        yield "occupancy must have a model_digest if and only if it names a model"
     yield from _aggregation_problems(study)
     for phase in study.phases:
         yield from _sampling_problems(study, phase)

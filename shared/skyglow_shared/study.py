@@ -174,10 +174,21 @@ class Thresholds(Record, frozen=True, kw_only=True):
 
 
 class Occupancy(Record, frozen=True, kw_only=True):
-    """How presence becomes curves: the public basis and how many of its components each day type uses."""
+    """How presence becomes curves.
+
+    Attributes
+    ----------
+    basis, basis_digest : str
+        The public basis that profiles are projected on, and the SHA-256 (hex) of its file.
+    model, model_digest : str
+        The installed model that says from readings when somebody is home, and the SHA-256 (hex) of its file; empty: the
+        rule that needs no training says it.
+    """
 
     basis: str
     basis_digest: Key
+    model: str = ""
+    model_digest: str = ""
 
 
 class Aggregation(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@
 Nothing here goes through the gate and nothing here is ever part of a real study.
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from skyglow_client.features.presence import presence_rule
 from skyglow_client.learning.contributions import labels
 from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.occupied import chances
 from skyglow_client.readings import Store
 from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_client.supplier import Supplier
-from skyglow_shared.models import logistic
+from skyglow_shared.models import logistic, temporal
 from skyglow_shared.study import Model, Study
 from skyglow_simulations.population.calibration_models import fitted
 from skyglow_simulations.population.generate import unpack
@@ -138,16 +140,18 @@ def naive_shares(
     return shares
 
 
-def presence_figures(folder: Folder, suppliers: Sequence[str], held: Sequence[HeldHomes]) -> dict[str, float]:
-    """Matthews correlation of the presence rule, by half-hour, and how much absence it finds."""
+def presence_figures(
+    folder: Folder, suppliers: Sequence[str], held: Sequence[HeldHomes], model: str = ""
+) -> dict[str, float]:
+    """Matthews correlation of a model of presence, or of the rule, by half-hour, and how much absence it finds."""
     bits = np.load(folder.truth / "presence.npy", mmap_mode="r")
     called, true = [], []
     for name, part in zip(suppliers, held, strict=True):
         store = Store.open(folder.supplier(name) / "store")
         rows = np.flatnonzero(part.homes.metered)[:_PRESENCE_HOMES]
-        rule = presence_rule(np.asarray(store.kwh[part.store_row[rows]]))
+        kwh = np.asarray(store.kwh[part.store_row[rows]])
         valid = store.valid[part.store_row[rows]]
-        called.append(rule[valid].ravel() > 0)
+        called.append(_called(kwh, store.start, model)[valid].ravel())
         true.append(unpack(bits, part.presence_row[rows], store.days)[valid].ravel() > 0)
     predicted, actual = np.concatenate(called), np.concatenate(true)
     return {
@@ -156,6 +160,14 @@ def presence_figures(folder: Folder, suppliers: Sequence[str], held: Sequence[He
         "occupied_share": float(actual.mean()),
         "mcc_always_home": 0.0,
     }
+
+
+def _called(kwh: NDArray[np.float32], start: datetime.date, model: str) -> NDArray[np.bool_]:
+    """When a model of presence, or the rule, calls homes occupied, [homes, days, 48]."""
+    if not model:
+        return np.asarray(presence_rule(kwh) > 0)
+    loaded = temporal.load(model)
+    return np.asarray(chances(kwh, start, loaded) > 1 / (1 + np.exp(-loaded.level)))
 
 
 def _stacked(

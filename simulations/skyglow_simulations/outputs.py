@@ -66,6 +66,8 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
             methods["naive"] += _naive(areas, model, evaluation.naive_shares(study, model, weights, held))
         if has_occupancy(study):
             models["presence_rule"] = evaluation.presence_figures(folder, NAMES, held)
+        if has_occupancy(study) and study.occupancy.model:
+            models["presence_model"] = evaluation.presence_figures(folder, NAMES, held, study.occupancy.model)
         costs = {name: supplier_figures(study, supplier) for name, supplier in suppliers.items()}
     methods |= compare(study, areas, outcome.sums, planning=experiment.planning)
     summary = {

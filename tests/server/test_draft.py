@@ -8,7 +8,7 @@ import pytest
 
 from skyglow_server.draft import draft
 from skyglow_shared.errors import FormatError, StudyError
-from skyglow_shared.models import features, presence
+from skyglow_shared.models import features, presence, temporal
 from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Area, Supplier, canonical_bytes, digest
 
@@ -44,6 +44,15 @@ def test_constants_are_pinned_by_what_is_installed(make):
     study = make()
     assert study.models[0].features_digest == features.contract("class22-v1").digest
     assert study.occupancy.basis_digest == presence.load("presence_basis_v1").digest
+
+
+def test_a_model_of_presence_is_pinned_where_the_template_names_one(make):
+    assert make().occupancy.model_digest == ""
+    basis = 'basis = "presence_basis_v1"'
+    occupancy = make((basis, basis + '\nmodel = "presence_model_v1"')).occupancy
+    assert occupancy.model_digest == temporal.load("presence_model_v1").digest
+    with pytest.raises(StudyError, match="no model of presence of that name"):
+        make((basis, basis + '\nmodel = "presence_model_v9"'))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.02, 1e-9])

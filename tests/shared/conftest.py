@@ -45,7 +45,7 @@ _PLAIN = {
             "score_width": 2.0,
         }
     ],
-    "occupancy": {"basis": "presence_basis_v1", "basis_digest": "cd" * 32},
+    "occupancy": {"basis": "presence_basis_v1", "basis_digest": "cd" * 32, "model": "", "model_digest": ""},
     "phases": [
         {
             "name": "training",

@@ -66,6 +66,7 @@ def _show(options: argparse.Namespace) -> int:
             f"homes      of {len(study.areas)} areas, readings of {study.period.start} to {study.period.end}",
             f"until      {study.expires}",
             f"trust      {_trust(study)}",
+            f"presence   {_presence(study)}",
         )
         for phase in study.phases:
             show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{_sample(phase)}")
@@ -85,6 +86,12 @@ def _sample(phase: Phase) -> str:
         return ""
     most = f", at most {phase.largest_batch:,} homes in a round" if phase.largest_batch else ""
     return f", each home in with chance {phase.sampling_rate:g}{most}"
+
+
+def _presence(study: Study) -> str:
+    if not study.occupancy.model:
+        return "when homes are occupied is said by the installed rule, from readings"
+    return f"when homes are occupied is said by the installed model {study.occupancy.model}, from readings"
 
 
 def _trust(study: Study) -> str:

@@ -75,22 +75,22 @@ def build_features(store_path: Path, *, week_start: datetime.date, name: str = C
         raise DataError("the feature week is not within the store's period; ingest readings of the study's period")
     homes = len(store.kwh)
     paths = _paths(store, name, week_start)
-    features = _kept(paths[0], (homes, len(contract(name).features)), np.float64)
-    profile = _kept(paths[1], (homes, 2, SLOTS), np.float32)
+    features = kept(paths[0], (homes, len(contract(name).features)), np.float64)
+    profile = kept(paths[1], (homes, 2, SLOTS), np.float32)
     if features is None or profile is None:
         if name != CLASS22:
             raise DataError("the features of that contract are not computed here, and none were kept beside the store")
         features, profile = _build(store, first_day)
-        _keep(paths[0], features)
-        _keep(paths[1], profile)
+        keep(paths[0], features)
+        keep(paths[1], profile)
     return HomeFeatures(features, profile)
 
 
 def keep_features(store_path: Path, table: HomeFeatures, *, week_start: datetime.date, name: str) -> None:
     """Keep features that were made elsewhere beside a store, in its homes' order, for `build_features` to find."""
     paths = _paths(Store.open(store_path), name, week_start)
-    _keep(paths[0], table.features)
-    _keep(paths[1], table.profile)
+    keep(paths[0], table.features)
+    keep(paths[1], table.profile)
 
 
 def _paths(store: Store, name: str, week_start: datetime.date) -> tuple[Path, Path]:
@@ -114,7 +114,7 @@ def _build(store: Store, first_day: int) -> tuple[NDArray[np.float64], NDArray[n
     return features, profile
 
 
-def _kept(path: Path, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_Number] | None:
+def kept(path: Path, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_Number] | None:
     """Map an array kept before; None if there is none or it is damaged."""
     try:
         array = np.load(path, mmap_mode="r" if shape[0] else None)
@@ -123,7 +123,8 @@ def _kept(path: Path, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_
     return array if array.shape == shape and array.dtype == dtype else None
 
 
-def _keep(path: Path, array: NDArray[np.float32] | NDArray[np.float64]) -> None:
+def keep(path: Path, array: NDArray[np.float32] | NDArray[np.float64]) -> None:
+    """Keep an array beside a store, whole or not at all."""
     content = io.BytesIO()
     np.save(content, array)
     write_atomically(path, content.getvalue(), mode=0o600)

@@ -32,7 +32,7 @@ from skyglow_shared.messages import (
     StudyRequest,
     seal_reply,
 )
-from skyglow_shared.models import logistic, presence
+from skyglow_shared.models import logistic, presence, temporal
 from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness
 from skyglow_shared.signing import Identity
 from skyglow_shared.soundness import decode_study
@@ -235,6 +235,9 @@ class Gate:
             logistic.build(model)
         if presence.load(study.occupancy.basis).digest != study.occupancy.basis_digest:
             raise StudyError("the study's presence basis differs from the one installed here; update the older side")
+        named = study.occupancy.model
+        if named and temporal.load(named).digest != study.occupancy.model_digest:
+            raise StudyError("the study's model of presence differs from the one installed here; update the older side")
 
     def _check_ours(self, study: Study) -> None:
         if self.ledger.now().date() > study.expires:

@@ -147,7 +147,7 @@ class Ledger:
         return bytes(rows[0][0])
 
     def seal(self, key: str, reply: bytes, body: object, *, over: str = "") -> None:
-        """Keep a reply byte for byte, append the entry that says so, erase its round's secret and that of an epoch over."""
+        """Keep a reply byte for byte, append the entry that says so, erase its round's secret and a past epoch's."""
         with self.transaction():
             self.chain_on("seal", body)
             self.connection.execute("INSERT INTO sealed VALUES (?, ?)", (key, reply))

@@ -1,6 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model of presence by half-hour: convolutions along the day and across days, over inputs with public bounds."""
+"""The model of presence by half-hour: convolutions along the day and across days, over inputs with public bounds.
 
+Its parameters are files of the release of skyglow, as the presence basis is: made from simulated homes alone by
+`tools/make_presence_model.py`, so that they cost no privacy. A study that uses one names it and pins its digest.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.errors import StudyError
 from skyglow_shared.models.features import Feature, FeatureContract
 from skyglow_shared.models.network import SLOTS, Layer, Network
 
@@ -33,3 +48,65 @@ def network(days: int) -> Network:
         Layer(_CHANNELS, 1),
     )
     return Network(layers, (days, SLOTS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PresenceModel:
+    """A model's parameters.
+
+    Attributes
+    ----------
+    weights : ndarray of float64, shape (parameters,)
+        Of `network`, for any number of days.
+    level : float
+        Log-odds above which a half-hour is called occupied, where one word must do; profiles use the chance itself.
+    digest : str
+        SHA-256 (hex) of the file they come from.
+    """
+
+    weights: NDArray[np.float64]
+    level: float
+    digest: str
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    contract: str
+    level: float
+    weights: str
+
+
+@lru_cache(maxsize=4)
+def load(name: str) -> PresenceModel:
+    """Load a model by name.
+
+    Raises
+    ------
+    StudyError
+        This release of skyglow has none of that name, or the file is not one of this network's over its inputs.
+    """
+    file = resources.files("skyglow_shared.models") / f"{name}.json"
+    if not name.isidentifier() or not file.is_file():
+        raise StudyError("no model of presence of that name is installed; update the older side")
+    return decoded(file.read_bytes())
+
+
+def decoded(content: bytes) -> PresenceModel:
+    """Read a model's file: its parameters as little-endian float32 in base64; StudyError if it cannot be used."""
+    try:
+        plain = msgspec.json.decode(content, type=_File)
+        weights = np.frombuffer(base64.b64decode(plain.weights, validate=True), dtype="<f4").astype(np.float64)
+    except (msgspec.MsgspecError, ValueError):
+        raise StudyError("a model of presence cannot be read; install skyglow again") from None
+    if plain.contract != CONTRACT.digest or weights.shape != (network(1).parameters,):
+        raise StudyError("a model of presence is for other inputs than those computed here; update the older side")
+    if not np.isfinite([plain.level, *weights]).all():
+        raise StudyError("a model of presence has a parameter that is no number; install skyglow again")
+    return PresenceModel(weights, plain.level, hashlib.sha256(content).hexdigest())
+
+
+def encoded(weights: NDArray[np.floating], *, level: float, source: str) -> bytes:
+    """A model's file, for `decoded`."""
+    content = base64.b64encode(np.ascontiguousarray(weights, dtype="<f4").tobytes()).decode()
+    plain = _File(source=source, contract=CONTRACT.digest, level=level, weights=content)
+    return msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
