@@ -55,6 +55,7 @@ def test_look_approve_and_answer(town, run, proposed):
     assert run("study", "list") == (0, f"{short}  three-areas  awaits a decision\n", "")
     code, out, _ = run("study", "show", short)
     assert code == 0
+    assert "all_aged_66_plus: homes whose composition in the panel is one_person_66_plus or family_66_plus" in out
     for words in (
         "Who is home in three areas",
         digest(proposed),

@@ -12,7 +12,7 @@ from skyglow_client.gate.preview import BlockPreview, preview
 from skyglow_client.supplier import Supplier
 from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.privacy.sampling import epoch_of
-from skyglow_shared.study import Block, Phase, Study
+from skyglow_shared.study import Block, Model, Phase, Study
 
 _SOURCES = {
     "gradient": "training half of the panel: the gradient of each home's loss, all together",
@@ -67,6 +67,7 @@ def _show(options: argparse.Namespace) -> int:
             f"until      {study.expires}",
             f"trust      {_trust(study)}",
             f"presence   {_presence(study)}",
+            *(f"topic      {_topic(model)}" for model in study.models),
         )
         for phase in study.phases:
             show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{_sample(phase)}")
@@ -86,6 +87,10 @@ def _sample(phase: Phase) -> str:
         return ""
     most = f", at most {phase.largest_batch:,} homes in a round" if phase.largest_batch else ""
     return f", each home in with chance {phase.sampling_rate:g}{most}"
+
+
+def _topic(model: Model) -> str:
+    return f"{model.name}: homes whose {model.question} in the panel is {' or '.join(model.positive_classes)}"
 
 
 def _presence(study: Study) -> str:
@@ -120,8 +125,9 @@ def _describe(study: Study, block: Block) -> tuple[str, ...]:
     part = share_block(study, block)
     noise = f"{part.noise_multiplier * part.l2_bound:.4g}"
     whole = "" if part == block else f", in the sum of all at least {block.noise_multiplier * block.l2_bound:g}"
+    topics = f"; for {', '.join(block.models)} together" if block.beside else ""
     return (
-        f"  {block.name}: {_SOURCES[block.source]}",
+        f"  {block.name}: {_SOURCES[block.source]}{topics}",
         f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
         f"noise {noise} on each number{whole}" + (f"; your own sums are held to {block.cap}" if block.cap else ""),
     )
