@@ -152,6 +152,7 @@ def write_report(experiment: Experiment, findings: Findings) -> None:
         public_curve=presence.load(study.occupancy.basis).mean.ravel().tolist(),
         sent=what_left(experiment),
         versions=_versions(),
+        use=findings.use,
     )
     write_atomically(experiment.folder.path / "report.html", render(data).encode())
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from skyglow_server.disclosure.rules import Check
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import tidy, words
+from skyglow_server.publication import electricity, tidy, words
 from skyglow_server.publication.release import Release
 
 NAME, CONFIG, CHECKSUMS = "results.json", "config.json", "checksums"
@@ -36,6 +36,8 @@ def results(release: Release, files: Mapping[str, str]) -> bytes:
     for topic in release.topics:
         items = release.of_topic(topic)
         records[f"table-{words.dashed(topic)}"] = _table(release, topic, items)
+    if release.use:
+        records["table-electricity-use"] = _use(release)
     for name, about in files.items():
         records[name] = _record(release, name, "review; made from the tables of this folder", about, [{"name": name}])
     tool = {"@type": "SoftwareApplication", "name": "skyglow", "version": release.versions.get("skyglow-server", "")}
@@ -65,8 +67,19 @@ def checksums(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _table(release: Release, topic: str, items: list[Estimate]) -> dict[str, Any]:
-    cells: dict[str, list[list[int]]] = {}
     columns = [list(tidy.COLUMNS).index(name) - 1 for name in _FIGURES]  # the viewer counts from after the first
+    return _checked(release, topic, items, (tidy.table_name(topic), words.title(topic), columns))
+
+
+def _use(release: Release) -> dict[str, Any]:
+    items = electricity.ordered(release.use)
+    columns = [list(electricity.COLUMNS).index(name) - 1 for name in _FIGURES if name in electricity.COLUMNS]
+    return _checked(release, items[0].topic, items, (electricity.NAME, electricity.TITLE, columns))
+
+
+def _checked(release: Release, topic: str, items: list[Estimate], table: tuple[str, str, list[int]]) -> dict[str, Any]:
+    cells: dict[str, list[list[int]]] = {}
+    name, title, columns = table
     for row, item in enumerate(items):
         if item.estimate is None:
             cells.setdefault(item.reason or "not_available", []).extend([row, column] for column in columns)
@@ -78,8 +91,8 @@ def _table(release: Release, topic: str, items: list[Estimate]) -> dict[str, Any
         release,
         f"table-{words.dashed(topic)}",
         f"{status}; {counted or 'every figure passes every rule'}",
-        f"{words.title(topic)}: {len(items)} figures",
-        [{"name": tidy.table_name(topic), "sdc": sdc}],
+        f"{title}: {len(items)} figures",
+        [{"name": name, "sdc": sdc}],
     )
     record["properties"] = {"method": "small-area estimate", "rules": rules_of(release.checks, topic)}
     record["outcome"] = {"estimate": {str(row): item.reason or "ok" for row, item in enumerate(items)}}

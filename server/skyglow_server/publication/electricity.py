@@ -33,10 +33,14 @@ COLUMNS: Mapping[str, tuple[Any, str]] = {
 _ORDER = (ALL_DAY, *PARTS, MEDIAN, VACANT)
 
 
+def ordered(estimates: Iterable[Estimate]) -> list[Estimate]:
+    """Districts first, areas by code, the day before its parts."""
+    return sorted(estimates, key=lambda item: (-LEVELS.index(item.level), item.area_code, _ORDER.index(item.group)))
+
+
 def lines(estimates: Iterable[Estimate]) -> list[list[str]]:
-    """One line a figure, districts first, areas by code, the day before its parts."""
-    places = sorted(estimates, key=lambda item: (-LEVELS.index(item.level), item.area_code, _ORDER.index(item.group)))
-    return [_line(item) for item in places]
+    """One line a figure, in order."""
+    return [_line(item) for item in ordered(estimates)]
 
 
 def _line(item: Estimate) -> list[str]:

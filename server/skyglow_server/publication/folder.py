@@ -62,7 +62,10 @@ def publish(path: Path, release: Release) -> None:
 def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
     """Every file of a release by name; the spreadsheet's writer needs a place to write to."""
     tables = tidy.files(release)
-    further = {name: content for name, content in tables.items() if not name.startswith("estimates-")}
+    titles = {tidy.table_name(topic): words.title(topic) for topic in release.topics} | {
+        electricity.NAME: electricity.TITLE
+    }
+    further = {name: content for name, content in tables.items() if name not in titles}
     further[WORKBOOK] = _workbook(release, scratch)
     further[quality_page.NAME] = quality_page.page(release)
     further[CHECKS] = _checks(release)
@@ -72,8 +75,7 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
             further[name] = content
     about = {name: _ABOUT[name] for name in further}
     described = {**tables, **further}
-    topics = {tidy.table_name(topic): words.title(topic) for topic in release.topics}
-    further[provenance.NAME] = provenance.crate(release, described, {**topics, **about})
+    further[provenance.NAME] = provenance.crate(release, described, {**titles, **about})
     about[provenance.NAME] = _ABOUT[provenance.NAME]
     checked = {
         **tables,
@@ -85,7 +87,6 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
 
 
 _ABOUT: Mapping[str, str] = {
-    electricity.NAME: electricity.TITLE,
     CHECKS: "Every release rule applied to every area and topic, with what it compared",
     STUDY: "The study as it was signed",
     places.NAME: "Shares by MSOA with boundaries, longitude and latitude",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import tidy, words
+from skyglow_server.publication import tidy, use_sheets, words
 from skyglow_server.publication.release import Release
 from skyglow_shared.study import digest
 
@@ -25,7 +25,7 @@ _DIGITS = tidy.DIGITS - 2
 _NOTES = (
     (
         "interval",
-        "If the study were made again many times, about 95 of 100 such intervals would contain the true share.",
+        "If the study were made again many times, about 95 of 100 such intervals would contain the true figure.",
     ),
     (
         "quality",
@@ -39,6 +39,7 @@ _NOTES = (
     ),
     ("withheld", "Figures marked [c] are withheld by a release rule; the rule looked at noised counts only."),
 )
+_USE = "Local time. Limits of the parts, the median and vacant homes are in electricity-use.csv."
 _HALF_HOURS = "Estimates only; their intervals are in the CSV file of the same topic."
 
 Row = list[str | float]
@@ -47,6 +48,7 @@ Row = list[str | float]
 def write(path: Path, release: Release) -> None:
     """Write the workbook; the same release gives the same bytes."""
     sheets = dict(_sheets(release))
+    sheets |= _use_sheets(release, len(sheets) + 1)
     said = " ".join(sheet.title for sheet in sheets.values())
     notes = pd.DataFrame([note for note in _NOTES if _mark(note[0]) in said], columns=["Note number", "Note text"])
     workbook = gptables.core.api.produce_workbook(
@@ -113,6 +115,24 @@ def _sheets(release: Release) -> Iterable[tuple[str, gptables.GPTable]]:
                     index_columns={1: 0},
                 ),
             )
+
+
+def _use_sheets(release: Release, first: int) -> dict[str, gptables.GPTable]:
+    """Electricity use, where the release has it."""
+    found = {}
+    for number, sheet in enumerate(use_sheets.sheets(release.use), start=first):
+        found[f"Table {number}"] = gptables.GPTable(
+            table=sheet.table,
+            table_name=f"table_{number}",
+            title=f"Table {number}: {sheet.title}" + "".join(map(_mark, ["interval", *_notes(sheet.items, many=True)])),
+            subtitles=[text for text in (release.banner, _USE) if text],
+            instructions="This worksheet contains one table. Shorthand is explained above the table.",
+            legend=[f"{mark} {words.SHORTHAND[mark]}" for mark in _marks(sheet.items)],
+            scope=use_sheets.SCOPE,
+            source=release.producer,
+            index_columns={1: 0},
+        )
+    return found
 
 
 def _notes(items: Iterable[Estimate], *, many: bool) -> list[str]:

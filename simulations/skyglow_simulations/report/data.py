@@ -54,6 +54,8 @@ class ReportData:
         Public mean share occupied by the 96 half-hours.
     sent : sequence of Sent
     versions : mapping of str to str
+    use : sequence of Estimate
+        Electricity use, where the study asks for it.
     """
 
     study: Study
@@ -65,6 +67,7 @@ class ReportData:
     public_curve: Sequence[float]
     sent: Sequence[Sent]
     versions: Mapping[str, str]
+    use: Sequence[Estimate] = ()
 
     def pick(self, topic: str, level: str) -> list[Estimate]:
         """Estimates of one topic and level, in their own order."""

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from skyglow_server.publication.templating import environment
 from skyglow_shared.study import digest
-from skyglow_simulations.report import checked, costs, when, where, wording
+from skyglow_simulations.report import checked, costs, use, when, where, wording
 from skyglow_simulations.report.data import ReportData
 
 
@@ -39,6 +39,7 @@ def render(data: ReportData) -> str:
             words=wording,
             where=where.section(data, shown),
             when=when.section(data),
+            use=use.section(data),
             scatters=[(wording.topic(topic), found) for topic in shown if (found := checked.scatters(data, topic))],
             accuracy=checked.accuracy(data),
             panels=[(wording.topic(topic), beside) for topic in shown if (beside := checked.panels(data, topic))],

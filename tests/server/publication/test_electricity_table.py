@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import electricity, publish, tidy
+from skyglow_server.publication import electricity, publish, tidy, use_sheets
 from skyglow_server.publication.earlier import read_footprints
 
+GROUPS = {"all day": 8.25, "vacant homes": 0.04, "06:00 to 12:00": 2.0}
+BLANK = dict.fromkeys(("estimate", "lower", "upper", "unclipped", "deviation")) | {"parts": {}}
 PLACES = (("E01010000", "LSOA"), ("E02000000", "MSOA"), ("E06000001", "LAD"))
 
 
@@ -20,15 +22,12 @@ def use():
         named = Estimate(code, "Town", level, "electricity_use", group, value, 0.9 * value, 1.2 * value)
         return replace(named, unclipped=value, deviation=0.04 * value, parts={"privacy noise of use": value})
 
-    shown = [
-        one(code, level, group, value)
-        for code, level in PLACES
-        for group, value in (("all day", 8.25), ("vacant homes", 0.04), ("06:00 to 12:00", 2.0))
+    shown = [one(code, level, group, value) for code, level in PLACES for group, value in GROUPS.items()]
+    hidden = [
+        replace(one("E01010001", "LSOA", group, 1.0), **BLANK, status="suppressed", reason="dominance")
+        for group in GROUPS
     ]
-    hidden = Estimate(
-        "E01010001", "Town", "LSOA", "electricity_use", "all day", status="suppressed", reason="dominance"
-    )
-    return (hidden, *shown)
+    return (*hidden, *shown)
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def folder(release, use, tmp_path):
 def test_figures_have_their_unit_and_order(folder):
     with (folder / electricity.NAME).open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["level"] for row in rows] == ["LAD"] * 3 + ["MSOA"] * 3 + ["LSOA"] * 4
+    assert [row["level"] for row in rows] == ["LAD"] * 3 + ["MSOA"] * 3 + ["LSOA"] * 6
     assert [row["group"] for row in rows[:3]] == ["all day", "06:00 to 12:00", "vacant homes"]
     assert {row["group"]: row["unit"] for row in rows[:3]} == {
         "all day": "kWh a home and day",
@@ -60,6 +59,27 @@ def test_it_is_described_listed_and_summed(folder):
     crate = json.loads((folder / "ro-crate-metadata.json").read_text())
     assert electricity.NAME in {entity["@id"] for entity in crate["@graph"]}
     assert (folder / "checksums" / f"{electricity.NAME}.txt").exists()
+
+
+def test_withheld_cells_are_flagged_for_the_output_checker(folder):
+    record = json.loads((folder / "results.json").read_text())["results"]["table-electricity-use"]
+    assert record["status"] == "review"
+    (file,) = record["files"]
+    assert file["name"] == electricity.NAME
+    assert file["sdc"]["summary"] == {"suppressed": True, "dominance": 3}
+    with (folder / electricity.NAME).open(newline="") as table:
+        hidden = [number for number, line in enumerate(csv.DictReader(table)) if line["status"] == "suppressed"]
+    columns = [list(electricity.COLUMNS).index(name) - 1 for name in ("estimate", "lower", "upper", "standard_error")]
+    assert sorted(file["sdc"]["cells"]["dominance"]) == sorted([row, column] for row in hidden for column in columns)
+
+
+def test_the_spreadsheet_has_a_sheet_a_level(release, use):
+    found = list(use_sheets.sheets(use))
+    assert [sheet.title.split("(")[-1].strip(")") for sheet in found][1:] == ["MSOA", "LSOA"]
+    lsoas = found[-1].table
+    assert lsoas["Mean, all day (kWh)"].tolist() == [8.25, "[c]"]
+    assert lsoas["Vacant homes (%)"].tolist() == [4.0, "[c]"]
+    assert "Median, all day (kWh)" not in lsoas.columns
 
 
 def test_a_later_release_is_checked_against_it(folder):
