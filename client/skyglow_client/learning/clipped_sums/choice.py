@@ -99,15 +99,19 @@ def exact_sum(
         for gradients in home_gradients(network, weights, batch, SINGLE):
             total += grouped_sum(gradients, np.zeros(len(gradients), dtype=np.intp), 1, block)
         return ExactSum(total)
-    products, charged = terms(aligned(network)), sensitivity_steps(block.noise_multiplier)
-    steps = home_steps(block, network.parameters, slack(SINGLE, products, leaf_homes(SINGLE, products)))
-    clip = Clip(block.l2_bound * steps / charged, FINE * charged / block.l2_bound, whole=True)
     fine = np.zeros(network.parameters, dtype=np.int64)
-    for part in fused_sums(network, weights, batch, clip):
+    for part in fused_sums(network, weights, batch, on_grid(network, block)):
         fine += part.astype(np.int64)
     fine += FINE // 2
     fine >>= FINE_BITS
     return ExactSum(fine[None])
+
+
+def on_grid(network: Network, block: Block) -> Clip:
+    """What becomes of each home in the fused sum on a block's grid: its bound leaves room for all that rounds."""
+    products, charged = terms(aligned(network)), sensitivity_steps(block.noise_multiplier)
+    steps = home_steps(block, network.parameters, slack(SINGLE, products, leaf_homes(SINGLE, products)))
+    return Clip(block.l2_bound * steps / charged, FINE * charged / block.l2_bound, whole=True)
 
 
 @lru_cache(maxsize=64)
