@@ -18,6 +18,7 @@ from skyglow_server.estimation.occupancy import occupancy_estimates
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
+from skyglow_shared.errors import DataError
 from skyglow_shared.study import Model, Study
 
 #: The comparators' names, in the order a report shows them.
@@ -73,6 +74,8 @@ def estimate(
     check_areas(areas, study)
     check_totals(totals or {}, areas)
     official = {topic for topic, _ in totals or {}}
+    if official - {model.name for model in _estimable(study)}:
+        raise DataError("the official totals name a topic that the study does not estimate; correct the table")
     estimates: list[Estimate] = []
     for model in _estimable(study):
         if model.name in official:

@@ -22,13 +22,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.results import QUANTILE
 from skyglow_server.publication import tidy, words
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError, GeographyError, StudyError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import Study
+from skyglow_shared.study import Model, Study
 
 PERSISTENCE = 0.5
 SHARED = "area model"
@@ -159,20 +160,27 @@ def _comparable(earlier: Published, later: Published) -> set[str]:
         raise StudyError("the earlier release is not of an earlier date than the later; name them in order of time")
     topics = {key[0] for key in earlier.rows} & {key[0] for key in later.rows}
     for model in other.models:
-        if model.name in topics and set(one.model(model.name).positive_classes) != set(model.positive_classes):
+        if model.name in topics and _counted(one.model(model.name)) != _counted(model):
             raise StudyError(f"topic {model.name} counts other homes in the two studies; compare topics that are alike")
+    if OCCUPANCY in topics and one.occupancy != other.occupancy:
+        raise StudyError("presence is told by other means in the two studies; compare studies of one basis")
     if not topics:
         raise StudyError("the two releases have no topic in common; compare studies of the same topic")
     return topics
 
 
+def _counted(model: Model) -> tuple[str, frozenset[str]]:
+    """Which homes a topic counts: the question, and the answers that count as one."""
+    return model.question, frozenset(model.positive_classes)
+
+
 def _change(before: Mapping[str, str] | None, after: Mapping[str, str], kept: float) -> Change:
     names = tuple(after[name] for name in COLUMNS[:5])
+    if before is None:
+        return Change(names, shorthand=words.UNAVAILABLE)
     for row in (before, after):
-        if row is None or row["estimate"] == "":
-            mark, reason = (words.UNAVAILABLE, "") if row is None else (row["shorthand"], row["reason"])
-            return Change(names, shorthand=mark, reason=reason)
-    assert before is not None  # noqa: S101 - for the type checker: a missing row was dealt with above
+        if row["estimate"] == "":
+            return Change(names, shorthand=row["shorthand"], reason=row["reason"])
     if not (before["standard_error"] and after["standard_error"]):
         return Change(names, shorthand=words.UNAVAILABLE)
     first, second = (float(row["standard_error"]) + _STEP / 2 for row in (before, after))

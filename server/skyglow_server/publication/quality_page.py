@@ -48,7 +48,7 @@ def _quality(release: Release) -> Iterator[Row]:
 
 
 def _rules(release: Release) -> Iterator[Row]:
-    for topic in release.topics:
+    for topic in (*release.topics, *dict.fromkeys(item.topic for item in release.use)):
         for name, counts in rules_of(release.checks, topic).items():
             yield [words.title(topic), name.replace("_", " "), words.rule(name), *counts.values()]
 

@@ -15,6 +15,7 @@ TITLES: Mapping[str, str] = {
     "three_or_more_people": "Households of three or more people",
     "dependent_children": "Single-family households with dependent children",
     "paid_work": "Households in which somebody is in paid work",
+    "electricity_use": "Electricity use of homes",
     "occupancy": "Households with somebody at home, by half-hour of the day",
 }
 LEVELS: Mapping[str, str] = {

@@ -72,10 +72,10 @@ def test_a_total_of_no_precision_changes_nothing_and_its_error_is_told(one):
         assert close[place].parts[SOURCE] > vague[place].parts[SOURCE] >= 0
 
 
-def test_other_topics_totals_change_nothing(one):
+def test_totals_of_a_topic_that_nobody_estimates_are_refused(one):
     study, areas, _, sums = one
-    plain = estimation.estimate(study, areas, sums)
-    assert estimation.estimate(study, areas, sums, totals={("another", LAD): Total(100.0, 0.0)}) == plain
+    with pytest.raises(DataError, match="topic"):
+        estimation.estimate(study, areas, sums, totals={("another", LAD): Total(100.0, 0.0)})
 
 
 def test_totals_make_areas_more_accurate_and_intervals_hold(simulator):

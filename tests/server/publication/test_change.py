@@ -122,6 +122,12 @@ def test_a_topic_that_counts_other_homes_is_refused(folders):
         change.changes(*spoilt(folders, models=other))
 
 
+def test_presence_told_by_other_means_is_refused(folders):
+    occupancy = change.read_release(folders[0]).study.occupancy
+    with pytest.raises(StudyError, match="other means"):
+        change.changes(*spoilt(folders, occupancy=msgspec.structs.replace(occupancy, basis_digest="0" * 64)))
+
+
 def test_no_topic_in_common_is_refused(folders):
     earlier, later = map(change.read_release, folders)
     with pytest.raises(StudyError, match="no topic"):

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the office writes of a study beside its estimates, and the public tables that it looks for."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from skyglow_server import serve
+from skyglow_server.estimation.inputs import COLUMNS
+from skyglow_shared.errors import DataError, FormatError
+from skyglow_shared.models import features, presence
+from skyglow_shared.signing import Identity
+from skyglow_shared.study import Block, canonical_bytes
+
+TOPIC, LAD = "all_aged_66_plus", "E06000045"
+
+
+@dataclass
+class Books:
+    """Checkpoints that hold nothing: the rounds are over."""
+
+    def alone(self, digest):
+        return nullcontext()
+
+
+@pytest.fixture
+def office(simulator, tmp_path, monkeypatch):
+    """An office whose study has run: (its folder, the study's place)."""
+    rng = np.random.default_rng(3)
+    world = replace(simulator.World(), lsoas=12, msoas=3, panel=400)
+    areas = simulator.town(world, rng)
+    _, sums = simulator.replicate(world, areas, rng)
+    sums["use"] = simulator.noised(
+        np.column_stack([sums["area_scores"].values[:, 0], *[np.full(12, 60.0)] * 6]), 1.0, rng
+    )
+    study = simulator.study_of(areas)
+    kept = [
+        msgspec.structs.replace(phase, blocks=tuple(block for block in phase.blocks if block.model))
+        for phase in study.phases
+    ]
+    use = Block(name="use", source="area_use", l2_bound=1.224745, noise_multiplier=3.0)
+    kept[-1] = msgspec.structs.replace(kept[-1], blocks=(*kept[-1].blocks, use))
+    contract, basis = features.contract("class22-v1"), presence.load(study.occupancy.basis)
+    model = msgspec.structs.replace(study.models[0], features=contract.name, features_digest=contract.digest)
+    occupancy = msgspec.structs.replace(study.occupancy, basis_digest=basis.digest)
+    delta = 1 / (10 * study.households)
+    study = msgspec.structs.replace(study, phases=tuple(kept), models=(model,), occupancy=occupancy, delta=0.9 * delta)
+    place = tmp_path / "studies" / study.name
+    place.mkdir(parents=True)
+    (place / "study.json").write_bytes(canonical_bytes(study))
+    codes = zip(*(part[level] for level in ("LSOA", "MSOA", "LAD") for part in (areas.codes, areas.names)), strict=True)
+    numbers = np.column_stack([areas.households, areas.counts]).tolist()
+    lines = [",".join(map(str, (*code, *row))) for code, row in zip(codes, numbers, strict=True)]
+    (place / "areas.csv").write_text("\n".join([",".join(COLUMNS[:13]), *lines, ""]))
+    Identity.generate().save(tmp_path / "identity.key")
+
+    @dataclass
+    class Finished:
+        sums: dict
+
+    monkeypatch.setattr(serve, "Coordinator", lambda *_: type("Ran", (), {"run": lambda self: Finished(sums)})())
+    return tmp_path, place
+
+
+def conduct(folder):
+    return serve.conduct(folder, "town", None, Books(), lambda *_: None)
+
+
+def test_electricity_use_is_written_beside_the_estimates(office):
+    folder, place = office
+    assert conduct(folder) == place / "estimates.csv"
+    use = (place / "electricity-use.csv").read_text()
+    assert "all day" in use
+    assert "kWh a home and day" in use
+
+
+def test_a_market_and_totals_in_the_studys_folder_are_heeded(office):
+    folder, place = office
+    lsoas = [f"E01{number:06d}" for number in range(12)]
+    (place / "market.csv").write_text("lsoa21cd,supplier,homes\n" + "".join(f"{code},north,9\n" for code in lsoas))
+    conduct(folder)
+    assert "published" not in (place / "estimates.csv").read_text(), "one supplier has all homes"
+    (place / "market.csv").unlink()
+    (place / "totals.csv").write_text(f"area_code,topic,homes,standard_error\n{LAD},{TOPIC},1e9,0\n")
+    with pytest.raises(DataError, match="more than there are"):
+        conduct(folder)
+    (place / "totals.csv").write_text("nothing of the kind\n1\n")
+    with pytest.raises(FormatError, match=r"totals\.csv"):
+        conduct(folder)
