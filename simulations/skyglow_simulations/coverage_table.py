@@ -37,13 +37,20 @@ def tables(found: Replicates, census: Census, *, ours: str) -> tuple[list[str], 
         inside = GOAL[0] <= figures["coverage"] <= GOAL[1]
         holds &= inside
         lines.append(_line(epsilon, topic, level, figures) + ("" if inside else "  outside the goal"))
+    for key in (key for key in found[0] if "|withheld|" in key):
+        epsilon, _, topic, _ = key.split("|")
+        share = float(np.mean([one[key][0, 0] for one in found]))
+        if share > 0:
+            lines.append(f"{epsilon:>7}  {topic:<20}withheld by diagnostics in {share:.1%} of the studies")
     rejections = list(rejected(found, mine, area_table(census))) if len(found) > 2 else []
     lines.append("")
     lines.append(f"strata whose coverage is not 95 %, replicates as clusters, Holm: {len(rejections) or 'none'}")
     for key, name, coverage, p in rejections:
         lines.append(f"  {key.replace('|', ' ')}: {name}, coverage {coverage:.3f}, p {p:.1e}")
     lines += ["", f"{'rmse, points, at epsilon 1':<30}{'topic':<20}" + "".join(f"{level:>8}" for level in LEVELS)]
-    for method, topic in dict.fromkeys(tuple(key.split("|")[1:3]) for key in found[0] if key.startswith("1|")):
+    for method, topic in dict.fromkeys(
+        tuple(key.split("|")[1:3]) for key in found[0] if key.startswith("1|") and "|withheld" not in key
+    ):
         values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
         lines.append(f"{method:<30}{topic:<20}" + "".join(f"{value:>8}" for value in values))
     return lines, holds and not rejections

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import PLANNING, AreaTable, Estimate
+from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.occupancy import occupancy_estimates
@@ -77,7 +78,8 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
     -------
     dict of "epsilon|method|topic|level" to ndarray of shape (4, areas)
         By area, sorted by code: share of estimates whose interval holds the truth, mean error, mean squared error, mean
-        width; the mean is over the topic's groups.
+        width; the mean is over the topic's groups. Of the method ``withheld`` the first is whether diagnostics
+        withhold the topic.
     """
     drawn = draw(setting.world, _stock(setting.stock), setting.studies[0], seed)
     outcomes = carried_out(drawn, setting.studies)
@@ -85,6 +87,10 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
     for study, outcome in zip(setting.studies, outcomes, strict=True):
         quiet = setting.compared and study is setting.studies[-1]
         level = _COMPARED if quiet else study.epsilon
+        model = study.models[0]
+        evidence = evidence_of(study, model, drawn.areas, outcome.sums)
+        withheld = any(not check.passed for check in diagnose(evidence, model.name))
+        found[f"{level:g}|withheld{' without noise' * quiet}|{model.name}|LAD"] = np.full((4, 1), float(withheld))
         for method, topic, items in _estimated(drawn, study, outcome, setting, quiet=quiet):
             for one in LEVELS:
                 rows = [item for item in items if item.level == one]
@@ -169,10 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(options.seed, options.seed + options.replicates)
     missing = [seed for seed in seeds if not (folder / f"{seed}.npz").exists()]
     until = time.monotonic() + 60 * options.minutes
-    for start in range(0, len(missing), 2 * options.workers):
+    for _ in each(partial(_kept, setting, folder), missing, options.workers):
         if time.monotonic() > until:
-            break
-        list(each(partial(_kept, setting, folder), missing[start : start + 2 * options.workers], options.workers))
+            break  # what has not begun is cancelled
     found = [_read(folder / f"{seed}.npz") for seed in seeds if (folder / f"{seed}.npz").exists()]
     lines, holds = coverage_table.tables(found, setting.world.census, ours=OURS)
     text = f"{_name(options)}: {len(found)} of {len(seeds)} replicates\n\n" + "\n".join(lines) + "\n"

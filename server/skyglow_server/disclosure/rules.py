@@ -12,6 +12,7 @@ complementary     no withheld figure can be worked out from this one and other p
 differencing      with earlier releases it gives away no figure for few homes (`differencing`)
 score_shift       the panel scores as all metered homes do (`estimation.diagnostics`)
 labels_agree      the panel's answers by class and by area are as many (likewise)
+slopes_agree      scores differ between areas as between the panel's homes (likewise)
 ================  =====================================================================================================
 """
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # estimation applies these rules, so at run time they cannot 
 
 LEAST_HOMES, LEAST_SUPPLIERS = "least_homes", "least_suppliers"
 COMPLEMENTARY, DIFFERENCING = "complementary", "differencing"
-SCORE_SHIFT, LABELS_AGREE = "score_shift", "labels_agree"
+SCORE_SHIFT, LABELS_AGREE, SLOPES_AGREE = "score_shift", "labels_agree", "slopes_agree"
 
 
 @dataclass(frozen=True, slots=True)

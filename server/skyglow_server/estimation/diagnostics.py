@@ -4,11 +4,13 @@
 =============  ========================================================================================================
 score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample
 labels_agree   the calibration homes' positive answers by class and by area are as many
+slopes_agree   areas whose old share was higher score more by as much as the calibration homes' classes lead to expect
 =============  ========================================================================================================
 
-Each compares two noised sums by the standard deviation that their difference has if all is well. A difference of more
-than five of them comes by chance in one study of a million. A panel that is no sample, a model exchanged between phases
-or a supplier that counts otherwise shows here.
+Each compares two figures by the standard deviation that their difference has if all is well. A difference of more
+than five of them comes by chance in one study of a million; for slopes, whose deviation holds what areas may differ by
+for reasons of their own, four are enough. A panel that is no sample, answers that belong to other homes, a model
+exchanged between phases or a supplier that counts otherwise shows here.
 """
 
 from collections.abc import Iterable
@@ -16,23 +18,34 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.disclosure.rules import LABELS_AGREE, SCORE_SHIFT, Check
+from skyglow_server.disclosure.rules import LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
+from skyglow_server.estimation.calibration import class_means
 from skyglow_server.estimation.inputs import LEVELS
-from skyglow_server.estimation.observations import Evidence
+from skyglow_server.estimation.observations import (
+    Evidence,
+    employment,
+    known_meters,
+    metered_homes,
+    old_mix,
+    overall_mix,
+)
+from skyglow_server.estimation.planning import PLANNING
 
 WHOLE = "study"  # the level of a check on all areas at once
-_MOST = 5.0
+_MOST, _MOST_SLOPES = 5.0, 4.0
+_FEWEST_AREAS = 20  # of which a slope between areas is taken
 _SCORE_VARIANCE = 1.0  # the most that scores within [-1, 1] can vary
 
 
 def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
     """Yield a check of the whole topic by rule, and where it fails one for every area."""
-    for rule, (difference, words) in {
-        SCORE_SHIFT: (_score_shift(evidence), "mean score of calibration homes against all metered homes"),
-        LABELS_AGREE: (_labels(evidence), "positive answers by class against those by area"),
-    }.items():
-        passed = bool(abs(difference) <= _MOST)
-        reason = f"{words}: {abs(difference):.1f} standard deviations apart, at most {_MOST:g} wanted"
+    for rule, difference, most, words in (
+        (SCORE_SHIFT, _score_shift(evidence), _MOST, "mean score of calibration homes against all metered homes"),
+        (LABELS_AGREE, _labels(evidence), _MOST, "positive answers by class against those by area"),
+        (SLOPES_AGREE, _slopes(evidence), _MOST_SLOPES, "scores between areas against those between calibration homes"),
+    ):
+        passed = bool(abs(difference) <= most)
+        reason = f"{words}: {abs(difference):.1f} standard deviations apart, at most {most:g} wanted"
         yield Check(rule, WHOLE, "all", topic, passed, reason)
         if not passed:
             for level in LEVELS:
@@ -66,3 +79,22 @@ def _labels(evidence: Evidence) -> float:
         len(evidence.labels.values) * float(evidence.labels.deviation[1]) ** 2,
     ]
     return (by_class - by_area) / float(np.sqrt(sum(noise)))
+
+
+def _slopes(evidence: Evidence) -> float:
+    """How far the slope of areas' mean scores on their old shares is from that between classes; zero of few areas."""
+    mix, positive, known = overall_mix(evidence), evidence.positive, known_meters(evidence)
+    if int(known.sum()) < _FEWEST_AREAS:
+        return 0.0
+    homes, _ = metered_homes(evidence, PLANNING)
+    score = (evidence.scores.values[:, 1] / homes)[known]
+    share = (old_mix(evidence) @ positive)[known]
+    design = np.column_stack([np.ones(score.size), employment(evidence.areas)[known], share])
+    inverse = np.linalg.pinv(design.T @ design)
+    residual = score - design @ (inverse @ design.T @ score)
+    between = float(inverse[2] @ design.T @ score)
+    error = float(inverse[2, 2] * (residual @ residual) / (score.size - design.shape[1]))
+    means = class_means(evidence.classes, positive, mix if evidence.mix is None else evidence.mix, PLANNING)
+    contrast = mix * positive / (mix @ positive) - mix * ~positive / (mix @ ~positive)
+    variance = error + float(contrast @ means.covariance @ contrast) + PLANNING.score_context**2
+    return (between - float(contrast @ means.mean)) / float(np.sqrt(variance))

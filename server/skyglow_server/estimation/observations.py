@@ -143,7 +143,7 @@ class _Meters:
     def of(cls, evidence: Evidence, share: Array, means: ClassMeans, planning: Planning) -> "_Meters":
         """Rows Ŝ - n* m0 = n* s θ + e, one an area."""
         block, mix, positive = evidence.scores, old_mix(evidence), evidence.positive
-        count, total = block.values[:, 0], block.values[:, 1]
+        total = block.values[:, 1]
         metered, uncertainty = metered_homes(evidence, planning)
         within1 = mix * positive / (mix @ positive)[:, None]
         within0 = mix * ~positive / (mix @ ~positive)[:, None]
@@ -154,7 +154,7 @@ class _Meters:
         frame = metered * (m1 - m0) * _frame_deviation(evidence, metered, share)
         by_count = -metered[:, None] * jacobian
         return cls(
-            count > _LEAST_NOISES * block.deviation[0],
+            known_meters(evidence),
             total - metered * m0,
             np.diag(metered * (m1 - m0)),
             metered[:, None] * (within1 - within0),
@@ -162,7 +162,7 @@ class _Meters:
                 "privacy noise of areas": np.diag(np.hypot(block.deviation[1], uncertainty * mean)),
                 "scores within classes": np.diag(np.sqrt(metered * (jacobian @ means.variance + mixing))),
                 "homes without a meter": np.diag(frame),
-                "scores by employment": (metered * _employment(evidence.areas) * planning.score_employment)[:, None],
+                "scores by employment": (metered * employment(evidence.areas) * planning.score_employment)[:, None],
                 DEVIATION: np.column_stack(
                     [
                         np.diag(metered * planning.score_lsoa_deviation),
@@ -174,7 +174,7 @@ class _Meters:
         )
 
 
-def _employment(areas: AreaTable) -> Array:
+def employment(areas: AreaTable) -> Array:
     """How far the old share in employment of each area [A] is from that of all; zeros where it is not known."""
     if areas.employed is None:
         return np.zeros(areas.households.size)
@@ -219,6 +219,11 @@ class _Panel:
                 ),
             },
         )
+
+
+def known_meters(evidence: Evidence) -> NDArray[np.bool_]:
+    """Areas whose noised count is beyond what noise alone may make."""
+    return np.asarray(evidence.scores.values[:, 0] > _LEAST_NOISES * evidence.scores.deviation[0])
 
 
 def metered_homes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:

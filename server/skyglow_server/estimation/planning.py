@@ -39,6 +39,9 @@ class Planning:
         `score_deviation_multiples` of them.
     score_employment : float
         Prior sd of how much more homes of the same classes score for each unit of the area's old share in employment.
+    score_context : float
+        How far the slope of mean scores between areas may lie from that between homes, sd: neighbourhoods with more
+        homes of a kind differ in other ways too. Used to check, not to estimate.
     turnover : float
         Share of an area's households that are others, or of another kind, than at the census: how many of them count
         is a draw.
@@ -85,8 +88,9 @@ class Planning:
     score_lsoa_deviation: float = 0.03
     score_msoa_deviation: float = 0.013
     score_employment: float = 0.25
+    score_context: float = 0.04
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
-    turnover: float = 0.7
+    turnover: float = 0.3
     drift_slope_deviation: float = 0.15
     drift_level_deviation: float = 0.2
     drift_lsoa: float = 0.18

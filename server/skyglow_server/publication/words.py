@@ -38,9 +38,10 @@ RULES: Mapping[str, str] = {
     "complementary": "would reveal another withheld figure",
     "score_shift": "the panel does not score as all metered homes do",
     "labels_agree": "the panel's answers by class and by area contradict each other",
+    "slopes_agree": "scores differ between areas otherwise than between the panel's homes",
     "differencing": "with an earlier release it would reveal a figure for few homes",
 }
-_CANNOT_BE_MADE = frozenset({"score_shift", "labels_agree"})
+_CANNOT_BE_MADE = frozenset({"score_shift", "labels_agree", "slopes_agree"})
 _BANDS = ((0.05, "precise"), (0.1, "reasonably precise"), (0.2, "acceptable"))
 CAUTION = "use with caution"
 

@@ -45,6 +45,7 @@ _REASONS = {
     "least_suppliers": "too few suppliers took part",
     "score_shift": "the panel does not score as all homes do",
     "labels_agree": "the panel's sums contradict each other",
+    "slopes_agree": "areas' scores contradict the panel's",
     "complementary": "so that a neighbour that is withheld cannot be worked out",
     "differencing": "so that nothing follows from it and an earlier release",
 }

@@ -17,11 +17,11 @@ def town(simulator):
     return world, simulator.town(world, rng)
 
 
-def all_sums(simulator, world, areas, seed):
+def sums_of(simulator, world, areas, seed):
     rng = np.random.default_rng(seed)
     _, sums = simulator.replicate(world, areas, rng)
     components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((5, 2 * components)), 1.0, rng)
+    sums["profiles"] = simulator.noised(np.zeros((world.msoas, 2 * components)), 1.0, rng)
     sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + 4 * components))), 1.0, rng)
     return sums
 
@@ -34,7 +34,7 @@ def failed(simulator, areas, sums):
 def test_honest_sums_pass(simulator, town):
     world, areas = town
     for seed in range(20):
-        assert failed(simulator, areas, all_sums(simulator, world, areas, seed)) == set()
+        assert failed(simulator, areas, sums_of(simulator, world, areas, seed)) == set()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_honest_sums_pass(simulator, town):
 )
 def test_sums_of_other_homes_withhold_the_topic(simulator, town, block, column, change, rule):
     world, areas = town
-    sums = all_sums(simulator, world, areas, 1)
+    sums = sums_of(simulator, world, areas, 1)
     values = sums[block].values.copy()
     values[:, column] += change * values[:, 0] if column == 1 and block == "class_scores" else change * 100
     spoilt = {**sums, block: replace(sums[block], values=values)}
@@ -59,9 +59,22 @@ def test_sums_of_other_homes_withhold_the_topic(simulator, town, block, column, 
     assert {item.status for item in found if item.topic == "occupancy"} == {"published"}
 
 
+def test_answers_of_other_homes_withhold_the_topic(simulator):
+    """Answers handed to the wrong homes agree in every total; only areas tell that scores follow what they deny."""
+    noise = {"area_scores": 1.0, "class_scores": 2.0, "panel_labels": 4.0}
+    world = replace(simulator.World(), panel=3000, noise=noise)
+    areas = simulator.town(world, np.random.default_rng(2))
+    for seed in range(4):
+        assert failed(simulator, areas, sums_of(simulator, world, areas, seed)) == set()
+        lying = replace(world, permuted=True)
+        assert failed(simulator, areas, sums_of(simulator, lying, areas, seed)) == {"slopes_agree"}
+        useless = replace(world, means=np.zeros(6))
+        assert failed(simulator, areas, sums_of(simulator, useless, areas, seed)) == set()
+
+
 def test_too_few_homes_to_tell_are_left_to_the_other_rules(simulator, town):
     world, areas = town
-    sums = all_sums(simulator, world, areas, 1)
+    sums = sums_of(simulator, world, areas, 1)
     empty = replace(sums["class_scores"], values=np.zeros((6, 3)))
     labels = replace(sums["panel_labels"], values=np.zeros((5, 2)))
     assert failed(simulator, areas, {**sums, "class_scores": empty, "panel_labels": labels}) == set()

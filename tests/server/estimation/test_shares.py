@@ -40,7 +40,8 @@ def evidence_of(simulator, areas, sums):
 def estimates_of(kind, evidence):
     if kind == "census":
         return census_estimates(evidence, "topic")
-    return share_estimates(evidence, "topic", PLANNING, meters=kind != "panel", panel=kind != "meters")
+    redrawn = replace(PLANNING, turnover=1.0)  # a town's households are all drawn anew
+    return share_estimates(evidence, "topic", redrawn, meters=kind != "panel", panel=kind != "meters")
 
 
 def rmse(rows):

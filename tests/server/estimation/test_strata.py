@@ -127,7 +127,7 @@ def test_intervals_of_a_topic_beyond_composition_hold_the_truth(town, simulator)
     for seed in range(6):
         truth, sums = replicate(areas, simulator, np.random.default_rng(seed))
         evidence = evidence_of(study, study.models[1], areas, sums)
-        found = share_estimates(evidence, LARGE, PLANNING)
+        found = share_estimates(evidence, LARGE, replace(PLANNING, turnover=1.0))  # all households are drawn anew
         true = [*truth, *(weights @ truth)]
         held += [item.lower <= value <= item.upper for item, value in zip(found, true, strict=False)]
         errors += [item.estimate - value for item, value in zip(found[60:], weights @ truth, strict=False)]
