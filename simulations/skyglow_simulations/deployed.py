@@ -40,7 +40,7 @@ from skyglow_simulations.run import Folder, Parameters
 _NAME = "skyglow_simulations.deployed"
 #: Who takes part; the sixth simulated supplier is one that does not.
 NAMES = suppliers.NAMES[:5]
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 60.0
 _log = logging.getLogger(_NAME)
 QUIET = progress.Screen(lambda phase, done, total, note: None)
 

@@ -5,6 +5,7 @@ It asks for passwords as a real one would. PostgreSQL does not run as root: ther
 """
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -21,10 +22,13 @@ from skyglow_shared.errors import RunError
 USER, PASSWORD, DATABASE = "skyglow", "a secret of tests", "office"
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 _START_SECONDS = 60.0
+_SYSTEM_USER = "postgres"
 
 
 def programs() -> Path | None:
-    """The folder of `initdb` and `postgres`, the newest if there are several, or None if they are not installed."""
+    """The folder of `initdb` and `postgres`, the newest if there are several, or None if they cannot be run here."""
+    if os.getuid() == 0 and _SYSTEM_USER not in {entry.pw_name for entry in pwd.getpwall()}:
+        return None
     found = [Path(path).resolve().parent for name in ("initdb",) if (path := shutil.which(name))]
     for pattern in _PLACES:
         found += sorted(Path("/").glob(pattern.lstrip("/")))
@@ -81,7 +85,7 @@ def serving() -> Iterator[Server]:
     """Run a server with a user and an empty database; RunError if PostgreSQL is not installed."""
     place = programs()
     if place is None:
-        raise RunError("PostgreSQL is not installed here; install its server, for example the package `postgresql`")
+        raise RunError("PostgreSQL cannot be run here; install its server, for example the package `postgresql`")
     top = Path(tempfile.mkdtemp(prefix="skyglow-postgres-"))
     server = Server(place, top / "data", free_port())
     try:
@@ -92,7 +96,7 @@ def serving() -> Iterator[Server]:
         passes.chmod(0o600)
         server.folder.mkdir()
         if os.getuid() == 0:
-            shutil.chown(server.folder, "postgres", "postgres")
+            shutil.chown(server.folder, _SYSTEM_USER, _SYSTEM_USER)
         words = [place / "initdb", "-D", server.folder, "-U", USER, "-A", "scram-sha-256", "--pwfile", password]
         words += ["-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(words, check=True, capture_output=True, **_as())  # type: ignore[call-overload]  # noqa: S603
@@ -106,4 +110,4 @@ def serving() -> Iterator[Server]:
 
 def _as() -> dict[str, object]:
     """As whom the server runs."""
-    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+    return {"user": _SYSTEM_USER, "group": _SYSTEM_USER, "extra_groups": []} if os.getuid() == 0 else {}

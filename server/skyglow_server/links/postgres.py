@@ -25,7 +25,13 @@ except ImportError as error:
 _TAKE_SECONDS = 10.0  # after a kill the server needs a moment to notice that the former session is gone
 _CONNECT_SECONDS = 10
 #: A server or a network that went away is noticed within half a minute, here and there; what is stored, is stored.
-_WAITS = {"connect_timeout": _CONNECT_SECONDS, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_WAITS: dict[str, str | int | None] = {
+    "application_name": "skyglow office",
+    "connect_timeout": _CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 _SESSION = b"""
 SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
 SET statement_timeout = '30s';
@@ -107,7 +113,7 @@ class Postgres:
 
     @contextmanager
     def _session(self) -> Iterator[Connection]:
-        made = conninfo.make_conninfo(self.url, application_name="skyglow office", **_WAITS)
+        made = conninfo.make_conninfo("", **{**_WAITS, **_parsed(self.url)})
         try:
             connection = psycopg.connect(made, autocommit=True)
         except psycopg.Error:
@@ -153,7 +159,7 @@ def _statements(connection: Connection) -> Execute:
     return lambda query, values: connection.execute(query.replace("?", "%s").encode(), values)
 
 
-def _parsed(url: str) -> dict[str, object]:
+def _parsed(url: str) -> dict[str, str | int | None]:
     """The parts of a URL, by libpq's names."""
     try:
         if url.partition("://")[0] in {"postgresql", "postgres"}:
