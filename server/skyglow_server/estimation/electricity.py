@@ -34,8 +34,8 @@ TOPIC = "electricity_use"
 ALL_DAY, MEDIAN, VACANT = "all day", "median", "vacant homes"
 #: What homes held to the bound use beyond it, kWh a home and day: those with electric heating in winter, say.
 HELD_EXCESS_KWH = 12.0
-#: Standard deviation between homes over their mean: meters of an area spread so, by part of the day and all day.
-HOMES_SPREAD = 0.8
+#: Standard deviation between homes over their mean, all day and of one part of it: at night some heat, most sleep.
+HOMES_SPREAD, PART_SPREAD = 0.8, 1.2
 _OPEN_END_KWH = 80.0  # where the last bin is taken to end
 
 
@@ -95,7 +95,8 @@ def _means(areas: AreaTable, level: Level, block: BlockSum) -> list[Estimate]:
         **{name: slice(k, k + 1) for k, name in enumerate(PARTS, 1)},
     }.items():
         mean, noise = sums.ratio(columns)
-        frame = sums.frame(HOMES_SPREAD * np.maximum(mean, 0.0))
+        spread = HOMES_SPREAD if group == ALL_DAY else PART_SPREAD
+        frame = sums.frame(spread * np.maximum(mean, 0.0))
         beyond = held * HELD_EXCESS_KWH * np.clip(mean / whole, 0.0, 1.0) / BOUND_KWH
         found.extend(_named(areas, level, group, _Found(mean, noise, frame, beyond, BOUND_KWH)))
     share, noise = sums.ratio(slice(last + 1, last + 2))
