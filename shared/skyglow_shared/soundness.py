@@ -171,6 +171,11 @@ def _block_problems(study: Study) -> Iterable[str]:
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
             yield f"block {block.name} has a bound or noise that its model has no grid for; lower noise_multiplier"
+        if not _walks_soundly(study, block, models):
+            yield (
+                f"block {block.name} may have local_steps, each of a local_rate, only if its source is gradient and "
+                "its models have no hidden layers"
+            )
         if block.beside:
             yield from _beside_problems(study, block)
         if (block.source == "area_capped_count") != bool(block.cap):
@@ -183,6 +188,14 @@ def _block_problems(study: Study) -> Iterable[str]:
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:
             yield f"phase {phase.name} must either train or measure, not both"
+
+
+def _walks_soundly(study: Study, block: Block, models: set[str]) -> bool:
+    """Whether a block has no steps of homes' own, or has all that they need."""
+    if block.local_steps == 1:
+        return block.local_rate == 0
+    plain = not any(study.model(name).hidden for name in block.models if name in models)
+    return block.local_rate > 0 and block.source == "gradient" and plain
 
 
 def _score_problems(study: Study) -> Iterable[str]:

@@ -124,6 +124,9 @@ class Block(Record, frozen=True, kw_only=True):
         Standard deviation of the noise over `l2_bound`.
     cap : int
         The most homes that one supplier's own sum of an area may come to, for ``area_capped_count``; else 0.
+    local_steps, local_rate : int and float
+        Of a ``gradient``: steps of that size that each home takes by itself from the round's weights; what it
+        contributes is the sum of their gradients.
     """
 
     name: Name
@@ -133,6 +136,8 @@ class Block(Record, frozen=True, kw_only=True):
     l2_bound: Positive
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0.1, le=1000)]
     cap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
+    local_steps: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    local_rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
     @property
     def models(self) -> tuple[str, ...]:

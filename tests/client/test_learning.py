@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from skyglow_client.learning import homes as rooms
-from skyglow_client.learning.contributions import contributions, household_gradients, labels
+from skyglow_client.learning.contributions import contributions, labels
+from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import ROWS, by_blocks
 from skyglow_shared.errors import InternalError
@@ -161,7 +162,7 @@ def test_no_home_or_one_is_no_special_case(study, number):
 
 
 def test_a_model_that_mixes_days_into_households_is_caught(study, monkeypatch):
-    days = lambda model, weights, x, y: np.zeros((7 * len(x), 23))  # noqa: E731
+    days = lambda model, weights, x, y, **_: np.zeros((7 * len(x), 23))  # noqa: E731
     monkeypatch.setattr("skyglow_client.learning.contributions.household_gradients", days)
     with pytest.raises(InternalError):
         contributions(study, blocks_of(study)[0], make_homes(50), weights_of())

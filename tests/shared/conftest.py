@@ -62,6 +62,8 @@ _PLAIN = {
                     "l2_bound": 1.0,
                     "noise_multiplier": 8.0,
                     "cap": 0,
+                    "local_steps": 1,
+                    "local_rate": 0.0,
                 }
             ],
         },
@@ -80,6 +82,8 @@ _PLAIN = {
                     "l2_bound": 1.5,
                     "noise_multiplier": 4.0,
                     "cap": 0,
+                    "local_steps": 1,
+                    "local_rate": 0.0,
                 },
                 {
                     "name": "profiles",
@@ -88,6 +92,8 @@ _PLAIN = {
                     "l2_bound": 0.5,
                     "noise_multiplier": 6.0,
                     "cap": 0,
+                    "local_steps": 1,
+                    "local_rate": 0.0,
                 },
             ],
         },

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.func import functional_call, grad, vmap
 
+from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
@@ -85,47 +84,13 @@ def label_table(study: Study, block: Block, homes: Homes) -> Vectors:
     return np.stack([labels(model, homes.answered(model.question)) for model in models], axis=1)
 
 
-def household_gradients(model: Model, weights: Vectors, x: Vectors, y: Vectors) -> Vectors:
-    """Gradient of each household's log loss by itself.
-
-    Parameters
-    ----------
-    model : Model
-    weights : ndarray of float64, shape (parameters,)
-        Flat parameter vector, in the order of the module's own parameters.
-    x : ndarray of float64, shape (homes, features)
-    y : ndarray of float64, shape (homes,)
-
-    Returns
-    -------
-    ndarray of float64, shape (homes, parameters)
-
-    Notes
-    -----
-    `vmap` maps over households, so a gradient for each is what comes out whatever the model does inside; a model that
-    mixed days into the batch would fail the check of `contributions`.
-    """
-    module = logistic.build(model)
-    shapes = {name: value.shape for name, value in module.named_parameters()}
-    parts = torch.split(torch.from_numpy(weights), [shape.numel() for shape in shapes.values()])
-    parameters = {name: part.reshape(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
-
-    def loss(parameters: dict[str, torch.Tensor], one_x: torch.Tensor, one_y: torch.Tensor) -> torch.Tensor:
-        logit = functional_call(module, parameters, (one_x,))
-        return torch.nn.functional.binary_cross_entropy_with_logits(logit, one_y)
-
-    each = vmap(grad(loss), in_dims=(None, 0, 0))
-
-    def gradients(x: Vectors, y: Vectors) -> Vectors:
-        found = each(parameters, torch.from_numpy(x), torch.from_numpy(y))
-        return np.concatenate([found[name].reshape(len(x), -1).numpy() for name in shapes], axis=1)
-
-    return by_blocks(gradients, x, y)
-
-
 def _gradient(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     given = zip(block.models, label_table(study, block, homes).T, strict=True)
-    found = [household_gradients(study.model(name), weights[name], homes.x[name], y) for name, y in given]
+    steps, rate = block.local_steps, block.local_rate
+    found = [
+        household_gradients(study.model(name), weights[name], homes.x[name], y, steps=steps, rate=rate)
+        for name, y in given
+    ]
     return np.concatenate(found, axis=1), _one_group(homes)
 
 

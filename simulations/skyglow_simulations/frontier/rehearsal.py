@@ -159,8 +159,8 @@ def _shares(
 
 
 def _linear(study: Study, block: Block) -> bool:
-    """Whether a block is the gradient of a model without hidden layers."""
-    return block.source == "gradient" and not study.model(block.model).hidden
+    """Whether a block is the gradient of models without hidden layers, at the round's weights."""
+    return block.source == "gradient" and not study.model(block.model).hidden and block.local_steps == 1
 
 
 def _gradient(study: Study, block: Block, vectors: Array, stream: ByteStream) -> bytes:
