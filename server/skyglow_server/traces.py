@@ -6,7 +6,7 @@ the round, and how many suppliers were asked and answered.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +50,21 @@ def study(name: str) -> Iterator[None]:
         yield
 
 
-def span(name: str, attributes: Attributes) -> Any:  # noqa: ANN401 - a library's context manager, or none
+@contextmanager
+def span(name: str, attributes: Attributes) -> Iterator[Any]:
     """A span, or nothing where OpenTelemetry is not installed.
 
     What an error says is not recorded, only that there was one: its text is for the log.
     """
     if trace is None:
-        return nullcontext()
+        yield None
+        return
     tracer = trace.get_tracer("skyglow")
-    return tracer.start_as_current_span(name, attributes=dict(attributes), record_exception=False)
+    with tracer.start_as_current_span(
+        name, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
+    ) as seen:
+        try:
+            yield seen
+        except BaseException:
+            seen.set_status(trace.StatusCode.ERROR)
+            raise

@@ -12,6 +12,7 @@ from skyglow_server import keys, measures, standing, traces
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
 from skyglow_shared import metrics
+from skyglow_shared.errors import RunError
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import canonical_bytes
 
@@ -80,22 +81,40 @@ def conducted(office, federation, monkeypatch):
     (place / "study.json").write_bytes(canonical_bytes(federation.study))
     federation.office.save(office / "identity.key")
     found = []
-    monkeypatch.setattr(serve, "load_areas", lambda *_: None)
-    monkeypatch.setattr(serve, "estimate", lambda *given, **_: found.append(given[2]))
-    monkeypatch.setattr(serve, "write_estimates_csv", lambda *_: None)
-    serve.conduct(office, federation.study.name, federation, Checkpoints(office / "c.sqlite"), lambda *_: None)
+
+    class Kept(Coordinator):
+        def run(self):
+            found.append(super().run().sums)
+            raise InterruptedError  # estimates are another matter
+
+    monkeypatch.setattr(serve, "Coordinator", Kept)
+    with pytest.raises(InterruptedError):
+        serve.conduct(office, federation.study.name, federation, Checkpoints(office / "c.sqlite"), lambda *_: None)
     return found[0]
 
 
-def test_spans_carry_places_and_counts_of_suppliers_alone(office, puppets, monkeypatch):
+@pytest.fixture
+def spans(monkeypatch):
+    """What has been traced, once asked."""
     sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs the extra traces")
     export = pytest.importorskip("opentelemetry.sdk.trace.export")
     memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     provider = sdk.TracerProvider()
     provider.add_span_processor(export.SimpleSpanProcessor(memory))
     monkeypatch.setattr(traces.trace, "get_tracer", provider.get_tracer)
+    return memory.get_finished_spans
+
+
+def test_an_errors_text_is_in_no_span(spans):
+    with pytest.raises(RunError), traces.study("towns"):
+        raise RunError("north refused: something of its own")
+    (one,) = spans()
+    assert (one.status.is_ok, one.status.description, one.events) == (False, None, ())
+
+
+def test_spans_carry_places_and_counts_of_suppliers_alone(office, puppets, monkeypatch, spans):
     conducted(office, puppets(), monkeypatch)
-    spans = memory.get_finished_spans()
+    spans = spans()
     assert [span.name for span in spans] == ["skyglow.exchange"] * 6 + ["skyglow.study"]
     assert {key for span in spans for key in span.attributes} == {
         "skyglow.study", "skyglow.phase", "skyglow.round", "skyglow.asked", "skyglow.answered"
