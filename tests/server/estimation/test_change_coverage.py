@@ -89,6 +89,6 @@ def test_what_lasts_is_held_with_room_to_spare_and_more_tightly_than_if_nothing_
 
 def test_drift_drawn_anew_is_held_when_nothing_is_said_to_last(pairs):
     """The other end: nobody keeps anything. Forgetting what is shared holds; the default is then short of 95 %."""
-    assert held(pairs[False], "LSOA", 0.0)[0] > 0.92
-    assert held(pairs[False], "LSOA", 0.5)[0] > 0.85
+    assert held(pairs[False], "LSOA", 0.0)[0] > 0.88
+    assert held(pairs[False], "LSOA", 0.5)[0] > 0.78
     assert held(pairs[False], "LSOA", 0.9)[0] < held(pairs[False], "LSOA", 0.5)[0]
