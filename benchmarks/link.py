@@ -161,16 +161,20 @@ def measure(quick: bool) -> Sequence[Result]:
 def _beside_flower(ours: float, rounds: int) -> list[Result]:
     if not FLOWER.exists():
         return []
-    program = str(ROOT / "benchmarks/peers/flower_link.py")
-    said = subprocess.run(
-        [str(FLOWER), program, str(len(NAMES)), str(rounds)], check=False, capture_output=True, text=True
-    )
-    if said.returncode:
-        raise SystemExit(f"Flower's side failed:\n{said.stderr[-2000:]}")
-    seconds = json.loads(said.stdout.splitlines()[-1])
-    theirs = float(np.median(seconds)) * 1e3
-    against = f"Flower 1.41's deployment ({theirs:,.0f} ms, {len(seconds)} rounds)"
-    return [Result("no-op round, p50", ours, "ms", against, theirs / ours, 1.0)]
+    found = []
+    for program, name, goal in (
+        ("flower_link.py", "Flower 1.41's deployment", 1.0),
+        ("flower_sites.py", "our own path through it", 0.0),
+    ):
+        line = [str(FLOWER), str(ROOT / "benchmarks/peers" / program), str(len(NAMES)), str(rounds)]
+        said = subprocess.run(line, check=False, capture_output=True, text=True)
+        if said.returncode:
+            raise SystemExit(f"Flower's side failed:\n{said.stderr[-2000:]}")
+        seconds = json.loads(said.stdout.splitlines()[-1])
+        theirs = float(np.median(seconds)) * 1e3
+        against = f"{name} ({theirs:,.0f} ms, {len(seconds)} rounds)"
+        found.append(Result("no-op round, p50", ours, "ms", against, theirs / ours, goal))
+    return found
 
 
 if __name__ == "__main__":

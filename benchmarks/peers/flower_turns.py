@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the two measurements of Flower's SecAgg+ have in common: its grid, the same vectors, and a turn for each line."""
+"""What both measurements of Flower's SecAgg+ have in common: its grid, the same vectors, a turn for each line."""
 
 import json
 import sys
