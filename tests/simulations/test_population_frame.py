@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from skyglow_simulations import evaluation, experiment, run
-from skyglow_simulations.population import census, drift, frame, households, premises
+from skyglow_simulations.population import census, drift, frame, households, premises, raw
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.randoms import number_of, place_of, random_of
 
@@ -146,3 +146,17 @@ def test_a_study_on_an_uneven_frame_judges_households_alone(parameters, tmp_path
     assert 0 < premises_held <= others.filter(pl.col("supplier") < frame.ABSENT).height
     assert all((part.composition >= 0).all() for part in found)
     assert truth.filter(pl.col("former_supplier") >= 0)["switch_day"].min() > 0
+
+
+def test_some_surveyed_homes_leave_questions_open_and_their_files_say_so():
+    composition = np.repeat(np.arange(6, dtype=np.int8), 2000)
+    kinds = np.array([0, 1])
+    even, uneven = (
+        frame.draw_survey(composition, kinds, 0.5, gaps, random_of(3)) for gaps in (frame.EVEN, frame.UNEVEN)
+    )
+    assert not even.leaves_open.any()
+    share = uneven.leaves_open.mean(axis=0)
+    assert share.shape == (2,) and (abs(share - frame.UNEVEN.unanswered) < 0.01).all()
+    given = {"composition": np.array([5, 0], np.int8), "household_size": np.array([7, -1], np.int8)}
+    table = raw.panel_table(np.array([17, 24]), given)
+    assert table.rows() == [("17", "other", "8"), ("24", "one_person_66_plus", "unknown")]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import RunError
-from skyglow_shared.study import COMPOSITION_CLASSES, Period
+from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Period
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.households import Households
 from skyglow_simulations.population.presence import day_types, exists
@@ -46,6 +46,8 @@ class Amounts:
         Chance of answering the survey, relative to the mean.
     misreport : float
         Share of surveyed homes that report another composition.
+    unanswered : float
+        Share of surveyed homes that leave each question beyond composition open.
     """
 
     smart_meter: tuple[float, ...] = (0.0,) * _CLASSES
@@ -58,6 +60,7 @@ class Amounts:
     non_domestic: float = 0.0
     response: tuple[float, ...] = (1.0,) * _CLASSES
     misreport: float = 0.0
+    unanswered: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse shares that can't be.
@@ -67,7 +70,7 @@ class Amounts:
         RunError
             A share is below 0 or above 1, or a list has not one number a composition class.
         """
-        for name in ("switching", "shared_meter", "vacant", "second", "non_domestic", "misreport"):
+        for name in ("switching", "shared_meter", "vacant", "second", "non_domestic", "misreport", "unanswered"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RunError(f"{name} of the frame must be a share from 0 to 1; correct it")
         for name in ("smart_meter", "response"):
@@ -89,6 +92,7 @@ UNEVEN: Final = Amounts(
     non_domestic=0.03,
     response=(1.15, 1.30, 0.75, 1.10, 0.95, 0.60),
     misreport=0.03,
+    unanswered=0.04,
 )
 FRAMES: Final = {"even": EVEN, "uneven": UNEVEN}
 
@@ -126,12 +130,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One row a household: is it in the panel, what it says it is, on which days it keeps a diary (-1 = none)."""
+    """One row a household: is it in the panel, what it says it is, on which days it keeps a diary (-1 = none).
+
+    `leaves_open` is which of the questions beyond composition it does not answer, in their order.
+    """
 
     panel: NDArray[np.bool_]
     composition: NDArray[np.int8]
     weekday: NDArray[np.int64]
     weekend: NDArray[np.int64]
+    leaves_open: NDArray[np.bool_]
 
 
 def check_market() -> None:
@@ -199,7 +207,8 @@ def draw_survey(
     weekday = rng.choice(np.flatnonzero(kinds == 0), homes)
     weekend = rng.choice(np.flatnonzero(kinds > 0), homes)
     keeps = (diary & ~(one & first), diary & ~(one & ~first))
-    return Survey(panel, said, np.where(keeps[0], weekday, -1), np.where(keeps[1], weekend, -1))
+    leaves_open = rng.spawn(1)[0].random((homes, len(QUESTIONS) - 1)) < amounts.unanswered
+    return Survey(panel, said, np.where(keeps[0], weekday, -1), np.where(keeps[1], weekend, -1), leaves_open)
 
 
 def diary_days(period: Period) -> NDArray[np.int64]:

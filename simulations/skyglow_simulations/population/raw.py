@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skyglow_client.readings.panel import OPEN
 from skyglow_shared.study import QUESTIONS, Period
 
 _SLOTS = [f"hh{slot:02d}" for slot in range(1, 49)]
@@ -21,8 +22,8 @@ def write_meters(path: Path, meter_id: NDArray[np.int64], postcodes: Sequence[st
 
 
 def panel_table(meter_id: NDArray[np.int64], answers: Mapping[str, NDArray[np.int8]]) -> pl.DataFrame:
-    """The consenting, surveyed homes and what they answer, by question as an index in `QUESTIONS`."""
-    names = {question: np.array(QUESTIONS[question])[given] for question, given in answers.items()}
+    """The consenting, surveyed homes and what they answer, by question as an index in `QUESTIONS`; -1 is left open."""
+    names = {question: np.array([*QUESTIONS[question], OPEN])[given] for question, given in answers.items()}
     return pl.DataFrame({"meter_id": meter_id.astype(str), **names})
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skyglow_shared.study import Period
+from skyglow_client.readings.panel import NOT_IN_PANEL
+from skyglow_shared.study import QUESTIONS, Period
 from skyglow_simulations.population import frame, presence, raw
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.randoms import number_of, random_of
@@ -59,16 +61,17 @@ def _tables(
 ) -> dict[tuple[str, str], pl.DataFrame]:
     """Each supplier's rows of the panel and of the diaries."""
     homes = group.homes
-    true = true_answers(homes)
-    panel, said, weekday, weekend = _drawn(homes, seed, period, fraction, gaps)
+    drawn = _drawn(homes, seed, period, fraction, gaps)
+    panel, weekday, weekend = drawn.panel, drawn.weekday, drawn.weekend
+    answers = {**true_answers(homes), "composition": drawn.composition}
+    for question, silent in zip(list(QUESTIONS)[1:], drawn.leaves_open.T, strict=True):
+        answers[question] = np.where(silent, NOT_IN_PANEL, answers[question]).astype(np.int8)
     row = np.cumsum(homes["metered"].to_numpy()) - 1
     supplier, meter = homes["supplier"].to_numpy(), homes["meter_id"].to_numpy()
     tables = {}
     for index, name in enumerate(p.SUPPLIERS):
         asked = panel & (supplier == index) & homes["known_postcode"].to_numpy()
-        tables[name, FILES[0]] = raw.panel_table(
-            meter[asked], {question: answers[asked] for question, answers in {**true, "composition": said}.items()}
-        )
+        tables[name, FILES[0]] = raw.panel_table(meter[asked], {name: own[asked] for name, own in answers.items()})
         keeps = [np.flatnonzero(asked & (days >= 0)) for days in (weekday, weekend)]
         home, day = np.concatenate(keeps), np.concatenate([weekday[keeps[0]], weekend[keeps[1]]])
         days = unpack(group.bits, row[home], period.days)[np.arange(len(home)), day]
@@ -76,18 +79,12 @@ def _tables(
     return tables
 
 
-def _drawn(
-    homes: pl.DataFrame, seed: int, period: Period, fraction: float, gaps: frame.Amounts
-) -> tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
-    """Each area's survey, one area after the other: panel, what is said, diary days."""
+def _drawn(homes: pl.DataFrame, seed: int, period: Period, fraction: float, gaps: frame.Amounts) -> frame.Survey:
+    """Every area's survey, one area after the other."""
     kinds = frame.diary_days(period)
     surveys = []
     for code, own in homes.group_by("lsoa21cd", maintain_order=True):
         rng = random_of(seed, _SURVEY, number_of(str(code[0])))
         surveys.append(frame.draw_survey(own["composition"].to_numpy(), kinds, fraction, gaps, rng))
-    return (
-        np.concatenate([one.panel for one in surveys]),
-        np.concatenate([one.composition for one in surveys]),
-        np.concatenate([one.weekday for one in surveys]),
-        np.concatenate([one.weekend for one in surveys]),
-    )
+    columns = (field.name for field in fields(frame.Survey))
+    return frame.Survey(*(np.concatenate([getattr(one, name) for one in surveys]) for name in columns))
