@@ -41,6 +41,7 @@ from skyglow_simulations.population import generate, trial_city
 from skyglow_simulations.population import trial as trials
 from skyglow_simulations.population.census import Census
 from skyglow_simulations.population.frame import FRAMES
+from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.population.trial import Trial
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
@@ -92,7 +93,7 @@ class Experiment:
     def planning(self) -> Planning:
         """The office's planning constants; on a trial's few homes they count each home once."""
         if self.trial is None:
-            return PLANNING
+            return known_of(FRAMES[self.parameters.frame])
         split = self.trial.split(self.parameters.seed)
         return dataclasses.replace(PLANNING, class_distinct_homes=self.trial.distinct_homes(split))
 

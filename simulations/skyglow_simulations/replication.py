@@ -35,6 +35,7 @@ from skyglow_simulations import coverage_table
 from skyglow_simulations.experiment import begin, trusting
 from skyglow_simulations.frontier.levels import factor, scaled, without_noise
 from skyglow_simulations.population.frame import FRAMES
+from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.processes import each
 from skyglow_simulations.replicates import Drawn, World, carried_out, counted, draw, positives, untrained
 from skyglow_simulations.run import Folder, Parameters
@@ -105,7 +106,7 @@ def _estimated(
     """(method, topic, estimates) of one study."""
     model, areas = study.models[0], drawn.areas
     evidence = evidence_of(study, model, areas, outcome.sums)
-    share = partial(share_estimates, evidence, model.name, PLANNING)
+    share = partial(share_estimates, evidence, model.name, known_of(setting.world.gaps))
     occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING)
     if quiet:
         return [

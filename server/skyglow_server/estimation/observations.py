@@ -24,7 +24,8 @@ Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has cla
     ŷ_m = ñ_m θ_m + e_m,    n̂_P - π n̂_all = Σ_m ñ_m (θ_m - π) + e,   π = any fixed share near the truth
 
 whose sampling errors are the same, and whose noise in n̂_c also moves the class means. The panel is drawn from
-metered homes, so which homes have a meter moves both it and the meters.
+metered homes, so which homes have a meter moves both it and the meters. Where meters or answers go with the kind of
+home, θ is seen through `selection`: f(θ) stands in its place, linearised.
 """
 
 from dataclasses import dataclass
@@ -36,10 +37,12 @@ from skyglow_server.estimation.calibration import ClassMeans, class_means
 from skyglow_server.estimation.inputs import AreaTable, BlockSum
 from skyglow_server.estimation.mixed import Drift, System, Turn
 from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.selection import Seen, chances_of
 
 Array = NDArray[np.float64]
 
 DEVIATION = "area deviation of class means"
+METERING = "meters by kind of home"
 CALIBRATION = ("calibration sampling", "privacy noise of class scores", "privacy noise of class counts")
 _LEAST_NOISES = 3.0  # an area whose noised count is below so many noise sds tells nothing by its meters
 
@@ -92,7 +95,8 @@ def drift_of(evidence: Evidence) -> Drift:
 def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool = True, panel: bool = True) -> System:
     """Linearise the chosen data around shares [A] (used in variances and loadings only)."""
     mix = overall_mix(evidence) if evidence.mix is None else evidence.mix
-    means = class_means(evidence.classes, evidence.positive, mix, planning)
+    asked = mix * chances_of(planning.metering, mix.size) * chances_of(planning.response, mix.size)
+    means = class_means(evidence.classes, evidence.positive, asked / asked.sum(), planning)
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
     used = np.full(people.rows, panel)
@@ -145,23 +149,27 @@ class _Meters:
         block, mix, positive = evidence.scores, old_mix(evidence), evidence.positive
         total = block.values[:, 1]
         metered, uncertainty = metered_homes(evidence, planning)
-        within1 = mix * positive / (mix @ positive)[:, None]
-        within0 = mix * ~positive / (mix @ ~positive)[:, None]
+        chances = chances_of(planning.metering, positive.size)
+        seen, reached = Seen.of(share, mix, positive, chances), mix * chances
+        within1 = reached * positive / (reached @ positive)[:, None]
+        within0 = reached * ~positive / (reached @ ~positive)[:, None]
         m1, m0 = within1 @ means.mean, within0 @ means.mean
-        jacobian = share[:, None] * within1 + (1 - share)[:, None] * within0
+        jacobian = seen.share[:, None] * within1 + (1 - seen.share)[:, None] * within0
         mean = jacobian @ means.mean
-        mixing = share * (within1 @ means.mean**2 - m1**2) + (1 - share) * (within0 @ means.mean**2 - m0**2)
+        mixing = seen.share * (within1 @ means.mean**2 - m1**2) + (1 - seen.share) * (within0 @ means.mean**2 - m0**2)
         frame = metered * (m1 - m0) * _frame_deviation(evidence, metered, share)
+        unseen = metered * (m1 - m0) * seen.moved * planning.metering_deviation
         by_count = -metered[:, None] * jacobian
         return cls(
             known_meters(evidence),
-            total - metered * m0,
-            np.diag(metered * (m1 - m0)),
-            metered[:, None] * (within1 - within0),
+            total - metered * (m0 + (m1 - m0) * seen.known(share)),
+            np.diag(metered * (m1 - m0) * seen.slope),
+            (metered * seen.slope)[:, None] * (within1 - within0),
             {
                 "privacy noise of areas": np.diag(np.hypot(block.deviation[1], uncertainty * mean)),
                 "scores within classes": np.diag(np.sqrt(metered * (jacobian @ means.variance + mixing))),
                 "homes without a meter": np.diag(frame),
+                METERING: unseen[:, None],
                 "scores by employment": (metered * employment(evidence.areas) * planning.score_employment)[:, None],
                 DEVIATION: np.column_stack(
                     [
@@ -195,22 +203,31 @@ class _Panel:
         weights = areas.weights("MSOA")
         local = weights @ share
         size, uncertainty = panel_sizes(evidence, planning)
-        centre = float(size @ local) / float(size.sum())
+        mix = weights @ old_mix(evidence)
+        chances = chances_of(planning.metering, mix.shape[1]) * chances_of(planning.response, mix.shape[1])
+        seen = Seen.of(local, mix, evidence.positive, chances)
+        centre = float(size @ seen.share) / float(size.sum())
         counts, sign = evidence.classes.values[:, 0], np.where(evidence.positive, 1 - centre, -centre)
-        design = np.concatenate([size[:, None] * weights, [size @ weights]])
-        known = size.sum() * centre
+        bent = size * seen.slope
+        design = np.concatenate([bent[:, None] * weights, [bent @ weights]])
+        own = size * seen.known(local)
+        moved = size * seen.moved
         metered, _ = metered_homes(evidence, planning)
         fraction = np.minimum(size / areas.totals("MSOA", metered), 1.0)
-        frame = weights * _frame_deviation(evidence, metered, share)
-        sampling = np.sqrt(size * local * (1 - local) * (1 - fraction))
+        frame = bent[:, None] * weights * _frame_deviation(evidence, metered, share)
+        sampling = np.sqrt(moved * (1 - fraction))
         return cls(
             size.size + 1,
-            np.concatenate([labels.values[:, 1], [counts @ sign + known]]),
+            np.concatenate([labels.values[:, 1] - own, [counts @ sign + size.sum() * centre - own.sum()]]),
             design,
             {
                 "panel sampling": np.concatenate([np.diag(sampling), [sampling]]),
-                "homes without a meter": np.concatenate([size[:, None] * frame, [size @ frame]]),
-                "panel size": np.concatenate([np.diag(uncertainty * local), [uncertainty * (local - centre)]]),
+                "homes without a meter": np.concatenate([frame, [frame.sum(axis=0)]]),
+                METERING: np.append(moved, moved.sum())[:, None] * planning.metering_deviation,
+                "answers by kind of home": np.append(moved, moved.sum())[:, None] * planning.response_deviation,
+                "panel size": np.concatenate(
+                    [np.diag(uncertainty * seen.share), [uncertainty * (seen.share - centre)]]
+                ),
                 "privacy noise of labels": np.concatenate(
                     [labels.deviation[1] * np.eye(size.size), np.zeros((1, size.size))]
                 ),

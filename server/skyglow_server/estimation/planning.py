@@ -57,6 +57,11 @@ class Planning:
         Values of σ_LSOA and σ_MSOA that are integrated over.
     metered_share_deviation : float
         Least relative sd of an area's share of metered homes around that of all areas; the counts may show more.
+    metering, response : tuple of float, one a composition class
+        Relative chances that a home of the class has a smart meter and that a metered one answers, as the survey
+        organisation knows them; empty = all alike.
+    metering_deviation, response_deviation : float
+        Sd of the log of how much likelier homes that count have a meter, and answer, than these say.
     panel_size_deviation : float
         Relative sd of a MSOA's panel size around its share of the households.
     presence_level_deviation : float
@@ -98,6 +103,10 @@ class Planning:
     drift_spread: float = 0.4
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     metered_share_deviation: float = 0.1
+    metering: tuple[float, ...] = ()
+    response: tuple[float, ...] = ()
+    metering_deviation: float = 0.0
+    response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     presence_level_deviation: float = 0.06
     slope: float = 0.9

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skyglow_client.readings.panel import NOT_IN_PANEL
+from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_shared.study import QUESTIONS, Period
 from skyglow_simulations.population import frame, presence, raw
 from skyglow_simulations.population import parameters as p
@@ -19,6 +20,7 @@ from skyglow_simulations.population.randoms import number_of, random_of
 
 FILES: Final = ("panel.csv", "diaries.csv")
 _SURVEY = 3  # label of an area's generator
+_LEFT_OPEN = 0.05
 
 
 class Group(NamedTuple):
@@ -41,6 +43,23 @@ def write(
                 files[key].write(table.write_csv(include_header=number == 0).encode())
     for key, path in temporary.items():
         path.replace(places[key])
+
+
+def known_of(gaps: frame.Amounts) -> Planning:
+    """The office's planning constants with what a survey organisation knows of who has a meter and who answers.
+
+    It knows the chances by class, but not exactly: a twentieth is left open where they differ at all.
+    """
+    if gaps.smart_meter == frame.EVEN.smart_meter and gaps.response == frame.EVEN.response:
+        return PLANNING
+    odds = p.METERED_MEAN / (1 - p.METERED_MEAN) * np.exp(np.array(gaps.smart_meter))
+    return replace(
+        PLANNING,
+        metering=tuple((odds / (1 + odds)).tolist()),
+        response=gaps.response,
+        metering_deviation=_LEFT_OPEN,
+        response_deviation=_LEFT_OPEN,
+    )
 
 
 def unpack(bits: NDArray[np.uint8], rows: NDArray[np.int64], days: int) -> NDArray[np.uint8]:

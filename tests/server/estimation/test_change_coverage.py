@@ -12,6 +12,7 @@ from skyglow_server import estimation
 from skyglow_server.publication import Release, change, tidy
 
 TOWNS = 5
+REDRAWN = replace(estimation.PLANNING, turnover=1.0)  # a town's households are all drawn anew
 
 
 class Switch:
@@ -55,7 +56,12 @@ def two_studies(simulator, seed, truths):
         share, sums = simulator.replicate(world, areas, randomness)
         when = datetime.date(2026 + year, 3, 9)
         asked = msgspec.structs.replace(study, phases=tuple(phases), reference_date=when)
-        found.append((published(asked, estimation.estimate(asked, areas, sums)), simulator.truths(areas, share)))
+        found.append(
+            (
+                published(asked, estimation.estimate(asked, areas, sums, planning=REDRAWN)),
+                simulator.truths(areas, share),
+            )
+        )
     return found
 
 
