@@ -24,7 +24,8 @@ def database_server():
 def schema(database_server):
     """The name of an empty schema."""
     name = f"test_{next(_NUMBERS)}"
-    database_server.run(f"CREATE SCHEMA {name}")
+    with pytest.importorskip("psycopg").connect(database_server.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
     return name
 
 

@@ -51,6 +51,7 @@ def federation(tmp_path):
         yield listening
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "how", "at_the_supplier", "at_the_office"),
     [

@@ -118,8 +118,7 @@ def test_two_offices_run_one_study_once_and_the_second_goes_on_when_the_first_is
         pass
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
-@pytest.mark.parametrize("rounds", [0, 2])
+@pytest.mark.parametrize(("how", "rounds"), [(signal.SIGINT, 0), (signal.SIGQUIT, 2)], ids=["stopped", "crashed"])
 def test_a_database_that_goes_away_in_the_middle_of_a_study(how, rounds, puppets, tmp_path, caplog):
     """The study ends with an error that says so, and goes on where it stood once the database is back."""
     caplog.set_level(logging.DEBUG)
