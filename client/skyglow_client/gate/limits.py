@@ -3,7 +3,7 @@
 
 Only the computation is: what it costs was charged before, nothing is sealed after, and the supplier goes on. Memory is
 what the process may have beyond what it had when the computation began; readings that are mapped from the store do not
-count.
+count. The process's other threads share that memory.
 """
 
 import resource
@@ -83,7 +83,9 @@ def _memory(mebibytes: int | None) -> Iterator[None]:
 
 def _held() -> int:
     """Bytes that this process has of its own, as the limit counts them."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
-    raise LimitError("this system does not tell how much memory is held; leave most_memory_mib out", rule="memory")
+    message = "this system does not tell how much memory is held; ask the supplier to leave most_memory_mib out"
+    raise LimitError(message, rule="most_memory_mib")
