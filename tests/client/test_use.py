@@ -73,7 +73,9 @@ def test_a_homes_vector_says_its_use_whether_it_is_held_and_whether_it_is_vacant
     np.testing.assert_allclose(part[1], [1, 0.5, 0.5, 0.5, 0.5, 1, 0])
     np.testing.assert_allclose(part[2][-2:], [0, 1])
     np.testing.assert_allclose(part[3], [1, 1, 0, 0, 0, 0, 0])
-    assert 0.07 < VACANT_KWH < 1
+    edge = VACANT_KWH / len(PARTS)
+    near = contributions(asked, USE, given(homes, [0.99 * edge] * 4, [1.01 * edge] * 4), {}).vectors
+    assert near[:, -1].tolist() == [0.5, 0.0]
 
 
 @pytest.mark.parametrize("use", [(0, 0, 0, 0), (6, 6, 6, 6), (1e300, 0, 0, 0), (50, 0, 1, 900), (0.29, 0, 0, 0)])

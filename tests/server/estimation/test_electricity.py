@@ -82,6 +82,18 @@ def test_intervals_hold_the_truth(simulator, study_of):
     assert abs(np.mean(off["MSOA", MEDIAN])) < 0.2
 
 
+def test_noise_of_sum_and_of_count_and_the_frame_are_in_the_variance(simulator, study_of):
+    areas, _, sums = town(simulator, 8)
+    item = next(one for one in use_estimates(study_of(areas), areas, sums) if one.group == PARTS[3])
+    count, total = sums["use"].values[0, [0, 4]]
+    of_count, of_total = sums["use"].deviation[[0, 4]]
+    mean = total / count
+    noise = BOUND_KWH**2 * (of_total**2 + mean**2 * of_count**2) / count**2
+    frame = (1.2 * BOUND_KWH * mean) ** 2 * (1 / count - 1 / areas.households[0])
+    assert item.area_code == areas.codes["LSOA"][0]
+    assert item.parts == pytest.approx({"privacy noise of use": noise, "homes without a meter": frame})
+
+
 def test_homes_beyond_the_bound_lift_the_upper_end_alone(simulator, study_of):
     areas, truth, sums = town(simulator, 3, noise=0.5, rich=1.8)
     items = {item.group: item for item in use_estimates(study_of(areas), areas, sums) if item.level == "LAD"}

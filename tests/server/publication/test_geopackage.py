@@ -50,6 +50,15 @@ def test_its_head_and_tables_are_the_standards(content):
     assert {row[0] for row in rows(content, "SELECT srs_id FROM gpkg_spatial_ref_sys")} == {-1, 0, 4326, 27700}
 
 
+def test_a_boundarys_envelope_is_least_and_largest_x_then_y(content):
+    blobs = [row[0] for row in rows(content, "SELECT geom FROM estimates_msoa ORDER BY fid")]
+    assert [struct.unpack_from("<4d", blob, 8) for blob in blobs] == [
+        (441000.0, 441900.0, 112000.0, 112900.0),
+        (442000.0, 442900.0, 112000.0, 112900.0),
+    ]
+    assert {struct.unpack_from("<2sBBi", blob) for blob in blobs} == {(b"GP", 0, 3, 27700)}
+
+
 def test_holes_and_parts_survive(release, boundaries):
     first, second = (feature["geometry"] for feature in boundaries["features"])
     second["coordinates"].append(HOLE)
