@@ -123,7 +123,7 @@ class Aggregation:
         """What the ledger knows of the others' ledgers, and of itself."""
         seen = exchanges.witnessed(self.ledger)
         named = {name: seen[key] for name, key in _keys(study).items() if name != self.name and key in seen}
-        return Witness(named, lambda entries: exchanges.digest_at(self.ledger, entries))
+        return Witness(named, self.ledger.head_at)
 
     def _convict(self, before: Round, message: FromOffice, witness: Witness) -> None:
         """Keep one proof that this ledger is not the right one."""

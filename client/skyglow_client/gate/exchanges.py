@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from skyglow_client.gate.ledger import Ledger
 from skyglow_shared.secagg import ledger_heads
-from skyglow_shared.secagg.ledger_heads import MOST_ENTRIES, Head, Seen
+from skyglow_shared.secagg.ledger_heads import Head, Seen
 from skyglow_shared.secagg.rounds import Round
 
 
@@ -24,12 +24,6 @@ def standing(ledger: Ledger, place: str) -> Round | None:
     """Where a round stands, or None if none of its attempts has begun here."""
     rows = ledger.rows("SELECT state FROM exchanges WHERE place = ?", place)
     return Round.decode(bytes(rows[0][0])) if rows else None
-
-
-def digest_at(ledger: Ledger, entries: int) -> str:
-    """The digest that chains the ledger's first so many entries, or nothing if it never had as many."""
-    rows = ledger.rows("SELECT hash FROM entries WHERE seq = ?", entries) if entries < MOST_ENTRIES else []
-    return str(rows[0][0]) if rows else ""
 
 
 def witnessed(ledger: Ledger) -> dict[str, Seen]:
@@ -47,7 +41,7 @@ def convict(ledger: Ledger, public_key: str, seen: Seen) -> None:
 def check(ledger: Ledger, public_key: str) -> None:
     """RollbackError if there is proof that this is not the ledger of the supplier of that public key."""
     if (seen := witnessed(ledger).get(public_key)) is not None:
-        ledger_heads.check_own({"others": seen}, lambda entries: digest_at(ledger, entries), public_key)
+        ledger_heads.check_own({"others": seen}, ledger.head_at, public_key)
 
 
 def keep(ledger: Ledger, key: str, reply: bytes, *, place: str, state: Round, heads: Mapping[str, Seen]) -> None:

@@ -83,10 +83,10 @@ class Ledger:
         with self.transaction():
             self._append("clock", time, {"date": str(today)})
 
-    def head_at(self, entries: int) -> bytes | None:
-        """Digest of the chain when it had so many entries (32 bytes), or None if it never had; one look-up by key."""
+    def head_at(self, entries: int) -> str:
+        """Digest (hex) of the chain when it had so many entries, or nothing if it never had; one look-up by key."""
         rows = self.rows("SELECT hash FROM entries WHERE seq = ?", entries) if 0 < entries < 2**63 else []
-        return bytes.fromhex(rows[0][0]) if rows else None
+        return str(rows[0][0]) if rows else ""
 
     def entries(self, *kinds: Kind) -> list[Entry]:
         """The chain in order, or its entries of some kinds."""
@@ -220,10 +220,7 @@ class Ledger:
     def check_mark(self) -> None:
         """LedgerError if the last entry that was marked is not in the ledger any more."""
         marked = ledger_file.marked(self.lock)
-        if marked is None:
-            return
-        head = self.head_at(marked[0])
-        if head is None or head.hex() != marked[1]:
+        if marked is not None and self.head_at(marked[0]) != marked[1]:
             raise LedgerError(
                 f"the ledger is older than it was: entry {marked[0]} is gone, and with it what was charged; {RESTORE}. "
                 "See docs/reference/supplier-policy.md if there is none"
