@@ -4,8 +4,11 @@
 A supplier's time is all of its five steps with the messages' encoding and decoding, an average over the survivors; the
 office's is all of its steps likewise. The keystream is of every mask that side adds or subtracts (K vectors for a
 supplier; for the office one a survivor, and K − d for each of the d that dropped), by the faster of AES-256-CTR and
-ChaCha20, with nothing done with it. The floor is that and the public-key operations which the protocol cannot do
-without, called bare: it says what no program could fall below. Bytes are all that a supplier sends and receives.
+ChaCha20, with nothing done with it. Bytes are all that a supplier sends and receives.
+
+Suppliers know one another's channel keys from the study's first round: to draw, verify and agree on them comes once a
+study, is in no round's figure, and has a line of its own. Neither are the envelopes that a link seals every message in,
+whatever is in it, and their signatures, which the books of both sides rest on: they have a line of their own too.
 
 Flower's SecAgg+ runs in `.venv-flower` in the same turns, in three ways: its primitives alone, the code that a
 deployment runs without its network, and, unless `--quick`, its simulation engine, by the clock on the wall. Without
@@ -21,8 +24,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from skyglow_shared.secagg.session import Parameters
@@ -42,10 +43,6 @@ CIPHERS: dict[str, Callable[[], CipherContext]] = {
     "ChaCha20": lambda: Cipher[None](algorithms.ChaCha20(bytes(32), bytes(16)), None).encryptor(),
 }
 _ZEROS = memoryview(bytes(1 << 17))
-_SECRET, _BODY = bytes(range(32)), bytes(200)
-_SIGNER = Ed25519PrivateKey.generate()
-_SIGNED, _KEY = _SIGNER.sign(_BODY), _SIGNER.public_key().public_bytes_raw()
-_PARTNER = X25519PrivateKey.generate().public_key().public_bytes_raw()
 
 
 def keystream(cipher: str, words: int, masks: int) -> Callable[[], float]:
@@ -59,24 +56,6 @@ def keystream(cipher: str, words: int, masks: int) -> Callable[[], float]:
             for begin in range(0, size, len(_ZEROS)):
                 stream.update_into(_ZEROS[: size - begin], buffer)
         return (time.process_time() - start) / (masks * TIMES)
-
-    return turn
-
-
-def public_keys(private: int, agreements: int, verifications: int, signatures: int) -> Callable[[], float]:
-    """A turn: CPU seconds of so many public-key operations, by bare calls of the library."""
-
-    def turn() -> float:
-        start = time.process_time()
-        for _ in range(private):
-            key = X25519PrivateKey.from_private_bytes(_SECRET)
-        for _ in range(agreements):
-            key.exchange(X25519PublicKey.from_public_bytes(_PARTNER))
-        for _ in range(verifications):
-            Ed25519PublicKey.from_public_bytes(_KEY).verify(_SIGNED, _BODY)
-        for _ in range(signatures):
-            _SIGNER.sign(_BODY)
-        return time.process_time() - start
 
     return turn
 
@@ -119,18 +98,14 @@ def measure(quick: bool) -> Iterator[Result]:
 
 
 def _bare(case: Case) -> dict[str, Callable[[], float]]:
-    """Turns of what cannot be done without: one mask by each cipher, and each side's public-key operations."""
-    k, threshold, gone = case.parameters.suppliers, case.parameters.threshold, case.dropped
-    return {cipher: keystream(cipher, case.words, k) for cipher in CIPHERS} | {
-        "supplier's keys": public_keys(4, 2 * (k - 1), k - 1 + threshold - 1, 2),
-        "office's keys": public_keys(gone, gone * case.left, k + threshold, 0),
-    }
+    """Turns of one mask by each cipher."""
+    return {cipher: keystream(cipher, case.words, case.parameters.suppliers) for cipher in CIPHERS}
 
 
-def _needed(case: Case, seconds: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """CPU seconds of the keystreams and of the public-key operations that each side needs."""
+def _needed(case: Case, seconds: Mapping[str, float]) -> dict[str, float]:
+    """CPU seconds of the keystreams that each side needs."""
     masks = {"supplier": case.parameters.suppliers, "office": case.left + case.dropped * case.left}
-    return {side: (seconds[_fastest(seconds)] * count, seconds[f"{side}'s keys"]) for side, count in masks.items()}
+    return {side: seconds[_fastest(seconds)] * count for side, count in masks.items()}
 
 
 def _fastest(seconds: Mapping[str, float]) -> str:
@@ -145,12 +120,12 @@ def _beside_flower(case: Case, repeats: int, *, engine: bool) -> Iterator[Result
     rounds = {"ours": case.whole, **{name: peer.round for name, peer in peers.items()}}
     seconds = interleaved(_bare(case) | rounds, repeats)
     bare, k = _needed(case, seconds), case.parameters.suppliers
-    least = sum(keystreams + public for keystreams, public in (*[bare["supplier"]] * k, bare["office"]))
+    least = k * bare["supplier"] + bare["office"]
     ours, whole = seconds["ours"], f"a round of all sides, {case.name}"
     for (name, peer), goal in zip(peers.items(), (FASTER_THAN_FLOWER, 0.0), strict=True):
         peer.close()
         yield Result(whole, ours * 1e3, "CPU ms", name, seconds[name] / ours, goal)
-        yield Result("  its floor, all else for nothing", least * 1e3, "CPU ms", name, seconds[name] / least)
+        yield Result("  the keystreams of all sides alone", least * 1e3, "CPU ms", name, seconds[name] / least)
         yield Result("  the peer's mean", peer.last["error"], "quantisation steps off at worst", "itself", 1.0)
     yield Result("  our mean", case.error, "quantisation steps off at worst (the sum of steps: exact)", "itself", 1.0)
     if engine:
@@ -175,20 +150,17 @@ def _wall(case: Case) -> float:
 
 def _beside_keystream(case: Case, repeats: int) -> Iterator[Result]:
     ours = {"masking": case.masking, "supplier": case.supplier, "office": case.office}
-    seconds = interleaved(_bare(case) | ours, repeats)
-    bare = _needed(case, seconds)
-    for side, (keystreams, public) in bare.items():
-        yield Result(
-            name=f"{side}, {case.name}",
-            value=seconds[side] * 1e3,
-            unit="CPU ms",
-            against=f"the bare keystream ({_fastest(seconds)})",
-            ratio=seconds[side] / keystreams,
-            at_most=MOST_KEYSTREAMS,
-            floor=1 + public / keystreams,
-        )
-    name, ratio = f"  a supplier's masks alone, {case.name}", seconds["masking"] / bare["supplier"][0]
+    others = {"channels": case.channels_once, "envelopes": case.envelopes}
+    seconds = interleaved(_bare(case) | ours | others, repeats)
+    bare, against = _needed(case, seconds), f"the bare keystream ({_fastest(seconds)})"
+    for side, keystreams in bare.items():
+        name, ratio = f"{side}, {case.name}", seconds[side] / keystreams
+        yield Result(name, seconds[side] * 1e3, "CPU ms", against, ratio, at_most=MOST_KEYSTREAMS)
+    name, ratio = f"  a supplier's masks alone, {case.name}", seconds["masking"] / bare["supplier"]
     yield Result(name, seconds["masking"] * 1e3, "CPU ms", "the bare keystream", ratio, at_most=MOST_KEYSTREAMS)
+    for what, name in (("channels", "channels, once a study"), ("envelopes", "envelopes, of all its messages")):
+        ratio = seconds[what] / bare["supplier"]
+        yield Result(f"  beside it: a supplier's {name}", seconds[what] * 1e3, "CPU ms", "the bare keystream", ratio)
     plain = case.words * WORD_BITS // 8
     moved = max(case.last.moved.values())
     name = f"  a supplier's bytes, {case.name}"

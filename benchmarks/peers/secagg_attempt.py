@@ -13,22 +13,27 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_shared.messages import StepReply, seal_reply
 from skyglow_shared.privacy.randomness import SystemRandomness
-from skyglow_shared.secagg import codec, masks, messages, office
+from skyglow_shared.secagg import channels, masks, messages, office
+from skyglow_shared.secagg.channels import Channel, open_channel
 from skyglow_shared.secagg.ledger_heads import Head, Witness
+from skyglow_shared.secagg.recovering import Sum
 from skyglow_shared.secagg.rounds import Round, Vector
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Supplier
 
 WORD_BITS = 32
+SHORT = 1 << 16  # bytes of all other messages
+STUDY = "ab" * 32
 TIMES = 3  # what takes less than a millisecond is done so often in a turn
-STEPS = ("advertised", "shared", "masked", "signed", "unmasked")
+STEPS = ("advertised", "shared", "masked", "confirmed", "unmasked")
 CLIP, LEVELS = 8.0, 1 << 22
 _STEP = 2 * CLIP / LEVELS
 _PART = 1 << 15  # numbers that stay in the processor's cache
 _FRESH = Witness(seen={}, digest_at=lambda entries: "")  # nobody has seen anybody's ledger before
-Asked = messages.FromOffice | dict[str, messages.Delivery]
+Asked = messages.FromOffice | dict[str, messages.Delivery] | dict[str, messages.Confirmations]
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class Case:
     dropped: int
     vectors: dict[str, NDArray[np.float64]] = field(init=False)
     identities: dict[str, Identity] = field(init=False)
+    channels: dict[str, Channel] = field(init=False)
     attempts: int = 0
     last: Clock = field(init=False)
     error: float = 0.0
@@ -60,7 +66,8 @@ class Case:
         names = [f"supplier-{place}" for place in range(self.parameters.suppliers)]
         drawn = np.random.default_rng(7)
         self.identities = {name: Identity.generate() for name in names}
-        self.wires = {name: bytearray(self.words * WORD_BITS // 8 + (1 << 16)) for name in names}
+        self.open_channels()
+        self.wires = {name: bytearray(self.words * WORD_BITS // 8 + SHORT) for name in names}
         self.vectors = {name: drawn.uniform(-CLIP / 2, CLIP / 2, self.words) for name in names}
 
     @property
@@ -74,13 +81,44 @@ class Case:
         """How many survive."""
         return self.parameters.suppliers - self.dropped
 
+    def open_channels(self) -> None:
+        """Draw everybody's channel keys anew; whoever meets them next knows none of them."""
+        randomness, own = SystemRandomness(), self.identities.items()
+        self.channels = {name: open_channel(STUDY, name, identity, randomness) for name, identity in own}
+
+    def channels_once(self) -> float:
+        """CPU seconds of what an average supplier does once a study: draw its key, verify all others and agree."""
+        start = time.process_time()
+        self.open_channels()
+        for name, own in self.channels.items():
+            for other, theirs in self.channels.items():
+                if other != name:
+                    channels.verify.__wrapped__(STUDY, other, self.identities[other].public_key, theirs.shown)
+                    channels.agreed(own.secret, STUDY, (name, own.shown.key), (other, theirs.shown.key))
+        seconds = (time.process_time() - start) / len(self.channels)
+        for name, shown in self.channels.items():  # once in a process, where each of them would by itself
+            channels.verify(STUDY, name, self.identities[name].public_key, shown.shown)
+        return seconds
+
+    def envelopes(self) -> float:
+        """CPU seconds of sealing a supplier's five messages, of which one is its vector."""
+        name, identity = next(iter(self.identities.items()))
+        vector, short = (
+            StepReply(study=STUDY, phase="training", round=0, attempt=0, supplier=name, content=bytes(size))
+            for size in (len(self.wires[name]), SHORT // 32)
+        )
+        start = time.process_time()
+        for each in (vector, *[short] * (len(STEPS) - 1)):
+            seal_reply(each, name, identity)
+        return time.process_time() - start
+
     def masking(self) -> float:
-        """CPU seconds of adding and subtracting one supplier's masks, and of nothing else."""
-        words = np.arange(self.words, dtype=codec.lane(WORD_BITS))
+        """CPU seconds of putting one supplier's masks on its vector, and of nothing else."""
+        words = np.arange(self.words)
         keys = [place.to_bytes(32, "little") for place in range(self.parameters.suppliers)]
         start = time.process_time()
         for _ in range(TIMES):
-            masks.apply(words, WORD_BITS, plus=keys[::2], minus=keys[1::2])
+            masks.put_on(words, WORD_BITS, 1, plus=keys[::2], minus=keys[1::2])
         return (time.process_time() - start) / TIMES
 
     def supplier(self) -> float:
@@ -98,7 +136,9 @@ class Case:
         return sum(clock.suppliers.values()) + clock.office + clock.mean
 
     def carried(self, name: str, encoded: bytes) -> bytes:
-        """What a supplier sends, in memory that is the office's from before."""
+        """What a supplier sends, its vector in memory that is the office's from before."""
+        if len(encoded) < SHORT:
+            return encoded
         wire = memoryview(self.wires[name])[: len(encoded)]
         wire[:] = encoded
         return cast(bytes, wire)
@@ -112,7 +152,7 @@ class Case:
         self.attempts += 1
         roster = tuple(Supplier(name=name, public_key=one.public_key) for name, one in self.identities.items())
         session = Session(
-            study="ab" * 32,
+            study=STUDY,
             phase="training",
             round=0,
             attempt=self.attempts,
@@ -143,14 +183,16 @@ def quantised(vector: NDArray[np.float64]) -> NDArray[np.int64]:
     return steps
 
 
-def _drive(session: Session, case: Case, given: dict[str, Vector]) -> tuple[office.Sum, NDArray[np.float64]]:
+def _drive(session: Session, case: Case, given: dict[str, Vector]) -> tuple[Sum, NDArray[np.float64]]:
     """All steps of all sides, each under its own clock."""
     rounds: dict[str, Round] = {}
     replies: dict[str, bytes] = {}
     clock, head, randomness = case.last, Head(entries=1, digest="ab" * 32), SystemRandomness()
     for name, identity in case.identities.items():
         start = time.process_time()
-        rounds[name], advertisement = Round.begin(session, name, identity, head, randomness, seen={})
+        rounds[name], advertisement = Round.begin(
+            session, name, identity, head, randomness, channel=case.channels[name], seen={}
+        )
         replies[name] = messages.encode(advertisement)
         clock.suppliers[name] += time.process_time() - start
     side: object = office.begin(session)
@@ -158,7 +200,7 @@ def _drive(session: Session, case: Case, given: dict[str, Vector]) -> tuple[offi
         clock.moved.update({name: clock.moved[name] + len(reply) for name, reply in replies.items()})
         start = time.process_time()
         taken = getattr(side, step)({name: messages.decode_reply(reply) for name, reply in replies.items()})
-        if isinstance(taken, office.Sum):
+        if isinstance(taken, Sum):
             clock.office += (end := time.process_time()) - start
             mean: NDArray[np.float64] = np.multiply(taken.values, _STEP / len(taken.survivors))
             clock.mean = time.process_time() - end
@@ -181,7 +223,7 @@ def _requests(asked: Asked, replies: Iterable[str]) -> dict[str, bytes]:
 def _answer(name: str, request: bytes, rounds: dict[str, Round], case: Case, given: dict[str, Vector]) -> bytes:
     start = time.process_time()
     message = messages.decode_request(request)
-    rounds[name], reply = rounds[name].answer(message, case.identities[name], given[name], _FRESH)
+    rounds[name], reply = rounds[name].answer(message, given[name], _FRESH)
     encoded = messages.encode(reply)
     case.last.suppliers[name] += time.process_time() - start
     case.last.moved[name] += len(request)

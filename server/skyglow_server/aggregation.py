@@ -3,7 +3,7 @@
 
 An attempt is five steps. Whoever does not answer a step, refuses it, or answers it wrongly, has dropped out of the
 attempt, and the log says who and why. If too few are left, a new attempt begins, without those whom others accuse; but
-never once signatures were handed out for unmasking, for then some suppliers may have answered, and will answer no other
+never once codes were handed out for unmasking, for then some suppliers may have answered, and will answer no other
 attempt: the same step is asked again when the study is resumed.
 """
 
@@ -24,6 +24,7 @@ from skyglow_shared.layout import largest_number
 from skyglow_shared.messages import Refusal, Reply, Request, RoundRequest, StepReply, StepRequest
 from skyglow_shared.secagg import office
 from skyglow_shared.secagg.messages import FromOffice, FromSupplier, decode_reply, encode
+from skyglow_shared.secagg.recovering import Recovering, Sum
 from skyglow_shared.study import Phase, Study
 
 Result = TypeVar("Result")
@@ -52,7 +53,7 @@ def add(study: Study, phase: Phase, request: RoundRequest, exchange: Exchange) -
     Raises
     ------
     AttemptError
-        Too few suppliers answered rightly, in every attempt, or after signatures were handed out.
+        Too few suppliers answered rightly, in every attempt, or after confirmations were handed out.
     ProtocolError
         The sum cannot be one of shares.
     """
@@ -187,16 +188,15 @@ class _Attempt:
         raise ProtocolError(str(answer.error) if isinstance(answer, Unread) else "it answered with something else")
 
 
-def _agreed(attempt: _Attempt) -> tuple[office.Recovering, Mapping[str, FromOffice]]:
-    """All steps until the survivor set is signed; what to hand out for unmasking."""
+def _agreed(attempt: _Attempt) -> tuple[Recovering, Mapping[str, FromOffice]]:
+    """All steps until the survivor set is confirmed; what to hand out for unmasking."""
     collecting, keys = attempt.begin()
     adding, deliveries = attempt.ask("share_keys", dict.fromkeys(collecting.heard, keys), collecting.shared)
     asking, survivors = attempt.ask("mask", deliveries, adding.masked)
-    recovering, handed_out = attempt.ask("sign", dict.fromkeys(asking.survivors, survivors), asking.signed)
-    return recovering, dict.fromkeys(handed_out.signatures, handed_out)
+    return attempt.ask("confirm", dict.fromkeys(asking.survivors, survivors), asking.confirmed)
 
 
-def _check_bounds(study: Study, phase: Phase, added: office.Sum) -> None:
+def _check_bounds(study: Study, phase: Phase, added: Sum) -> None:
     """ProtocolError if a number of the sum is larger than shares of the study could make it, whatever homes there are.
 
     A supplier that sends random words in place of its masked share cannot be told from an honest one, but the sum can.

@@ -18,7 +18,7 @@ from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Study, canonical_bytes, digest
 
 #: The steps of an attempt at secure aggregation, as they are stored.
-_STEPS = ("advertise", "share_keys", "mask", "sign", "unmask")
+_STEPS = ("advertise", "share_keys", "mask", "confirm", "unmask")
 
 
 def export(folder: Path, path: Path, checkpoints: Checkpoints | None = None) -> int:

@@ -22,6 +22,7 @@ from skyglow_shared.models import features, presence
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg import office
+from skyglow_shared.secagg.channels import Channel, open_channel
 from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Parameters, Session
@@ -237,6 +238,7 @@ class Attempt:
 
     session: Session
     identities: dict[str, Identity]
+    channels: dict[str, Channel]
     rounds: dict[str, Round]
     adverts: dict[str, object]
     vectors: dict[str, np.ndarray]
@@ -245,7 +247,7 @@ class Attempt:
         """Ask one supplier as the gate does: encoded, decoded, and its next state kept."""
         content = secagg.decode_request(secagg.encode(message))
         self.rounds[name], reply = self.rounds[name].answer(
-            content, self.identities[name], lambda: self.vectors[name], Witness({}, lambda entries: "")
+            content, lambda: self.vectors[name], Witness({}, lambda entries: "")
         )
         return reply
 
@@ -276,14 +278,16 @@ def make_attempt(dropouts: int, colluders: int, suppliers: int = 5, **changes: o
         "word_bits": 32,
     }
     session, rng = Session(**(plain | changes)), np.random.default_rng(7)
-    began = {
-        name: Round.begin(session, name, one, Head(3, "cd" * 32), SystemRandomness(), seen={})
-        for name, one in identities.items()
-    }
+    began, channels = {}, {}
+    for name, one in identities.items():
+        channels[name] = open_channel(session.study, name, one, SystemRandomness())
+        given = one, Head(3, "cd" * 32), SystemRandomness()
+        began[name] = Round.begin(session, name, *given, channel=channels[name], seen={})
     vectors = {name: rng.integers(-1000, 1000, 20) for name in identities}
     return Attempt(
         session,
         identities,
+        channels,
         {name: round_ for name, (round_, _) in began.items()},
         {name: advert for name, (_, advert) in began.items()},
         vectors,

@@ -7,6 +7,7 @@ import pytest
 
 from skyglow_shared.errors import PeerError, ProtocolError, SignatureError
 from skyglow_shared.secagg import keys, masks, office
+from skyglow_shared.secagg.channels import ChannelKey, show
 from skyglow_shared.secagg.messages import Advertisements, Delivery, SurvivorSet, encode
 
 
@@ -24,7 +25,7 @@ def test_two_seeds_never_one_mask():
     found = {}
     for each in (seed, folded, *flipped):
         key = keys.self_mask_key(each, bytes(32), "north")
-        found[each] = masks.apply(np.zeros(64, np.uint32), 32, plus=[key])
+        found[each] = masks.put_on(np.zeros(64, np.int64), 32, 2, plus=[key], minus=[])
     stacked = np.stack(list(found.values()))
     assert len({row.tobytes() for row in stacked}) == len(found) == 258
     assert (stacked[1:] == stacked[0]).mean() < 0.001
@@ -41,14 +42,17 @@ def test_office_cannot_swap_keys(attempt):
     begun, victim = attempt(1, 1), "supplier-2"
     swapped = []
     for name, advert in begun.adverts.items():
-        public = {use: keys.public_key(use.encode().ljust(32, name[-1].encode())) for use in ("exchange", "mask")}
-        fake = msgspec.structs.replace(advert, exchange_key=public["exchange"], mask_key=public["mask"])
+        ours = ChannelKey(keys.public_key(name.encode().ljust(32, b"o")), advert.channel.signature)
+        fake = msgspec.structs.replace(advert, channel=ours)
         swapped.append(advert if name == victim else fake)
     message = Advertisements(session=begun.session.identifier(), advertisements=tuple(swapped))
     before = begun.rounds[victim]
     with pytest.raises(SignatureError):
         begun.say(victim, message)
-    resigned = [one if one.sender == victim else one.signed(begun.identities[victim]) for one in swapped]
+    resigned = []
+    for one in swapped:
+        shown = show(begun.session.study, one.sender, one.channel.key, begun.identities[victim])
+        resigned.append(one if one.sender == victim else msgspec.structs.replace(one, channel=shown))
     with pytest.raises(SignatureError):
         begun.say(victim, Advertisements(session=begun.session.identifier(), advertisements=tuple(resigned)))
     assert begun.rounds[victim] is before, "nothing was shared"
@@ -65,9 +69,11 @@ def test_office_cannot_swap_one_suppliers_keys_between_two_views(attempt):
         shown = second if name == "supplier-0" else first
         replies[name] = begun.say(name, Advertisements(session=session, advertisements=tuple(shown.values())))
     for name in ("supplier-0", "supplier-1"):
-        shares = {other: reply.shares[name] for other, reply in replies.items() if other != name}
+        around = {other: reply for other, reply in replies.items() if other != name}
+        shares = {other: reply.shares[name] for other, reply in around.items()}
+        given = {other: reply.commitments[name] for other, reply in around.items()}
         with pytest.raises(PeerError, match="changed on the way") as refusal:
-            begun.say(name, Delivery(session=session, recipient=name, shares=shares))
+            begun.say(name, Delivery(session=session, recipient=name, shares=shares, commitments=given))
         assert refusal.value.peer == ("supplier-1" if name == "supplier-0" else "supplier-0")
     begun.rounds = states  # the same shown to all opens: it is the second view that does not
     _, vectors = begun.masked()
@@ -93,17 +99,17 @@ def test_office_never_gets_what_unmasks_one(attempt):
     vectors = begun.say_all(deliveries)
     del vectors["supplier-4"]
     asking, survivors = adding.masked(vectors)
-    signed = begun.say_all(dict.fromkeys(vectors, survivors))
-    recovering, signatures = asking.signed(signed)
-    unmasking = begun.say_all(dict.fromkeys(vectors, signatures))
-    for replies in (shared, vectors, signed, unmasking):
+    confirmed = begun.say_all(dict.fromkeys(vectors, survivors))
+    recovering, handed_out = asking.confirmed(confirmed)
+    unmasking = begun.say_all(handed_out)
+    for replies in (shared, vectors, confirmed, unmasking):
         seen += [encode(reply) for reply in replies.values()]
     for state in secrets.values():
-        for secret in (state.exchange, state.mask, state.seed, state.polynomials):
+        for secret in (state.channel, state.seed, state.recovery, state.polynomials):
             assert not any(secret in message for message in seen)
     for reply in unmasking.values():
-        assert not reply.seeds.keys() & reply.mask_keys.keys()
-        assert reply.mask_keys.keys() == {"supplier-4"}
+        assert not reply.seeds.keys() & reply.recovery_keys.keys()
+        assert reply.recovery_keys.keys() == {"supplier-4"}
     total = recovering.unmasked(unmasking)
     np.testing.assert_array_equal(total.values, sum(begun.vectors[name] for name in vectors))
 

@@ -7,12 +7,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_shared.errors import OrderError, ProtocolError, SignatureError, StudyError
+from skyglow_shared.errors import OrderError, PeerError, ProtocolError, StudyError
 from skyglow_shared.layout import share_block
 from skyglow_shared.privacy.randomness import SystemRandomness
-from skyglow_shared.secagg import messages
+from skyglow_shared.secagg import keys, messages
 from skyglow_shared.secagg.ledger_heads import Head
-from skyglow_shared.secagg.messages import SurvivorSet, SurvivorSignatures
+from skyglow_shared.secagg.messages import Confirmations, SurvivorSet
 from skyglow_shared.secagg.session import Parameters
 from skyglow_shared.study import Supplier
 
@@ -49,34 +49,36 @@ def test_thinned_noise_with_colluders_among_the_survivors(town, suppliers, dropo
             assert left * unprovisioned < block.noise_multiplier**2, "without provision the attack would succeed"
 
 
+def codes_for(begun, name, confirmed):
+    """The office's hand-out for one of what others confirmed."""
+    codes = {other: codes[name] for other, codes in confirmed.items() if name in codes}
+    return Confirmations(session=begun.session.identifier(), recipient=name, codes=codes)
+
+
 def test_a_split_view_of_the_survivors(attempt):
-    """The office shows two halves two survivor sets: with all colluders signing both, only one gets enough names."""
+    """The office shows two halves two survivor sets, the colluder confirms to each its own: neither gets enough."""
     begun = attempt(1, 1)
     begun.masked()
     names, colluder = tuple(begun.rounds), "supplier-4"
     views = {"first": survivors(begun, names, ()), "second": survivors(begun, names[1:], names[:1])}
     told = {"first": names[:2], "second": names[2:4]}
     states = {name: begun.rounds[name].state for name in names}
-    signed = {
-        view: {name: begun.say(name, message).signature for name in told[view]} for view, message in views.items()
-    }
+    said = {view: {name: begun.say(name, message).codes for name in told[view]} for view, message in views.items()}
     transcript = states[colluder].transcript
     for view, message in views.items():
         body = messages.survivors_body(begun.session.identifier(), transcript, message.survivors)
-        signed[view][colluder] = begun.identities[colluder].sign(messages.SURVIVORS, body)
-        signatures = SurvivorSignatures(session=begun.session.identifier(), signatures=signed[view])
+        lies = {name: keys.confirmation(key, colluder, body) for name, key in states[colluder].confirming.items()}
         for name in told[view]:
             with pytest.raises(ProtocolError, match="fewer than"):
-                begun.say(name, signatures)
-    pooled = SurvivorSignatures(session=begun.session.identifier(), signatures=signed["first"] | signed["second"])
-    for name in told["first"]:
-        with pytest.raises(SignatureError):
-            begun.say(name, pooled)
+                begun.say(name, codes_for(begun, name, said[view] | {colluder: lies}))
+    name = told["first"][1]  # the other one is not in the second set: nobody who was told that has a code for it
+    with pytest.raises(PeerError, match="confirmed another survivor set"):
+        begun.say(name, codes_for(begun, name, said["second"] | said["first"]))
 
 
 @pytest.mark.parametrize("suppliers", range(2, 13))
 def test_no_two_views_can_both_be_completed(suppliers):
-    """For every roster to 12: two views need more signatures than the honest and the colluders together can give."""
+    """For every roster to 12: two views need more behind them than the honest, and the colluders twice, can give."""
     allowed = 0
     for dropouts in range(suppliers):
         for colluders in range(suppliers):
@@ -91,8 +93,8 @@ def test_no_two_views_can_both_be_completed(suppliers):
     assert allowed
 
 
-def test_a_signed_survivor_set_is_signed_once(attempt):
-    """The office comes back to one supplier with a second survivor set: it has signed one and signs no other."""
+def test_a_survivor_set_is_confirmed_once(attempt):
+    """The office comes back to one supplier with a second survivor set: it has confirmed one and confirms no other."""
     begun = attempt(1, 1)
     begun.masked()
     names = tuple(begun.rounds)
@@ -102,7 +104,7 @@ def test_a_signed_survivor_set_is_signed_once(attempt):
 
 
 def test_a_survivor_is_not_called_dropped_to_its_face(attempt):
-    """The office tells a supplier that sent its vector that it dropped, to get its mask key: it refuses."""
+    """The office tells a supplier that sent its vector that it dropped, to have its masks recovered: it refuses."""
     begun = attempt(1, 1)
     begun.masked()
     with pytest.raises(ProtocolError, match="said to have dropped"):
@@ -114,28 +116,28 @@ def test_a_second_attempt_without_one_supplier(attempt):
     begun = attempt(1, 1)
     adding, vectors = begun.masked()
     asking, message = adding.masked(vectors)
-    recovering, signatures = asking.signed(begun.say_all(dict.fromkeys(vectors, message)))
-    recovering.unmasked(begun.say_all(dict.fromkeys(vectors, signatures)))
+    recovering, handed_out = asking.confirmed(begun.say_all(dict.fromkeys(vectors, message)))
+    recovering.unmasked(begun.say_all(handed_out))
     again = msgspec.structs.replace(begun.session, attempt=1)
     for name, round_ in begun.rounds.items():
         with pytest.raises(OrderError, match="no other"):
-            round_.again(again, begun.identities[name], Head(9, "cd" * 32), SystemRandomness(), seen={})
+            given = begun.identities[name], Head(9, "cd" * 32), SystemRandomness()
+            round_.again(again, *given, channel=begun.channels[name], seen={})
 
 
 def test_an_attempt_that_stopped_gives_nothing_to_the_next(attempt):
-    """The office drops an attempt when the vectors are in: the next has other keys, and old messages do not fit."""
+    """The office drops an attempt when the vectors are in: the next has other secrets, and old messages do not fit."""
     begun = attempt(1, 1)
     _, first = begun.masked()
     words = {name: reply.words for name, reply in first.items()}
     again = msgspec.structs.replace(begun.session, attempt=1)
     old = dict(begun.adverts)
     for name, round_ in begun.rounds.items():
-        begun.rounds[name], begun.adverts[name] = round_.again(
-            again, begun.identities[name], Head(9, "cd" * 32), SystemRandomness(), seen={}
-        )
+        given = begun.identities[name], Head(9, "cd" * 32), SystemRandomness()
+        begun.rounds[name], begun.adverts[name] = round_.again(again, *given, channel=begun.channels[name], seen={})
     for name, advert in begun.adverts.items():
-        assert advert.exchange_key != old[name].exchange_key
-        assert advert.mask_key != old[name].mask_key
+        assert advert.seed_commitment != old[name].seed_commitment
+        assert advert.recovery_commitment != old[name].recovery_commitment
     with pytest.raises(ProtocolError, match="another study, round or attempt"):
         begun.say("supplier-0", survivors(begun, list(begun.rounds), ()))
     begun.session = again
@@ -163,7 +165,7 @@ def test_steps_out_of_turn_or_twice(attempt):
     """A step skipped, taken twice or taken back: every supplier answers each once, in order."""
     begun = attempt(1, 1)
     names = tuple(begun.rounds)
-    for message in (survivors(begun, names, ()), SurvivorSignatures(session=begun.session.identifier(), signatures={})):
+    for message in (survivors(begun, names, ()), codes_for(begun, "supplier-0", {})):
         with pytest.raises(OrderError):
             begun.say("supplier-0", message)
     _, deliveries = begun.shared()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from skyglow_shared import messages
 from skyglow_shared.messages import Refusal, StepReply, StepRequest
 from skyglow_shared.secagg import messages as steps
+from skyglow_shared.secagg.channels import ChannelKey
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Aggregation, Supplier, digest
 
@@ -66,9 +67,9 @@ def test_advertisements_that_peers_did_not_make(town, begun, data):
     for name in data.draw(st.lists(NAMES, max_size=3)):
         changes = {
             "sender": name,
-            "exchange_key": data.draw(WORD),
-            "mask_key": data.draw(WORD),
+            "channel": ChannelKey(data.draw(WORD | st.just(own.channel.key)), data.draw(LONG)),
             "seed_commitment": data.draw(WORD),
+            "recovery_commitment": data.draw(WORD),
             "ledger_entries": data.draw(st.integers(1, 2**40)),
             "signature": data.draw(LONG | st.just(own.signature)),
         }
@@ -82,14 +83,20 @@ def test_advertisements_that_peers_did_not_make(town, begun, data):
 @ODD
 @given(data=st.data())
 def test_steps_that_do_not_follow(town, begun, data):
-    """Deliveries, survivor sets and signatures of the attempt's own session, before anything was shared."""
+    """Deliveries, survivor sets and codes of the attempt's own session, before anything was shared."""
     session = begun[2].session
     names = st.lists(NAMES, max_size=4).map(tuple)
     shape = st.binary(min_size=steps._CIPHERTEXT_BYTES, max_size=steps._CIPHERTEXT_BYTES)
     message = data.draw(
-        st.builds(steps.Delivery, session=st.just(session), recipient=NAMES, shares=st.dictionaries(NAMES, shape))
+        st.builds(
+            steps.Delivery,
+            session=st.just(session),
+            recipient=NAMES,
+            shares=st.dictionaries(NAMES, shape),
+            commitments=st.dictionaries(NAMES, WORD),
+        )
         | st.builds(steps.SurvivorSet, session=st.just(session), survivors=names, dropped=names)
-        | st.builds(steps.SurvivorSignatures, session=st.just(session), signatures=st.dictionaries(NAMES, LONG))
+        | st.builds(steps.Confirmations, session=st.just(session), recipient=NAMES, codes=st.dictionaries(NAMES, WORD))
     )
     place = {"attempt": data.draw(st.sampled_from((0, 1, -1, 2**62))), "round": data.draw(st.integers(-1, 3))}
     nothing_moves(town, begun, steps.encode(message), **place)

@@ -22,7 +22,7 @@ from skyglow_simulations import experiment as experiments
 from skyglow_simulations import run as runs
 from skyglow_simulations.suppliers import NAMES
 
-STEPS = ("advertise", "share_keys", "mask", "sign", "unmask")
+STEPS = ("advertise", "share_keys", "mask", "confirm", "unmask")
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,15 @@
 """A sealed share under masks: the supplier's steps of secure aggregation, each taken once and durably.
 
 The share is charged, computed and sealed before its first attempt begins, and is the same in all of them: noise is
-never drawn again. What leaves in its place are public keys, encrypted secrets, the share under masks, and at the end
+never drawn again. What leaves in its place are a public key, encrypted secrets, the share under masks, and at the end
 what takes the masks out of the sum of everybody who was agreed on.
+
+A supplier's channel of a study is in the memory of its process, and in what an attempt stores between its first two
+steps. It is no part of the account: after a restart another is drawn, and the others verify and agree anew.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -20,21 +23,26 @@ from skyglow_shared.errors import InternalError, OrderError, RollbackError
 from skyglow_shared.messages import RoundRequest, Share, StepReply, StepRequest, open_reply, seal_reply
 from skyglow_shared.privacy.randomness import Randomness
 from skyglow_shared.secagg import ledger_heads
+from skyglow_shared.secagg.channels import Channel, open_channel
 from skyglow_shared.secagg.ledger_heads import Witness
 from skyglow_shared.secagg.messages import FromOffice, FromSupplier, decode_request, encode
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Phase, Study
 
+#: Studies whose channels a process remembers.
+MOST_CHANNELS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """One supplier's side of secure aggregation: who it is, and the ledger that remembers."""
+    """One supplier's side of secure aggregation: who it is, the ledger that remembers, and its channels by study."""
 
     name: str
     identity: Identity
     ledger: Ledger
     randomness: Randomness
+    channels: dict[str, Channel] = field(default_factory=dict, repr=False)
 
     def advertise(self, study: Study, phase: Phase, request: RoundRequest) -> bytes:
         """Begin an attempt, or send again what was answered when it began.
@@ -46,18 +54,19 @@ class Aggregation:
 
         Privacy
         -------
-        Sends fresh public keys, a commitment, and the head of the ledger.
+        Sends a public key, two commitments to fresh secrets, and the head of the ledger.
         """
         key = step_key(request, "advertise")
         if (sealed := self.ledger.sealed(key)) is not None:
             return sealed
         session = session_of(study, phase, request.round, request.attempt)
         before, head = exchanges.standing(self.ledger, place(request)), exchanges.head(self.ledger)
-        seen = self._witness(study).seen
+        channel, seen = self._channel(request.study), self._witness(study).seen
+        own = self.identity, head, self.randomness
         if before is None:
-            after, reply = Round.begin(session, self.name, self.identity, head, self.randomness, seen=seen)
+            after, reply = Round.begin(session, self.name, *own, channel=channel, seen=seen)
         else:
-            after, reply = before.again(session, self.identity, head, self.randomness, seen=seen)
+            after, reply = before.again(session, *own, channel=channel, seen=seen)
         return self._keep(study, request, key, after, reply)
 
     def step(self, study: Study, phase: Phase, request: StepRequest, share: bytes) -> bytes:
@@ -90,11 +99,19 @@ class Aggregation:
         session_of(study, phase, request.round, request.attempt).check(message.session)
         witness = self._witness(study)
         try:
-            after, reply = before.answer(message, self.identity, lambda: self._vector(study, phase, share), witness)
+            after, reply = before.answer(message, lambda: self._vector(study, phase, share), witness)
         except RollbackError:
             self._convict(before, message, witness)
             raise
         return self._keep(study, request, key, after, reply)
+
+    def _channel(self, study: str) -> Channel:
+        """The own end of a study's channels, drawn when it is first asked for; the oldest of too many is forgotten."""
+        if study not in self.channels:
+            self.channels[study] = open_channel(study, self.name, self.identity, self.randomness)
+            if len(self.channels) > MOST_CHANNELS:
+                del self.channels[next(iter(self.channels))]
+        return self.channels[study]
 
     def _vector(self, study: Study, phase: Phase, share: bytes) -> NDArray[np.int64]:
         message = open_reply(share, self.name, self.identity.public_key)

@@ -24,16 +24,10 @@ from skyglow_client.learning.contributions import Weights
 from skyglow_client.learning.homes import Homes
 from skyglow_shared import signing
 from skyglow_shared.errors import ApprovalError, ExpiredError, OrderError, StudyError
-from skyglow_shared.messages import (
-    Approval,
-    RoundRequest,
-    Share,
-    StepRequest,
-    StudyRequest,
-    seal_reply,
-)
+from skyglow_shared.messages import Approval, RoundRequest, Share, StepRequest, StudyRequest, seal_reply
 from skyglow_shared.models import logistic, presence, temporal
 from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness
+from skyglow_shared.secagg.channels import Channel
 from skyglow_shared.signing import Identity
 from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Phase, Study, digest_of
@@ -62,6 +56,7 @@ class Gate:
     ledger: Ledger
     randomness: Randomness
     _within: set[tuple[Policy, str]] = field(default_factory=set, repr=False, compare=False)
+    _channels: dict[str, Channel] = field(default_factory=dict, repr=False, compare=False)
 
     def propose(self, request: StudyRequest) -> Approval:
         """Answer a proposed study: with the approval, if this supplier has given it.
@@ -187,7 +182,7 @@ class Gate:
         return self._aggregation().step(study, phase, request, share)
 
     def _aggregation(self) -> Aggregation:
-        return Aggregation(self.name, self.identity, self.ledger, self.randomness)
+        return Aggregation(self.name, self.identity, self.ledger, self.randomness, self._channels)
 
     def _approved(self, request: RoundRequest | StepRequest) -> Study:
         exchanges.check(self.ledger, self.identity.public_key)

@@ -11,8 +11,6 @@ from skyglow_shared.errors import ProtocolError, StudyError
 #: Unsigned words, each below 2^bits, in lanes of the least machine width that holds them.
 Words: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
-_CHUNK = 1 << 16  # words that stay in the processor's cache between two looks at them
-
 
 def word_bits(largest: int, suppliers: int) -> int:
     """Bits a word needs for a sum of `suppliers` integers, none beyond ±`largest`; a multiple of eight.
@@ -33,8 +31,8 @@ def lane(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
     return np.dtype(f"<u{1 << ((bits - 1) // 8).bit_length()}")
 
 
-def encode(vector: NDArray[np.int64], bits: int, suppliers: int) -> Words:
-    """Signed integers as words modulo 2^bits.
+def encode(vector: NDArray[np.int64], bits: int, suppliers: int, *, out: Words) -> None:
+    """Signed integers as words modulo 2^bits, but for the bits that the lane has beyond these.
 
     Raises
     ------
@@ -42,21 +40,17 @@ def encode(vector: NDArray[np.int64], bits: int, suppliers: int) -> Words:
         One is too large for a sum of `suppliers` such vectors to be told from its remainder.
     """
     largest = ((1 << (bits - 1)) - 1) // suppliers
-    words = np.empty(vector.size, dtype=lane(bits))
-    for start in range(0, vector.size, _CHUNK):
-        part = vector[start : start + _CHUNK]
-        if int(part.max()) > largest or int(part.min()) < -largest:
-            raise StudyError("a number is beyond the study's public bounds; raise the households it says it covers")
-        np.copyto(words[start : start + _CHUNK], part, casting="unsafe")
-    return reduce(words, bits)
+    if int(vector.max()) > largest or int(vector.min()) < -largest:
+        raise StudyError("a number is beyond the study's public bounds; raise the households it says it covers")
+    np.copyto(out, vector, casting="unsafe")
 
 
-def decode(words: Words, bits: int) -> NDArray[np.int64]:
-    """The signed integers, from −2^(bits − 1) on, that words stand for."""
+def decode(words: Words, bits: int) -> NDArray[np.signedinteger[Any]]:
+    """The signed integers, from −2^(bits − 1) on, that words stand for, in lanes of the same width."""
     width = lane(bits).itemsize
     shift = 8 * width - bits
     signed = words.view(f"<i{width}")
-    return (signed << shift >> shift if shift else signed).astype(np.int64)
+    return signed << shift >> shift if shift else signed
 
 
 def reduce(words: Words, bits: int) -> Words:
@@ -67,31 +61,28 @@ def reduce(words: Words, bits: int) -> Words:
     return words
 
 
-def pack(words: Words, bits: int) -> bytes:
-    """Words as bytes, little-endian, bits / 8 of them a word."""
+def pack(words: Words, bits: int) -> memoryview:
+    """Words as bytes, little-endian, bits / 8 of them a word: the words' own memory, where that is their layout."""
     width, kind = bits // 8, lane(bits)
     if width == kind.itemsize:
-        return words.tobytes()
+        return words.data.cast("B").toreadonly()
     octets = words.view(np.uint8).reshape(words.size, kind.itemsize)
     packed = np.empty((words.size, width), dtype=np.uint8)
     for place in range(width):  # three times as fast as a copy of rows of a few bytes
         packed[:, place] = octets[:, place]
-    return packed.tobytes()
+    return packed.data.cast("B").toreadonly()
 
 
-def unpack(content: bytes, count: int, bits: int) -> Words:
-    """The words that bytes hold, read-only; ProtocolError unless there are exactly `count` of them."""
+def unpack(octets: NDArray[np.uint8], count: int, bits: int) -> Words:
+    """The `count` words that so many bytes hold; where that is their layout, in the same memory."""
     width, kind = bits // 8, lane(bits)
-    check_length(content, count, bits)
     if width == kind.itemsize:
-        return np.frombuffer(content, dtype=kind)
-    overlapping = np.ndarray(count, dtype=kind, buffer=content + bytes(kind.itemsize), strides=(width,))
-    words = reduce(overlapping.astype(kind), bits)
-    words.flags.writeable = False
-    return words
+        return octets.view(kind)
+    padded = octets.tobytes() + bytes(kind.itemsize)
+    return reduce(np.ndarray(count, dtype=kind, buffer=padded, strides=(width,)).astype(kind), bits)
 
 
-def check_length(content: bytes, count: int, bits: int) -> None:
+def check_length(content: memoryview, count: int, bits: int) -> None:
     """ProtocolError unless bytes hold exactly `count` words."""
     if len(content) != count * bits // 8:
         raise ProtocolError("a masked vector is longer or shorter than the study's; drop it")

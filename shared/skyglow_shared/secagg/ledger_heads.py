@@ -4,7 +4,8 @@
 A supplier advertises the head of its ledger under its signature. Once its vector is in a sum, the others keep that
 head. They refuse one that is behind it, and in the next attempt send it back to its supplier, encrypted: a ledger that
 was put back and has grown since does not hold it. The signature that comes with it is the supplier's own, so nobody can
-make a head up. A ledger that was refused leaves nothing behind that the right one would be refused for.
+make a head up. It is verified when a head and a ledger disagree; while they agree, it proves nothing that is not known.
+A ledger that was refused leaves nothing behind that the right one would be refused for.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,7 +93,7 @@ def unpack(content: bytes) -> Seen | None:
     return Seen(head, rest[_DIGEST_BYTES : 2 * _DIGEST_BYTES], rest[2 * _DIGEST_BYTES :])
 
 
-def check_others(seen: Mapping[str, Seen], now: Mapping[str, Seen]) -> None:
+def check_others(seen: Mapping[str, Seen], now: Mapping[str, Seen], public_keys: Mapping[str, str]) -> None:
     """Compare the heads that suppliers advertise with those seen of them before.
 
     Raises
@@ -100,10 +101,13 @@ def check_others(seen: Mapping[str, Seen], now: Mapping[str, Seen]) -> None:
     PeerError
         A ledger has fewer entries than it had, or as many and others: it was put back or rewritten. Nothing is sent to
         an attempt with that supplier.
+    SignatureError
+        The same, but its supplier did not sign that: the office changed what it advertised.
     """
     for name, one in now.items():
         before = seen.get(name, one).head
         if one.head.entries < before.entries or (one.head.entries == before.entries and one.head != before):
+            one.verify(public_keys[name], what=f"the advertisement of {name}")
             raise PeerError(
                 f"the ledger of {name} is behind what it was, or was rewritten; ask its privacy officer", peer=name
             )

@@ -7,22 +7,24 @@ step  a supplier sends    the office answers     which says
 1     `Advertisement`     `Advertisements`       whose keys there are
 2     `EncryptedShares`   `Delivery`             what the others shared with you, and so who is masked against
 3     `MaskedInput`       `SurvivorSet`          whose vectors are in the sum
-4     `SurvivorSignature` `SurvivorSignatures`   that the others were told the same
+4     `Confirmation`      `Confirmations`        that the others were told the same
 5     `Unmasking`
 ====  ==================  =====================  ===========================================================
 
-What suppliers must believe of one another does not rest on the office: advertisements and survivor sets are signed by
-the keys on the roster, and shares are encrypted between advertised keys.
+What suppliers must believe of one another does not rest on the office: channel keys are signed by the keys on the
+roster; and under keys that follow from what was agreed with them, and from all advertisements, shares are encrypted
+and survivor sets confirmed.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 import msgspec
 
-from skyglow_shared import signing
 from skyglow_shared.errors import ProtocolError
+from skyglow_shared.secagg.channels import ChannelKey
+from skyglow_shared.secagg.keys import KEY_BYTES, TAG_BYTES, Digest, Signature
 from skyglow_shared.secagg.ledger_heads import ADVERTISEMENT, MOST_ENTRIES, SEEN_BYTES, Head, Seen
 from skyglow_shared.secagg.shamir import SHARE_BYTES
 from skyglow_shared.signing import Identity
@@ -30,54 +32,53 @@ from skyglow_shared.study import Key, Name
 
 T = TypeVar("T")
 
-SURVIVORS = b"skyglow-secagg-survivors-v1\0"
-
 MAX_BYTES = 64 * 1024 * 1024
 
-_ADVERTISED = b"skyglow-secagg-advertised-v1\0"
-_KEYS = b"skyglow-secagg-keys-v1\0"
-_TRANSCRIPT = b"skyglow-secagg-transcript-v1\0"
-_TAG_BYTES = 16
+_ADVERTISED = b"skyglow-secagg-advertised-v2\0"
+_KEYS = b"skyglow-secagg-keys-v2\0"
+_TRANSCRIPT = b"skyglow-secagg-transcript-v2\0"
 
-Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 SecretShare = Annotated[bytes, msgspec.Meta(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
-_CIPHERTEXT_BYTES = 2 * SHARE_BYTES + SEEN_BYTES + _TAG_BYTES
+_CIPHERTEXT_BYTES = 2 * SHARE_BYTES + SEEN_BYTES + TAG_BYTES
 Ciphertext = Annotated[bytes, msgspec.Meta(min_length=_CIPHERTEXT_BYTES, max_length=_CIPHERTEXT_BYTES)]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every message: `session` is the identifier of the attempt that it belongs to."""
+    """Base of every message: `session` is the identifier of the attempt that it belongs to.
+
+    Names that are keys are compared with those that must be there, and need no look at their form.
+    """
 
     session: Digest
 
 
 class Advertisement(Step, frozen=True, kw_only=True, tag=True):
-    """A supplier's keys for one attempt and where its ledger stands, signed by its pinned identity.
+    """A supplier's channel key, what it commits to in one attempt, and where its ledger stands.
 
     Attributes
     ----------
-    exchange_key, mask_key : bytes
-        Ephemeral X25519 public keys: for encrypting shares, for agreeing on masks.
-    seed_commitment : bytes
-        Pins the seed of its self-mask.
+    channel : ChannelKey
+        The same in every attempt at the study.
+    seed_commitment, recovery_commitment : bytes
+        Pin the seed of its self-mask, and the key under which its other masks can be recovered if it drops out.
     ledger_entries, ledger_head : int, str
         How many entries its ledger has, and the digest that chains them: the others are its witnesses.
     signature : bytes
-        Ed25519, over all the rest: in such a way that the head can be shown without the keys.
+        Ed25519, over all the rest: in such a way that the head can be shown without the keys. It is a proof for a
+        dispute about the head, and verified in one only: that the rest is the sender's shows by what it encrypts.
     """
 
     sender: Name
-    exchange_key: Digest
-    mask_key: Digest
+    channel: ChannelKey
     seed_commitment: Digest
+    recovery_commitment: Digest
     ledger_entries: Annotated[int, msgspec.Meta(ge=1, lt=MOST_ENTRIES)]
     ledger_head: Key
     signature: Signature
 
     def seen(self) -> Seen:
         """The head, with the signature and what else that is over."""
-        rest = (self.session, self.sender, self.exchange_key, self.mask_key, self.seed_commitment)
+        rest = (self.session, self.sender, self.channel, self.seed_commitment, self.recovery_commitment)
         keys = hashlib.sha256(_ADVERTISED + msgspec.msgpack.encode(rest)).digest()
         return Seen(Head(self.ledger_entries, self.ledger_head), keys, self.signature)
 
@@ -89,20 +90,26 @@ class Advertisement(Step, frozen=True, kw_only=True, tag=True):
         """The same with the signature of `identity`."""
         return msgspec.structs.replace(self, signature=identity.sign(ADVERTISEMENT, self.body()))
 
-    def verify(self, public_key: str) -> None:
-        """SignatureError unless signed by that Ed25519 key."""
-        self.seen().verify(public_key, what=f"the advertisement of {self.sender}")
-
 
 class EncryptedShares(Step, frozen=True, kw_only=True, tag=True):
-    """For every other supplier that advertised, encrypted, and of one size always.
+    """What the sender shares with every other supplier that advertised, and what recovers its masks if it drops out.
 
-    A share of the sender's seed, one of its mask key, and the last head of the recipient's ledger that the sender saw
-    in an attempt before (`ledger_heads.pack`), which only the recipient can hold against its ledger.
+    Attributes
+    ----------
+    shares : dict of bytes
+        Encrypted for each, and of one size always: a share of the sender's seed, one of its recovery key, and the last
+        head of the recipient's ledger that the sender saw in an attempt before (`ledger_heads.pack`), which only the
+        recipient can hold against its ledger.
+    commitments : dict of bytes
+        To the key of the mask between the sender and each, who derives the same key and checks it.
+    recovery : bytes
+        Those keys, in the roster's order, encrypted under the sender's recovery key.
     """
 
     sender: Name
-    shares: dict[Name, Ciphertext]
+    shares: dict[str, Ciphertext]
+    commitments: dict[str, Digest]
+    recovery: Annotated[bytes, msgspec.Meta(max_length=255 * KEY_BYTES + TAG_BYTES)]
 
 
 class MaskedInput(Step, frozen=True, kw_only=True, tag=True):
@@ -115,22 +122,29 @@ class MaskedInput(Step, frozen=True, kw_only=True, tag=True):
 
     sender: Name
     transcript: Digest
-    words: bytes
+    words: memoryview
 
 
-class SurvivorSignature(Step, frozen=True, kw_only=True, tag=True):
-    """The sender's Ed25519 signature over the survivor set it was told, and over the transcript."""
+class Confirmation(Step, frozen=True, kw_only=True, tag=True):
+    """For every other survivor, under the key of that pair: the survivor set that the sender was told, and its masks.
+
+    Who was told another set, or masked against others, finds another code.
+    """
 
     sender: Name
-    signature: Signature
+    codes: dict[str, Digest]
 
 
 class Unmasking(Step, frozen=True, kw_only=True, tag=True):
-    """Shares of survivors' self-mask seeds and of dropped suppliers' mask keys: for each supplier one kind only."""
+    """Shares of survivors' self-mask seeds and of dropped suppliers' recovery keys: for each supplier one kind only.
+
+    `doubted` are those whose confirmation was wrong, though enough others were right.
+    """
 
     sender: Name
-    seeds: dict[Name, SecretShare]
-    mask_keys: dict[Name, SecretShare]
+    seeds: dict[str, SecretShare]
+    recovery_keys: dict[str, SecretShare]
+    doubted: tuple[Name, ...]
 
 
 class Advertisements(Step, frozen=True, kw_only=True, tag=True):
@@ -140,10 +154,11 @@ class Advertisements(Step, frozen=True, kw_only=True, tag=True):
 
 
 class Delivery(Step, frozen=True, kw_only=True, tag=True):
-    """What the others encrypted for `recipient`, by sender."""
+    """What the others encrypted for `recipient`, and committed to with it, by sender."""
 
     recipient: Name
-    shares: dict[Name, Ciphertext]
+    shares: dict[str, Ciphertext]
+    commitments: dict[str, Digest]
 
 
 class SurvivorSet(Step, frozen=True, kw_only=True, tag=True):
@@ -153,14 +168,18 @@ class SurvivorSet(Step, frozen=True, kw_only=True, tag=True):
     dropped: tuple[Name, ...]
 
 
-class SurvivorSignatures(Step, frozen=True, kw_only=True, tag=True):
-    """The survivors' signatures over the set, by name."""
+class Confirmations(Step, frozen=True, kw_only=True, tag=True):
+    """The other survivors' codes for `recipient`, by sender."""
 
-    signatures: dict[Name, Signature]
+    recipient: Name
+    codes: dict[str, Digest]
 
 
-FromSupplier = Advertisement | EncryptedShares | MaskedInput | SurvivorSignature | Unmasking
-FromOffice = Advertisements | Delivery | SurvivorSet | SurvivorSignatures
+FromSupplier = Advertisement | EncryptedShares | MaskedInput | Confirmation | Unmasking
+FromOffice = Advertisements | Delivery | SurvivorSet | Confirmations
+
+_REPLY: msgspec.msgpack.Decoder[FromSupplier] = msgspec.msgpack.Decoder(FromSupplier)
+_REQUEST: msgspec.msgpack.Decoder[FromOffice] = msgspec.msgpack.Decoder(FromOffice)
 
 
 def encode(message: FromSupplier | FromOffice) -> bytes:
@@ -170,18 +189,20 @@ def encode(message: FromSupplier | FromOffice) -> bytes:
 
 def decode_reply(content: bytes) -> FromSupplier:
     """Decode what a supplier sent; ProtocolError if it is anything else."""
-    return _decode(content, FromSupplier)  # type: ignore[arg-type]
+    return _decode(content, _REPLY)
 
 
 def decode_request(content: bytes) -> FromOffice:
     """Decode what the office sent; ProtocolError if it is anything else."""
-    return _decode(content, FromOffice)  # type: ignore[arg-type]
+    return _decode(content, _REQUEST)
 
 
 def keys_digest(session: bytes, advertisements: Iterable[Advertisement]) -> bytes:
-    """SHA-256 of everybody's advertisements, in the roster's order: two who saw different keys share nothing."""
-    bodies = [advertisement.body() for advertisement in advertisements]
-    return hashlib.sha256(_KEYS + msgspec.msgpack.encode((session, bodies))).digest()
+    """SHA-256 of everybody's advertisements, in the roster's order: two who saw different ones share nothing.
+
+    Signatures are among what is hashed: who keeps a head keeps its proof, and must have the one that was made.
+    """
+    return hashlib.sha256(_KEYS + msgspec.msgpack.encode((session, tuple(advertisements)))).digest()
 
 
 def transcript(keys: bytes, sharers: Iterable[str]) -> bytes:
@@ -189,29 +210,16 @@ def transcript(keys: bytes, sharers: Iterable[str]) -> bytes:
     return hashlib.sha256(_TRANSCRIPT + msgspec.msgpack.encode((keys, tuple(sharers)))).digest()
 
 
-def delivery_binding(keys: bytes, sender: str, recipient: str) -> bytes:
-    """What encrypted shares are bound to."""
-    return msgspec.msgpack.encode((keys, sender, recipient))
-
-
 def survivors_body(session: bytes, transcript_: bytes, survivors: Iterable[str]) -> bytes:
-    """What a survivor signs."""
+    """What a survivor confirms."""
     return msgspec.msgpack.encode((session, transcript_, tuple(survivors)))
 
 
-def verify_survivors(body: bytes, signatures: Mapping[str, bytes], keys: Mapping[str, str]) -> None:
-    """SignatureError unless each of the signatures over that survivor set is by its supplier's pinned key."""
-    for name, signature in signatures.items():
-        signing.verify(
-            keys[name], SURVIVORS, body, signature, what=f"the survivor set as {name} is said to have seen it"
-        )
-
-
-def _decode(content: bytes, kind: type[T]) -> T:
+def _decode(content: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
     if len(content) > MAX_BYTES:
         raise ProtocolError(f"a message may have at most {MAX_BYTES} bytes; split the study's blocks")
     try:
-        return msgspec.msgpack.decode(content, type=kind)
+        return decoder.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ProtocolError(
             f"a message cannot be decoded ({type(error).__name__}); check both sides' versions"

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A supplier's first two steps in an attempt: it draws secrets, advertises keys, and shares the secrets out."""
+"""A supplier's first two steps in an attempt: it draws secrets, commits to them, and shares them out."""
 
 from collections.abc import Mapping
 
 from skyglow_shared.errors import ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream, Randomness
-from skyglow_shared.secagg import agreement, keys, ledger_heads, messages, shamir
+from skyglow_shared.secagg import agreement, channels, keys, ledger_heads, messages, shamir
+from skyglow_shared.secagg.channels import Channel
 from skyglow_shared.secagg.ledger_heads import Head, Seen
 from skyglow_shared.secagg.messages import Advertisement, Advertisements, EncryptedShares
 from skyglow_shared.secagg.session import Session
 from skyglow_shared.secagg.state import State
-from skyglow_shared.secagg.supplier import Pair, Shared
+from skyglow_shared.secagg.supplier import Pair, Peer, Shared
 from skyglow_shared.signing import Identity
 
 
 class Advertised(State, frozen=True, kw_only=True, tag=True):
-    """Has drawn its secrets and sent its keys."""
+    """Has drawn its secrets and committed to them; `channel` is its channel's secret, for an attempt outlives it."""
 
-    exchange: bytes
-    mask: bytes
+    channel: bytes
     seed: bytes
+    recovery: bytes
     polynomials: bytes
     advertisement: Advertisement
     seen: dict[str, Seen]
@@ -47,48 +48,68 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
             raise ProtocolError("the list of advertisements repeats a supplier or lacks this one's own; refuse it")
         heard = agreement.check_advertisements(self.session, given, self.name)
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
-        ledger_heads.check_others(self.seen, heads)
-        held = self._split(list(heard))
-        digest = messages.keys_digest(message.session, heard.values())
-        exchange, mask = keys.private_key(self.exchange), keys.private_key(self.mask)
-        inbound, shares, pairs = {}, {}, {}
+        ledger_heads.check_others(self.seen, heads, self.session.public_keys())
+        held, digest = self._split(list(heard)), messages.keys_digest(message.session, heard.values())
+        places = self.session.places()
+        shares, commitments, peers = {}, {}, {}
         for other in heads:
-            secret = keys.agree(exchange, heard[other].exchange_key)
-            inbound[other] = keys.derive(secret, message.session, keys.DELIVERY, other, self.name)
-            outbound = keys.derive(secret, message.session, keys.DELIVERY, self.name, other)
-            bound_to = messages.delivery_binding(digest, self.name, other)
-            content = held[other].seed + held[other].mask_key + ledger_heads.pack(seen.get(other))
-            shares[other] = keys.encrypt(outbound, content, bound_to)
-            ends = self.session.in_order((self.name, other))
-            pairs[other] = keys.pair_mask_key(mask, heard[other].mask_key, message.session, *ends)
+            is_first = places[self.name] < places[other]
+            outbound, peers[other] = self._keys_with(heard[other], digest, is_first=is_first)
+            content = held[other].seed + held[other].recovery + ledger_heads.pack(seen.get(other))
+            shares[other] = keys.encrypt(outbound, content)
+            commitments[other] = peers[other].mask_commitment
+        recovery = keys.derive(self.recovery, message.session, keys.RECOVERY, self.name)
         state = Shared(
             session=self.session,
             name=self.name,
             seed=self.seed,
             own=held[self.name],
-            inbound=inbound,
-            pairs=pairs,
+            peers=peers,
             heads=heads,
             keys_digest=digest,
         )
-        return state, EncryptedShares(session=message.session, sender=self.name, shares=shares)
+        return state, EncryptedShares(
+            session=message.session,
+            sender=self.name,
+            shares=shares,
+            commitments=commitments,
+            recovery=keys.encrypt(recovery, b"".join(peer.mask for peer in peers.values())),
+        )
+
+    def _keys_with(self, advertisement: Advertisement, digest: bytes, *, is_first: bool) -> tuple[bytes, Peer]:
+        """The key that the own shares are encrypted under for another, and the attempt's other keys with it.
+
+        They follow from all advertisements, and so from fresh secrets too: an attempt that is begun again under its
+        name, by a ledger that was put back, has other keys.
+        """
+        own, other = self.name, advertisement.sender
+        ends = (own, self.advertisement.channel.key), (other, advertisement.channel.key)
+        secret = channels.agreed(self.channel, self.session.study, *ends)
+        first, second = (own, other) if is_first else (other, own)
+        found = keys.pair_keys(secret, digest, first, second)
+        outbound, inbound = found[:2] if is_first else found[1::-1]
+        mask_commitment = keys.commitment(found.mask, self.advertisement.session, keys.MASK, first, second)
+        return outbound, Peer(inbound, found.mask, mask_commitment, found.confirming)
 
     def _split(self, names: list[str]) -> dict[str, Pair]:
-        places, threshold, stream = (
-            self.session.places(),
-            self.session.parameters.threshold,
-            ByteStream(self.polynomials),
-        )
-        points = [places[name] for name in names]
+        places, threshold = self.session.places(), self.session.parameters.threshold
+        points, stream = [places[name] for name in names], ByteStream(self.polynomials)
         seeds = shamir.split(self.seed, threshold, points, stream)
-        mask_keys = shamir.split(self.mask, threshold, points, stream)
-        return {name: Pair(seeds[places[name]], mask_keys[places[name]]) for name in names}
+        recovery = shamir.split(self.recovery, threshold, points, stream)
+        return {name: Pair(seeds[places[name]], recovery[places[name]]) for name in names}
 
 
 def advertise(
-    session: Session, name: str, identity: Identity, head: Head, randomness: Randomness, *, seen: Mapping[str, Seen]
+    session: Session,
+    name: str,
+    identity: Identity,
+    head: Head,
+    randomness: Randomness,
+    *,
+    channel: Channel,
+    seen: Mapping[str, Seen],
 ) -> tuple[Advertised, Advertisement]:
-    """Draw the secrets of one attempt and advertise their public halves.
+    """Draw the secrets of one attempt and advertise commitments to them.
 
     Parameters
     ----------
@@ -98,6 +119,8 @@ def advertise(
     head : Head
         Of the own ledger.
     randomness : Randomness
+    channel : Channel
+        The own end, for the session's study.
     seen : mapping of Seen
         The last heads of the others' ledgers that were seen until now, by name.
 
@@ -111,13 +134,13 @@ def advertise(
     identifier = session.identifier()
     label = session.study, session.phase, session.round, session.attempt
     stream = randomness.stream("secure aggregation", *label, name)
-    exchange, mask, seed, polynomials = (stream.read(keys.KEY_BYTES) for _ in range(4))
+    seed, recovery, polynomials = (stream.read(keys.KEY_BYTES) for _ in range(3))
     advertisement = Advertisement(
         session=identifier,
         sender=name,
-        exchange_key=keys.public_key(exchange),
-        mask_key=keys.public_key(mask),
-        seed_commitment=keys.commitment(seed, identifier, name),
+        channel=channel.shown,
+        seed_commitment=keys.commitment(seed, identifier, keys.SELF, name),
+        recovery_commitment=keys.commitment(recovery, identifier, keys.RECOVERY, name),
         ledger_entries=head.entries,
         ledger_head=head.digest,
         signature=bytes(64),
@@ -125,9 +148,9 @@ def advertise(
     state = Advertised(
         session=session,
         name=name,
-        exchange=exchange,
-        mask=mask,
+        channel=channel.secret,
         seed=seed,
+        recovery=recovery,
         polynomials=polynomials,
         advertisement=advertisement,
         seen=dict(seen),

@@ -11,37 +11,37 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_shared.errors import InternalError, ProtocolError
+from skyglow_shared.errors import InternalError, PeerError, ProtocolError
 from skyglow_shared.secagg import agreement, codec, keys, ledger_heads, masks, messages, shamir
 from skyglow_shared.secagg.ledger_heads import DigestAt, Seen
-from skyglow_shared.secagg.messages import (
-    Delivery,
-    MaskedInput,
-    SurvivorSet,
-    SurvivorSignature,
-    SurvivorSignatures,
-    Unmasking,
-)
+from skyglow_shared.secagg.messages import Confirmation, Confirmations, Delivery, MaskedInput, SurvivorSet, Unmasking
 from skyglow_shared.secagg.state import Secret, State
-from skyglow_shared.signing import Identity
 
 _PAIR_BYTES = 2 * shamir.SHARE_BYTES
 
 
 class Pair(Secret, frozen=True):
-    """A share, or a ciphertext's worth, of both secrets of one supplier."""
+    """A share, or a ciphertext's worth, of both secrets of one supplier: of its seed, and of its recovery key."""
 
     seed: bytes
-    mask_key: bytes
+    recovery: bytes
+
+
+class Peer(Secret, frozen=True):
+    """Keys of an attempt with one other: of what it encrypts, of the mask between, and of survivor sets."""
+
+    inbound: bytes
+    mask: bytes
+    mask_commitment: bytes
+    confirming: bytes
 
 
 class Shared(State, frozen=True, kw_only=True, tag=True):
-    """Has shared its secrets out; `heads` says where the others' ledgers stand, `pairs` are the keys of their masks."""
+    """Has shared its secrets out; `heads` says where the others' ledgers stand, as they advertised."""
 
     seed: bytes
     own: Pair
-    inbound: dict[str, bytes]
-    pairs: dict[str, bytes]
+    peers: dict[str, Peer]
     heads: dict[str, Seen]
     keys_digest: bytes
 
@@ -61,7 +61,10 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
         Raises
         ------
         ProtocolError
-            Too few shares, of a stranger, or changed on the way.
+            Too few shares, or of a stranger.
+        PeerError
+            Changed on the way, or by somebody who was shown other advertisements; or somebody committed to another
+            mask than the one between the two.
         RollbackError, PeerError
             The own ledger lacks a head that another supplier saw; see `ledger_heads.check_own`.
         StudyError
@@ -74,8 +77,14 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
         held = {name: _pair(contents[name]) if name in contents else self.own for name in sharers}
         transcript = messages.transcript(self.keys_digest, sharers)
         words = self._masked(message.session, sharers, vector)
-        heads = {name: self.heads[name] for name in contents}
-        state = Masked(session=self.session, name=self.name, held=held, transcript=transcript, heads=heads)
+        state = Masked(
+            session=self.session,
+            name=self.name,
+            held=held,
+            confirming={name: self.peers[name].confirming for name in contents},
+            transcript=transcript,
+            heads={name: self.heads[name] for name in contents},
+        )
         packed = codec.pack(words, self.session.word_bits)
         return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=packed)
 
@@ -86,35 +95,38 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
     def _opened(self, message: Delivery) -> dict[str, bytes]:
         """What the others encrypted, by name."""
         self.session.check(message.session)
-        if message.recipient != self.name or not message.shares.keys() <= self.inbound.keys():
+        if message.recipient != self.name or not message.shares.keys() <= self.peers.keys():
             raise ProtocolError("a delivery is for another supplier or names one that advertised no keys; refuse it")
+        if message.commitments.keys() != message.shares.keys():
+            raise ProtocolError("a delivery has commitments of others than it has shares of; refuse it")
         agreement.check_floor(self.session, [*message.shares, self.name], what="shared their secrets")
         contents = {}
         for sender, shared in self.session.ordered(message.shares).items():
-            bound_to = messages.delivery_binding(self.keys_digest, sender, self.name)
-            contents[sender] = keys.decrypt(self.inbound[sender], shared, bound_to, sender=sender)
+            contents[sender] = keys.decrypt(self.peers[sender].inbound, shared, sender=sender)
+            if message.commitments[sender] != self.peers[sender].mask_commitment:
+                raise PeerError(f"{sender} committed to another mask than the one with this supplier", peer=sender)
         return contents
 
     def _masked(self, session: bytes, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> codec.Words:
         if vector.shape != (self.session.words,) or vector.dtype != np.int64:
             raise InternalError("the vector to be masked has not the session's length or type; please report this")
-        bits, place = self.session.word_bits, sharers.index(self.name)
-        words = codec.encode(vector, bits, self.session.parameters.suppliers)
-        own = keys.self_mask_key(self.seed, session, self.name)
+        place, suppliers = sharers.index(self.name), self.session.parameters.suppliers
         later, earlier = sharers[place + 1 :], sharers[:place]
-        plus, minus = [own, *(self.pairs[other] for other in later)], [self.pairs[other] for other in earlier]
-        return masks.apply(words, bits, plus=plus, minus=minus)
+        plus = [keys.self_mask_key(self.seed, session, self.name), *(self.peers[other].mask for other in later)]
+        minus = [self.peers[other].mask for other in earlier]
+        return masks.put_on(vector, self.session.word_bits, suppliers, plus=plus, minus=minus)
 
 
 class Masked(State, frozen=True, kw_only=True, tag=True):
     """Has sent its masked vector; holds the others' shares and no secret of its own but shares of them."""
 
     held: dict[str, Pair]
+    confirming: dict[str, bytes]
     transcript: bytes
     heads: dict[str, Seen]
 
-    def sign(self, message: SurvivorSet, identity: Identity) -> tuple["Signed", SurvivorSignature]:
-        """Sign the one survivor set that this supplier will ever help to unmask in this attempt.
+    def confirm(self, message: SurvivorSet) -> tuple["Confirmed", Confirmation]:
+        """Confirm to the others the one survivor set that this supplier will ever help to unmask in this attempt.
 
         Raises
         ------
@@ -126,67 +138,70 @@ class Masked(State, frozen=True, kw_only=True, tag=True):
         if self.name not in survivors:
             raise ProtocolError("this supplier sent its vector and is said to have dropped; start a new attempt")
         body = messages.survivors_body(message.session, self.transcript, survivors)
-        signature = identity.sign(messages.SURVIVORS, body)
-        state = Signed(
+        others = {name: key for name, key in self.confirming.items() if name in survivors}
+        codes = {name: keys.confirmation(key, self.name, body) for name, key in others.items()}
+        state = Confirmed(
             session=self.session,
             name=self.name,
             held=self.held,
-            transcript=self.transcript,
-            survivors=survivors,
+            awaited={name: keys.confirmation(key, name, body) for name, key in others.items()},
             heads={name: head for name, head in self.heads.items() if name in survivors},
         )
-        return state, SurvivorSignature(session=message.session, sender=self.name, signature=signature)
+        return state, Confirmation(session=message.session, sender=self.name, codes=codes)
 
 
-class Signed(State, frozen=True, kw_only=True, tag=True):
-    """Has signed a survivor set; `heads` says where the other survivors' ledgers stand, as they themselves confirm.
+class Confirmed(State, frozen=True, kw_only=True, tag=True):
+    """Has confirmed a survivor set, and awaits from every other survivor the code that says that it did too.
 
-    Who sent its vector was shown what others had seen of its ledger, and found it there.
+    `heads` says where the other survivors' ledgers stand, as they themselves confirm: who sent its vector was shown
+    what others had seen of its ledger, and found it there.
     """
 
     held: dict[str, Pair]
-    transcript: bytes
-    survivors: tuple[str, ...]
+    awaited: dict[str, bytes]
     heads: dict[str, Seen]
 
-    def unmask(self, message: SurvivorSignatures) -> tuple["Unmasked", Unmasking]:
-        """Give the shares that this survivor set needs, once enough survivors have signed the very same set.
+    def unmask(self, message: Confirmations) -> tuple["Unmasked", Unmasking]:
+        """Give the shares that this survivor set needs, once enough survivors have confirmed the very same set.
 
         Raises
         ------
         ProtocolError
-            Fewer signatures than the threshold, or one of somebody who is not a survivor.
-        SignatureError
-            One of those that make the threshold is not over this set and transcript by its supplier's pinned key.
+            A code of somebody who is not a survivor, or fewer right ones than the threshold, the own set counted.
+        PeerError
+            The same, and somebody's is wrong.
 
         Privacy
         -------
-        Of each supplier one secret at most: the seed of a survivor, the mask key of a dropped one. The threshold makes
-        certain that no second set finds as many signatures.
+        Of each supplier one secret at most: the seed of a survivor, the recovery key of a dropped one. A code of an
+        honest supplier is for the one set that it was told. For two sets to be unmasked, each needs the threshold of
+        suppliers behind it, and only the c colluders can stand behind both: 2 × threshold ≤ K + c, and it is more.
         """
         self.session.check(message.session)
-        if not message.signatures.keys() <= set(self.survivors):
-            raise ProtocolError("somebody signed the survivor set who is not in it; refuse this office")
-        if len(message.signatures) < self.session.parameters.threshold:
-            raise ProtocolError(
-                f"fewer than {self.session.parameters.threshold} survivors signed the survivor set; "
-                "start a new attempt when they are back"
-            )
-        body = messages.survivors_body(message.session, self.transcript, self.survivors)
-        messages.verify_survivors(body, self._needed(message.signatures), self.session.public_keys())
-        seeds = {name: pair.seed for name, pair in self.held.items() if name in self.survivors}
-        mask_keys = {name: pair.mask_key for name, pair in self.held.items() if name not in self.survivors}
-        reply = Unmasking(session=message.session, sender=self.name, seeds=seeds, mask_keys=mask_keys)
+        if message.recipient != self.name or not message.codes.keys() <= self.awaited.keys():
+            raise ProtocolError("a survivor set is confirmed to another, or by somebody not in it; refuse this office")
+        given = self.session.ordered(message.codes)
+        doubted = tuple(name for name, code in given.items() if not keys.is_same(code, self.awaited[name]))
+        self._check_enough(1 + len(given) - len(doubted), doubted)
+        survivors = {self.name, *self.awaited}
+        reply = Unmasking(
+            session=message.session,
+            sender=self.name,
+            seeds={name: pair.seed for name, pair in self.held.items() if name in survivors},
+            recovery_keys={name: pair.recovery for name, pair in self.held.items() if name not in survivors},
+            doubted=doubted,
+        )
         return Unmasked(session=self.session, name=self.name), reply
 
-    def _needed(self, signatures: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Those of the others that must be right: as many as make the threshold, in the roster's order.
-
-        Its own, if it is among them, counts and needs no look: it signed this set and no other.
-        """
-        others = {name: signature for name, signature in signatures.items() if name != self.name}
-        count = self.session.parameters.threshold - (self.name in signatures)
-        return dict(list(self.session.ordered(others).items())[:count])
+    def _check_enough(self, right: int, doubted: tuple[str, ...]) -> None:
+        least = self.session.parameters.threshold
+        if right < least and doubted:
+            told = f"{' and '.join(doubted)} confirmed another survivor set, and fewer than {least} survivors this one"
+            raise PeerError(f"{told}; start a new attempt", peer=doubted[0])
+        if right < least:
+            raise ProtocolError(
+                f"fewer than {least} survivors confirmed the survivor set; start a new attempt when they are back"
+            )
 
 
 class Unmasked(State, frozen=True, kw_only=True, tag=True):

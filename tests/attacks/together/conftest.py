@@ -22,14 +22,15 @@ from skyglow_shared.messages import RoundRequest, StepReply, StepRequest, seal_r
 from skyglow_shared.privacy.release import step_size
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg import office
+from skyglow_shared.secagg.recovering import Sum
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Study, digest
 
 NAMES = ("east", "north", "south", "up", "west")
-STEPS = ("advertise", "share_keys", "mask", "sign", "unmask")
-TAKE = ("advertised", "shared", "masked", "signed", "unmasked")
+STEPS = ("advertise", "share_keys", "mask", "confirm", "unmask")
+TAKE = ("advertised", "shared", "masked", "confirmed", "unmasked")
 OF_STEP = dict(
-    zip(("Advertisement", "EncryptedShares", "MaskedInput", "SurvivorSignature", "Unmasking"), STEPS, strict=True)
+    zip(("Advertisement", "EncryptedShares", "MaskedInput", "Confirmation", "Unmasking"), STEPS, strict=True)
 )
 
 
@@ -75,7 +76,7 @@ class League:
         names = {type(each).__name__: name for name, each in read.items()}
         (kind,) = names
         result = getattr(self.state, TAKE[STEPS.index(OF_STEP[kind])])(read)
-        if isinstance(result, office.Sum):
+        if isinstance(result, Sum):
             return result
         self.state, message = result
         return message if isinstance(message, dict) else dict.fromkeys(read, message)

@@ -98,7 +98,7 @@ LIES = {
     ),
     "the office has one step twice": (
         "office",
-        lambda kind, body: (kind, body | {"step": "mask"} if at(body, "sign") else body),
+        lambda kind, body: (kind, body | {"step": "mask"} if at(body, "confirm") else body),
         "training/1/0/mask: the office has it twice",
     ),
     "the supplier hides that it advertised": (

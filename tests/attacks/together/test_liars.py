@@ -8,6 +8,7 @@ import pytest
 from skyglow_shared.errors import AttemptError, ProtocolError
 from skyglow_shared.messages import Refusal, StepReply, seal_reply
 from skyglow_shared.secagg import messages as secagg
+from skyglow_shared.secagg.channels import ChannelKey, show
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.study import digest
 
@@ -43,16 +44,39 @@ def goes_on_with(league, caplog, lie, why):
     assert any(f"without {LIAR}: " in line and why in line for line in told), told
 
 
-@pytest.mark.parametrize("field", ["exchange_key", "mask_key"])
-def test_a_degenerate_key(league, caplog, field):
+def test_a_degenerate_key(league, caplog):
     def lie(said):
-        return replace(said, **{field: bytes(32)}).signed(league.towns[LIAR].identity)
+        return replace(said, channel=show(digest(league.study), LIAR, bytes(32), league.towns[LIAR].identity))
 
     goes_on_without(league, caplog, at("advertise", lie), "degenerate")
 
 
-def test_an_advertisement_that_it_did_not_sign(league, caplog):
-    goes_on_without(league, caplog, at("advertise", lambda said: replace(said, signature=bytes(64))), "not signed")
+def test_a_key_that_it_did_not_sign(league, caplog):
+    def lie(said):
+        return replace(said, channel=ChannelKey(said.channel.key, bytes(64)))
+
+    goes_on_without(league, caplog, at("advertise", lie), "not signed")
+
+
+def stand_by(league, bad):
+    """The liar takes for its own the advertisement that it sent in place of the honest one."""
+    ledger = league.suppliers[LIAR].gate.ledger
+    place, state = ledger.rows("SELECT place, state FROM exchanges ORDER BY rowid DESC LIMIT 1")[0]
+    stands = Round.decode(bytes(state))
+    own = Round(replace(stands.state, advertisement=bad)).encode()
+    ledger.connection.execute("UPDATE exchanges SET state = ? WHERE place = ?", (own, place))
+    return bad
+
+
+def test_a_head_that_it_did_not_sign(league, caplog):
+    """It is true, and agrees with its ledger, so nobody asks for the signature; it would prove nothing, for nobody."""
+
+    def lie(said):
+        return stand_by(league, replace(said, signature=bytes(64)))
+
+    outcome, told = run(league, caplog, at("advertise", lie))
+    assert {found.shares for found in outcome.sums.values()} == {5}
+    assert not told
 
 
 @pytest.mark.parametrize("size", [0, 2000])
@@ -92,10 +116,43 @@ def test_wrong_secret_shares(league, caplog):
     goes_on_with(league, caplog, at("unmask", lie), "does not fit the others'")
 
 
-@pytest.mark.parametrize("step", ["sign", "unmask"])
+@pytest.mark.parametrize("step", ["confirm", "unmask"])
 def test_silence_or_rubbish_once_its_vector_is_in_the_sum(league, caplog, step):
-    change = {"sign": {"signature": bytes(64)}, "unmask": {"seeds": {}}}[step]
+    change = {"confirm": {"codes": {}}, "unmask": {"seeds": {}}}[step]
     goes_on_with(league, caplog, at(step, lambda said: replace(said, **change)), "")
+
+
+def test_confirmations_of_another_survivor_set(league, caplog):
+    """The office cannot tell, its peers can: with enough others they go on, and say whose was wrong."""
+
+    def lie(said):
+        return replace(said, codes=dict.fromkeys(said.codes, bytes(32)))
+
+    goes_on_with(league, caplog, at("confirm", lie), "it confirmed another survivor set, says")
+
+
+def test_a_mask_that_it_did_not_commit_to(league, caplog):
+    """What it commits to is not what its peers derive: they name it, and the next attempt is without it."""
+
+    def lie(said):
+        return replace(said, commitments=dict.fromkeys(said.commitments, bytes(32)))
+
+    goes_on_without(league, caplog, at("share_keys", lie), f"{LIAR} committed to another mask")
+
+
+@pytest.mark.parametrize("how", ["rubbish", "of an attempt before"])
+def test_nothing_to_recover_its_masks_from(league, how):
+    """It sends what opens for nobody, and drops out: the round has no sum, and says whose masks are in it."""
+    before = []
+
+    def lie(now, said):
+        if now == "share_keys":
+            before.append(said.recovery)
+            return replace(said, recovery=bytes(len(said.recovery)) if how == "rubbish" else before[0])
+        return b"" if now == "mask" and (how == "rubbish" or len(before) > 1) else said
+
+    with pytest.raises(AttemptError, match=f"the masks of {LIAR} cannot be recovered; this round has no sum"):
+        league.run({LIAR: lie})
 
 
 def test_rubbish_for_its_peers(league, caplog):
@@ -152,13 +209,7 @@ def test_a_seed_that_it_committed_to_otherwise(league):
     """Its seed is not what its commitment says, so no shares of it are right: the round has no sum, and says whose."""
 
     def lie(said):
-        bad = replace(said, seed_commitment=bytes(32)).signed(league.towns[LIAR].identity)
-        ledger = league.suppliers[LIAR].gate.ledger
-        place, state = ledger.rows("SELECT place, state FROM exchanges ORDER BY rowid DESC LIMIT 1")[0]
-        stands = Round.decode(bytes(state))
-        own = Round(replace(stands.state, advertisement=bad)).encode()
-        ledger.connection.execute("UPDATE exchanges SET state = ? WHERE place = ?", (own, place))
-        return bad
+        return stand_by(league, replace(said, seed_commitment=bytes(32)))
 
     with pytest.raises(AttemptError, match=f"the seed of {LIAR} cannot be recovered.*{LIAR} shared it out wrongly"):
         league.run({LIAR: at("advertise", lie)})

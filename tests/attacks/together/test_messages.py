@@ -9,7 +9,7 @@ from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.study import digest
 
 VICTIM = "south"
-STEPS = ("share_keys", "mask", "sign", "unmask")
+STEPS = ("share_keys", "mask", "confirm", "unmask")
 
 
 def recorded(league, round_=0, attempt=0):
@@ -72,7 +72,7 @@ def test_messages_of_another_round_or_attempt(league, other):
         entries = league.entries(VICTIM)
         for old in sent.values():
             assert refused(league.say(VICTIM, old), "ProtocolError")
-        if step != "sign":  # a list of names is the same in every round
+        if step != "confirm":  # a list of names is the same in every round
             renamed = msgspec.structs.replace(sent[step], session=messages[VICTIM].session)
             assert refused(league.say(VICTIM, renamed), "ProtocolError", "PeerError", "SignatureError")
         assert league.entries(VICTIM) == entries

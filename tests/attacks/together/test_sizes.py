@@ -11,7 +11,7 @@ from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.study import digest
 
 VICTIM = "north"
-STEPS = ("share_keys", "mask", "sign", "unmask")
+STEPS = ("share_keys", "mask", "confirm", "unmask")
 
 
 def conversation(league):
@@ -60,9 +60,9 @@ def test_refusals_in_any_step_never_reach_the_store(league):
     """Wrong messages in each step, to a supplier with its store and without: the same words."""
     wrong = (
         secagg.Advertisements(session=bytes(32), advertisements=()),
-        secagg.Delivery(session=bytes(32), recipient=VICTIM, shares={}),
+        secagg.Delivery(session=bytes(32), recipient=VICTIM, shares={}, commitments={}),
         secagg.SurvivorSet(session=bytes(32), survivors=(), dropped=()),
-        secagg.SurvivorSignatures(session=bytes(32), signatures={}),
+        secagg.Confirmations(session=bytes(32), recipient=VICTIM, codes={}),
     )
     told = {True: [], False: []}
     for there in (True, False):

@@ -6,8 +6,9 @@ import pytest
 
 from skyglow_shared.errors import StudyError
 from skyglow_shared.messages import Refusal, StepReply
+from skyglow_shared.secagg import keys
 from skyglow_shared.secagg import messages as secagg
-from skyglow_shared.secagg.messages import SurvivorSet, SurvivorSignatures
+from skyglow_shared.secagg.messages import Confirmations, SurvivorSet
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.study import digest
 
@@ -16,7 +17,7 @@ HONEST, COLLUDER = NAMES[:4], NAMES[4]
 
 
 def survivors(league, alive, gone):
-    return SurvivorSet(session=league.state.session.identifier(), survivors=tuple(alive), dropped=tuple(gone))
+    return SurvivorSet(session=league.state.then.session.identifier(), survivors=tuple(alive), dropped=tuple(gone))
 
 
 def refusal(reply, rule, words):
@@ -31,16 +32,23 @@ def state(league, name):
     return Round.decode(bytes(rows[0][0])).state
 
 
-def signature(league, name, reply):
-    """A survivor's signature out of its reply."""
+def codes(reply):
+    """A survivor's codes for the others out of its reply."""
     assert isinstance(reply, StepReply), reply
-    return secagg.decode_reply(reply.content).signature
+    return secagg.decode_reply(reply.content).codes
+
+
+def codes_for(view, name, said):
+    """The office's hand-out for one of what others said."""
+    given = {other: each[name] for other, each in said.items() if name in each}
+    return Confirmations(session=view.session, recipient=name, codes=given)
 
 
 def collude(league, view):
-    """What the colluder, who signs whatever it is asked to, signs."""
-    body = secagg.survivors_body(view.session, state(league, COLLUDER).transcript, view.survivors)
-    return league.towns[COLLUDER].identity.sign(secagg.SURVIVORS, body)
+    """What the colluder, who confirms to each whatever that was told, confirms."""
+    stands = state(league, COLLUDER)
+    body = secagg.survivors_body(view.session, stands.transcript, view.survivors)
+    return {name: keys.confirmation(key, COLLUDER, body) for name, key in stands.confirming.items()}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +63,7 @@ def collude(league, view):
 )
 def test_a_lie_about_dropouts(league, alive, gone, words):
     """To thin the noise below its floor, or to have both secrets of one supplier: refused, the ledger has not moved."""
-    league.until("sign")
+    league.until("confirm")
     entries = league.entries(NAMES[0])
     assert refusal(league.say(NAMES[0], survivors(league, alive, gone)), "ProtocolError", words)
     assert league.entries(NAMES[0]) == entries
@@ -64,22 +72,21 @@ def test_a_lie_about_dropouts(league, alive, gone, words):
 
 
 def test_a_split_view_of_the_survivors(league):
-    """Half is told that all survived, half that one dropped, and the colluder signs both: neither can be completed."""
-    league.until("sign")
+    """Half is told that all survived, half that one dropped, the colluder confirms both: neither can be completed."""
+    league.until("confirm")
     views = [survivors(league, NAMES, ()), survivors(league, NAMES[1:], NAMES[:1])]
     told = [NAMES[:2], NAMES[2:4]]
-    signed = []
+    said = []
     for view, names in zip(views, told, strict=True):
-        signed.append({name: signature(league, name, league.say(name, view)) for name in names})
-        signed[-1][COLLUDER] = collude(league, view)
+        said.append({name: codes(league.say(name, view)) for name in names})
+        said[-1][COLLUDER] = collude(league, view)
         assert refusal(league.say(names[0], views[view is views[0]]), "order", "taken before")
-    session = views[0].session
-    for names, signatures in zip(told, signed, strict=True):
+    for names, each in zip(told, said, strict=True):
         for name in names:
-            few = SurvivorSignatures(session=session, signatures=signatures)
-            assert refusal(league.say(name, few), "ProtocolError", "fewer than 4 survivors signed")
-    pooled = SurvivorSignatures(session=session, signatures=signed[1] | signed[0])
-    assert refusal(league.say(told[0][0], pooled), "SignatureError", "not signed")
+            few = codes_for(views[0], name, each)
+            assert refusal(league.say(name, few), "ProtocolError", "fewer than 4 survivors confirmed")
+    pooled = codes_for(views[0], told[0][1], said[1] | said[0])
+    assert refusal(league.say(told[0][1], pooled), "PeerError", "confirmed another survivor set")
 
 
 def test_a_second_attempt_without_one_supplier(league):
@@ -95,7 +102,7 @@ def test_a_second_attempt_without_one_supplier(league):
 
 
 def test_two_attempts_of_which_both_are_ready_to_be_unmasked(league):
-    """The office collects signatures for everybody, then begins anew, and hands out both: one at most is answered."""
+    """The office collects everybody's codes, then begins anew, and hands out both: one at most is answered."""
     first = league.until("unmask")
     early = {name: league.say(name, first[name]) for name in NAMES[:1]}
     assert isinstance(early[NAMES[0]], StepReply)

@@ -8,13 +8,14 @@ import pytest
 
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages, office
+from skyglow_shared.secagg.channels import open_channel
 from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Supplier
 
-STEPS = ("advertised", "shared", "masked", "signed", "unmasked")
+STEPS = ("advertised", "shared", "masked", "confirmed", "unmasked")
 NEVER = len(STEPS)
 
 
@@ -32,7 +33,8 @@ def asked(message):
 class Attempt:
     """`rounds` are the suppliers, `requests` what the office would say next, `replies` what it heard last.
 
-    `seen` is what each supplier remembers of the others' ledgers, `chains` are their own as digests by length.
+    `channels` are theirs, drawn when a study's first attempt asks for them; `seen` is what each supplier
+    remembers of the others' ledgers, `chains` are their own as digests by length.
     """
 
     session: Session
@@ -40,6 +42,7 @@ class Attempt:
     vectors: dict
     heads: dict
     randomness: object
+    channels: dict
     rounds: dict = field(default_factory=dict)
     seen: dict = field(default_factory=dict)
     chains: dict = field(default_factory=dict)
@@ -52,12 +55,20 @@ class Attempt:
         """Each of `present` advertises: for the first time, or giving up the attempt before."""
         self.office = office.begin(self.session)
         for name in self.names if present is None else present:
-            given, seen = (self.identities[name], self.heads[name], self.randomness), self.seen.get(name, {})
+            given = self.identities[name], self.heads[name], self.randomness
+            known = {"channel": self.channel(name), "seen": self.seen.get(name, {})}
             if name in self.rounds:
-                begun = self.rounds[name].again(self.session, *given, seen=seen)
+                begun = self.rounds[name].again(self.session, *given, **known)
             else:
-                begun = Round.begin(self.session, name, *given, seen=seen)
+                begun = Round.begin(self.session, name, *given, **known)
             self.rounds[name], self.replies[name] = Round.decode(begun[0].encode()), sent(begun[1])
+
+    def channel(self, name):
+        """A supplier's own end for this study."""
+        key = self.session.study, name
+        if key not in self.channels:
+            self.channels[key] = open_channel(*key, self.identities[name], self.randomness)
+        return self.channels[key]
 
     def collect(self):
         """The office takes the replies; gives the sum at the last step."""
@@ -65,7 +76,7 @@ class Attempt:
         if self.step == NEVER - 1:
             return result
         self.office, requests = result
-        heard = getattr(self.office, "survivors", self.office.heard)
+        heard = self.office.survivors if self.step > 1 else self.office.heard
         each = dict.fromkeys((name for name in self.replies if name in heard), requests)
         self.requests = requests if isinstance(requests, dict) else each
         self.step += 1
@@ -81,8 +92,7 @@ class Attempt:
         """What one supplier would answer, and where it would stand then."""
         known = self.rounds[name].encode()
         try:
-            given = self.identities[name], lambda: self.vectors[name], self.witness(name)
-            stands, reply = self.rounds[name].answer(asked(request), *given)
+            stands, reply = self.rounds[name].answer(asked(request), lambda: self.vectors[name], self.witness(name))
         finally:
             assert self.rounds[name].encode() == known
         return Round.decode(stands.encode()), sent(reply)
@@ -140,11 +150,14 @@ def make_session(identities):
 
 @pytest.fixture(scope="session")
 def make_attempt(identities, make_session):
-    def make(session=None, vectors=None, rounds=None, randomness=None):
+    shown = {}
+
+    def make(session=None, vectors=None, rounds=None, randomness=None, channels=None):
         session = session or make_session()
         names = [supplier.name for supplier in session.roster]
         given = vectors or {name: np.arange(session.words, dtype=np.int64) + i for i, name in enumerate(names)}
         heads = {name: Head(7 + i, f"{i:02x}" * 32) for i, name in enumerate(names)}
-        return Attempt(session, identities, given, heads, randomness or SystemRandomness(), dict(rounds or {}))
+        known = shown if channels is None else channels
+        return Attempt(session, identities, given, heads, randomness or SystemRandomness(), known, dict(rounds or {}))
 
     return make

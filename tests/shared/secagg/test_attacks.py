@@ -6,9 +6,10 @@ import contextlib
 import msgspec
 import pytest
 
-from skyglow_shared.errors import OrderError, ProtocolError, SignatureError
+from skyglow_shared.errors import OrderError, PeerError, ProtocolError, SignatureError
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import keys, messages, shamir
+from skyglow_shared.secagg.channels import open_channel, show
 from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.signing import Identity
@@ -36,19 +37,48 @@ def with_advertisement(request, index, **changes):
 # Step 1: keys
 
 
-@pytest.mark.parametrize("field", ["exchange_key", "mask_key", "seed_commitment"])
-def test_a_substituted_key_is_refused(make_attempt, field):
+def test_a_substituted_channel_key_is_refused(make_attempt):
+    """Of the office's own, unsigned, signed by the office, by a colluder, or by its supplier for another study."""
     attempt = make_attempt().until("shared")
-    ours = keys.public_key(SystemRandomness().stream().read(32))
-    refused(attempt, VICTIM, with_advertisement(attempt.requests[VICTIM], 1, **{field: ours}), SignatureError)
+    request, right = attempt.requests[VICTIM], attempt.channel(OTHER).shown
+    ours, theirs = (
+        open_channel(attempt.session.study, OTHER, one, SystemRandomness()).shown
+        for one in (Identity.generate(), attempt.identities[THIRD])
+    )
+    elsewhere = open_channel("cd" * 32, OTHER, attempt.identities[OTHER], SystemRandomness()).shown
+    for fake in (replace(right, key=ours.key), ours, theirs, elsewhere, attempt.channel(THIRD).shown):
+        refused(attempt, VICTIM, with_advertisement(request, 1, channel=fake), SignatureError)
 
 
-def test_a_substituted_key_signed_by_the_offices_own_key_is_refused(make_attempt):
-    attempt = make_attempt().until("shared")
-    request = attempt.requests[VICTIM]
-    forged = replace(request.advertisements[1], mask_key=keys.public_key(bytes([9]) * 32)).signed(Identity.generate())
-    listed = (request.advertisements[0], forged, *request.advertisements[2:])
-    refused(attempt, VICTIM, replace(request, advertisements=listed), SignatureError)
+def test_a_channel_key_that_was_right_once_does_not_make_another_right(make_attempt, make_session):
+    """What was verified is remembered, so a substitute is tried in a later round, after everybody knows everybody."""
+    make_attempt(make_session(round_=0)).run()
+    attempt = make_attempt(make_session(round_=1)).until("shared")
+    forged = replace(attempt.channel(OTHER).shown, key=keys.public_key(bytes([9]) * 32))
+    refused(attempt, VICTIM, with_advertisement(attempt.requests[VICTIM], 1, channel=forged), SignatureError)
+    attempt.answer(VICTIM)
+
+
+@pytest.mark.parametrize("field", ["seed_commitment", "recovery_commitment", "ledger_head", "signature", "channel"])
+def test_what_else_is_substituted_in_an_advertisement_stops_before_anything_is_masked(make_attempt, field):
+    """Nobody verifies it, for nothing that is shared under other advertisements opens; the victim is shown a lie."""
+    attempt = make_attempt(channels={})
+    early = open_channel(attempt.session.study, OTHER, attempt.identities[OTHER], SystemRandomness()).shown
+    attempt.until("shared")
+    false = {"ledger_head": "0f" * 32, "signature": bytes(64), "channel": early}.get(field, bytes(32))
+    told = with_advertisement(attempt.requests[VICTIM], 1, **{field: false})
+    replies = {name: attempt.answer(name, told if name == VICTIM else None) for name in attempt.names}
+    for name, others in ((VICTIM, attempt.names[1:]), (OTHER, [VICTIM]), (THIRD, [VICTIM])):
+        for other in others:
+            around = {each: replies[each] for each in attempt.names if each != name}
+            delivery = messages.Delivery(
+                session=told.session,
+                recipient=name,
+                shares={each: reply.shares[name] for each, reply in around.items()},
+                commitments={each: reply.commitments[name] for each, reply in around.items()},
+            )
+            refused(attempt, name, delivery, PeerError, f"what ({'|'.join(others)}) shared was changed")
+            assert other != name
 
 
 def test_the_own_advertisement_changed_is_refused(make_attempt):
@@ -79,33 +109,45 @@ def test_a_stranger_is_refused(make_attempt, make_session, identities):
     refused(attempt, VICTIM, replace(request, advertisements=listed), ProtocolError, "roster")
 
 
-@pytest.mark.parametrize("copied", ["exchange_key", "mask_key"])
-def test_a_colluder_that_repeats_anothers_key_is_refused(make_attempt, identities, copied):
-    attempt = make_attempt().until("shared")
-    request = attempt.requests[VICTIM]
-    repeated = replace(request.advertisements[1], mask_key=getattr(request.advertisements[2], copied))
-    listed = (request.advertisements[0], repeated.signed(identities[OTHER]), *request.advertisements[2:])
-    refused(attempt, VICTIM, replace(request, advertisements=listed), ProtocolError, "same")
+def shown(attempt, name, key):
+    """A key that a colluder signs as its channel's."""
+    return show(attempt.session.study, name, key, attempt.identities[name])
 
 
-def test_a_colluders_degenerate_exchange_key_is_refused(make_attempt, identities):
+def test_a_colluder_that_repeats_anothers_key_is_refused(make_attempt):
     attempt = make_attempt().until("shared")
-    request, _ = planted(attempt, identities, exchange_key=LOW_ORDER)
+    for name, channel in [(name, attempt.channel(name)) for name in (THIRD, LAST)]:
+        copied = with_advertisement(attempt.requests[VICTIM], 1, channel=shown(attempt, OTHER, channel.shown.key))
+        refused(attempt, VICTIM, copied, ProtocolError, "same")
+        assert name != OTHER
+
+
+@pytest.mark.parametrize("key", [LOW_ORDER, b"\1" + bytes(31)])
+def test_a_colluders_degenerate_key_is_refused(make_attempt, key):
+    attempt = make_attempt().until("shared")
+    request = with_advertisement(attempt.requests[VICTIM], 1, channel=shown(attempt, OTHER, key))
     refused(attempt, VICTIM, request, ProtocolError, "degenerate")
 
 
-def test_a_colluders_degenerate_mask_key_is_refused(make_attempt, identities):
+def test_two_channel_keys_of_one_supplier_shown_to_two_peers(make_attempt):
+    """It signs both and stands by both: who saw one opens nothing of who saw the other, so nobody masks."""
     attempt = make_attempt().until("shared")
-    request, _ = planted(attempt, identities, mask_key=LOW_ORDER)
-    refused(attempt, VICTIM, request, ProtocolError, "degenerate")
-
-
-def planted(attempt, identities, **changes):
-    """The list with the colluder's own, properly signed, change to its keys; and the colluder that stands by it."""
-    request, state = attempt.requests[VICTIM], attempt.rounds[OTHER].state
-    bad = replace(request.advertisements[1], **changes).signed(identities[OTHER])
-    listed = (request.advertisements[0], bad, *request.advertisements[2:])
-    return replace(request, advertisements=listed), Round(replace(state, advertisement=bad))
+    request, liar = attempt.requests[VICTIM], attempt.rounds[OTHER].state
+    second = open_channel(attempt.session.study, OTHER, attempt.identities[OTHER], SystemRandomness())
+    twice = with_advertisement(request, 1, channel=second.shown)
+    stands = replace(liar, advertisement=twice.advertisements[1], channel=second.secret)
+    views = {VICTIM: twice, THIRD: request, LAST: request}
+    replies = {name: attempt.answer(name, view) for name, view in views.items()}
+    both = {VICTIM: stands.share(twice, {})[1], THIRD: liar.share(request, {})[1], LAST: liar.share(request, {})[1]}
+    for name in views:
+        around = {other: reply for other, reply in replies.items() if other != name} | {OTHER: both[name]}
+        delivery = messages.Delivery(
+            session=request.session,
+            recipient=name,
+            shares={other: reply.shares[name] for other, reply in around.items()},
+            commitments={other: reply.commitments[name] for other, reply in around.items()},
+        )
+        refused(attempt, name, delivery, PeerError, "shown other keys")
 
 
 def test_keys_of_an_attempt_before_are_refused(make_attempt, make_session):
@@ -130,6 +172,21 @@ def test_a_tampered_ciphertext_is_refused(make_attempt, place):
     refused(attempt, VICTIM, tampered, ProtocolError, "changed on the way")
 
 
+@pytest.mark.parametrize("how", ["another", "of another pair", "of another attempt"])
+def test_a_commitment_to_another_mask_is_refused_before_anything_is_masked(make_attempt, make_session, how):
+    """Its sender is named: what would be recovered if it dropped out would not be the mask that is put on."""
+    attempt = make_attempt().until("masked")
+    request, given = attempt.requests[VICTIM], attempt.requests[VICTIM].commitments
+    before = make_attempt(make_session(attempt=1)).until("masked").requests[VICTIM].commitments
+    wrong = {"another": bytes(32), "of another pair": given[THIRD], "of another attempt": before[OTHER]}
+    kept = {name: one for name, one in given.items() if name != OTHER}
+    for others in (kept, given | {"s09": bytes(32)}):
+        refused(attempt, VICTIM, replace(request, commitments=others), ProtocolError, "commitments of others")
+    with pytest.raises(PeerError, match=f"{OTHER} committed to another mask") as refusal:
+        attempt.answer(VICTIM, replace(request, commitments={**kept, OTHER: wrong[how]}))
+    assert refusal.value.peer == OTHER
+
+
 def test_swapped_ciphertexts_are_refused(make_attempt):
     attempt = make_attempt().until("masked")
     request = attempt.requests[VICTIM]
@@ -149,7 +206,8 @@ def test_a_delivery_to_another_or_of_a_stranger_or_of_too_few_is_refused(make_at
     request = attempt.requests[VICTIM]
     refused(attempt, VICTIM, attempt.requests[OTHER], ProtocolError, "another supplier")
     one = {OTHER: request.shares[OTHER]}
-    refused(attempt, VICTIM, replace(request, shares=one), ProtocolError, "fewer")
+    given = {OTHER: request.commitments[OTHER]}
+    refused(attempt, VICTIM, replace(request, shares=one, commitments=given), ProtocolError, "fewer")
     for stranger in ("s09", VICTIM):
         more = {**request.shares, stranger: request.shares[OTHER]}
         refused(attempt, VICTIM, replace(request, shares=more), ProtocolError)
@@ -162,21 +220,22 @@ def test_two_suppliers_shown_different_keys_share_nothing(make_attempt):
     shorter = replace(whole, advertisements=whole.advertisements[:3])
     replies = {name: attempt.answer(name, shorter if name == VICTIM else whole) for name in (VICTIM, OTHER, THIRD)}
     shares = {name: reply.shares[VICTIM] for name, reply in replies.items() if name != VICTIM}
-    delivery = messages.Delivery(session=whole.session, recipient=VICTIM, shares=shares)
+    given = {name: reply.commitments[VICTIM] for name, reply in replies.items() if name != VICTIM}
+    delivery = messages.Delivery(session=whole.session, recipient=VICTIM, shares=shares, commitments=given)
     refused(attempt, VICTIM, delivery, ProtocolError, "changed on the way")
 
 
 # Every step: replays, other sessions, order
 
 
-@pytest.mark.parametrize("step", ["shared", "masked", "signed", "unmasked"])
+@pytest.mark.parametrize("step", ["shared", "masked", "confirmed", "unmasked"])
 @pytest.mark.parametrize("change", [{"round_": 1}, {"attempt": 1}, {"study": "cd" * 32}, {"words": 4}])
 def test_a_message_of_another_session_is_refused(make_attempt, make_session, step, change):
     theirs = make_attempt(make_session(**change)).until(step)
     attempt = make_attempt().until(step)
     refused(attempt, VICTIM, theirs.requests[VICTIM], ProtocolError, "another study, round or attempt")
     renamed = replace(theirs.requests[VICTIM], session=attempt.session.identifier())
-    if step != "signed":  # a bare list of names says the same in every session
+    if step != "confirmed":  # a bare list of names says the same in every session
         refused(attempt, VICTIM, renamed, (ProtocolError, SignatureError))
 
 
@@ -200,7 +259,9 @@ def test_a_step_is_taken_once_and_in_order(make_attempt):
 def test_an_identity_that_is_not_the_rosters_cannot_advertise(make_session):
     for name in (VICTIM, "s09"):
         with pytest.raises(ProtocolError):
-            Round.begin(make_session(), name, Identity.generate(), Head(1, "ab" * 32), SystemRandomness(), seen={})
+            given = Identity.generate(), Head(1, "ab" * 32), SystemRandomness()
+            channel = open_channel("ab" * 32, name, given[0], given[2])
+            Round.begin(make_session(), name, *given, channel=channel, seen={})
 
 
 # Shares

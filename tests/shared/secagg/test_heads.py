@@ -154,13 +154,43 @@ def test_a_ledger_that_is_behind_or_was_rewritten_is_noticed_by_the_others(make_
         assert refusal.value.peer == VICTIM
 
 
-def test_the_office_cannot_hide_that_a_ledger_went_back(make_attempt):
-    attempt = make_attempt().until("shared")
-    listed = list(attempt.requests[VICTIM].advertisements)
-    for field, value in (("ledger_entries", 100), ("ledger_head", "0" * 64)):
-        changed = [listed[0], replace(listed[1], **{field: value}), *listed[2:]]
-        request = replace(attempt.requests[VICTIM], advertisements=tuple(changed))
-        refused(attempt, VICTIM, request, SignatureError, "not signed")
+def with_head(request, place, **changes):
+    """The list with one supplier's head changed by the office."""
+    listed = list(request.advertisements)
+    listed[place] = replace(listed[place], **changes)
+    return replace(request, advertisements=tuple(listed))
+
+
+@pytest.mark.parametrize("change", [{"ledger_entries": 100}, {"ledger_entries": 100, "ledger_head": "0" * 64}])
+def test_the_office_cannot_hide_that_a_ledger_went_back(make_attempt, make_session, change):
+    """It shows the others a head that is far enough: then they see other advertisements, and nothing opens."""
+    seen = after_a_round(make_attempt, make_session)
+    attempt = second_round(make_attempt, make_session, Head(3, "03" * 32), {}, seen, step="shared")
+    replies = {VICTIM: attempt.answer(VICTIM)}
+    for name in NAMES[1:]:
+        with pytest.raises(PeerError, match="is behind"):
+            attempt.ask(name, attempt.requests[name])
+        replies[name] = attempt.answer(name, with_head(attempt.requests[name], 0, **change))
+    _, deliveries = attempt.office.shared(replies)
+    refused(attempt, VICTIM, deliveries[VICTIM], PeerError, "was shown other keys")
+    for name in NAMES[1:]:
+        refused(attempt, name, deliveries[name], PeerError, f"{VICTIM} was shown other keys")
+
+
+@pytest.mark.parametrize("change", [{"ledger_entries": 3}, {"ledger_head": "0" * 64}])
+def test_the_office_cannot_say_of_a_ledger_that_it_went_back(make_attempt, make_session, change):
+    """A head that is behind is believed only with its supplier's signature: else it is the office that is not."""
+    seen = after_a_round(make_attempt, make_session)
+    attempt = second_round(make_attempt, make_session, RIGHT, {9: "99" * 32}, seen, step="shared")
+    for name in NAMES[1:]:
+        refused(attempt, name, with_head(attempt.requests[name], 0, **change), SignatureError, "not signed")
+
+
+def test_a_head_is_kept_with_the_signature_that_was_made(make_attempt, make_session, identities):
+    """Nobody verified it, and yet it is the right one: with another, the others would have shared nothing."""
+    for name, seen in after_a_round(make_attempt, make_session).items():
+        for other, one in seen.items():
+            one.verify(identities[other].public_key, what=f"what {name} keeps")
 
 
 HEADS = st.builds(Head, st.integers(1, 2**62 - 1), st.binary(min_size=32, max_size=32).map(bytes.hex))
@@ -170,7 +200,7 @@ HEADS = st.builds(Head, st.integers(1, 2**62 - 1), st.binary(min_size=32, max_si
 def test_a_head_comes_back_from_its_bytes(seen):
     assert len(pack(seen)) == SEEN_BYTES
     assert unpack(pack(seen)) == seen
-    check_others({OTHER: seen}, {OTHER: seen})
+    check_others({OTHER: seen}, {OTHER: seen}, {})
 
 
 @given(st.binary(min_size=SEEN_BYTES, max_size=SEEN_BYTES))

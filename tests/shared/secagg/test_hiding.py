@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skyglow_shared.secagg import keys, masks, shamir
-from skyglow_shared.secagg.supplier import Shared
+from skyglow_shared.secagg.supplier import Peer, Shared
 
 BITS = 3
 MODULUS = 1 << BITS
@@ -53,14 +53,16 @@ def masked(make_session, monkeypatch):
     monkeypatch.setattr(masks, "_keystream", lambda key: Keystream(drawn[key]))
     session = make_session(3, 1, 0, words=CHOICES, word_bits=BITS)
 
+    def between(one, other):
+        return Peer(inbound=b"", mask=" ".join(sorted((one, other))).encode(), mask_commitment=b"", confirming=b"")
+
     def mask(name, number):
         state = Shared(
             session=session,
             name=name,
             seed=b"",
             own=None,
-            inbound={},
-            pairs={other: " ".join(sorted((name, other))).encode() for other in NAMES if other != name},
+            peers={other: between(name, other) for other in NAMES if other != name},
             heads={},
             keys_digest=b"",
         )
@@ -95,7 +97,7 @@ def test_a_colluder_learns_the_sum_of_the_others_only(masked):
 
 
 def test_a_dropped_suppliers_late_vector_stays_hidden(masked):
-    """Seeds of the survivors and the mask key of the dropped one are out; its vector comes after that."""
+    """Seeds of the survivors and the recovered masks of the dropped one are out; its vector comes after that."""
     views = {n: distribution(masked, n, (*SEEDS[:2], b"s00 s02", b"s01 s02")) for n in INPUTS}
     for one, other in combinations(INPUTS, 2):
         assert np.array_equal(views[one], views[other]) == (sum(one[:2]) == sum(other[:2]))

@@ -10,14 +10,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyglow_shared.errors import ProtocolError
+from skyglow_shared.errors import PeerError, ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream, SystemRandomness
-from skyglow_shared.secagg import agreement, shamir
-from skyglow_shared.secagg.messages import SurvivorSignature
+from skyglow_shared.secagg import channels, keys, shamir
+from skyglow_shared.secagg.channels import ChannelKey
+from skyglow_shared.secagg.messages import Confirmation, Delivery, EncryptedShares
 
 replace = msgspec.structs.replace
 LIAR, OTHER, THIRD, LAST = NAMES = ("s00", "s01", "s02", "s03")
-STEPS = ("advertised", "shared", "masked", "signed", "unmasked")
+STEPS = ("advertised", "shared", "masked", "confirmed", "unmasked")
 
 
 def finish(attempt, lies):
@@ -40,24 +41,26 @@ def changed(**fields):
     return lambda heard: heard | {LIAR: replace(heard[LIAR], **fields)}
 
 
-def degenerate(field):
-    def lie(attempt):
-        def change(heard):
-            bad = replace(heard[LIAR], **{field: bytes(32)}).signed(attempt.identities[LIAR])
-            return heard | {LIAR: bad}
+def degenerate(attempt):
+    def change(heard):
+        signed = channels.show(attempt.session.study, LIAR, bytes(32), attempt.identities[LIAR])
+        return heard | {LIAR: replace(heard[LIAR], channel=signed)}
 
-        return change
+    return change
 
-    return lie
+
+def unsigned(attempt):
+    return changed(channel=ChannelKey(attempt.channel(LIAR).shown.key, bytes(64)))
 
 
 #: In which step, what the liar does, what is said of it.
 LIES = {
-    "a degenerate exchange key": ("advertised", degenerate("exchange_key"), "degenerate"),
-    "a degenerate mask key": ("advertised", degenerate("mask_key"), "degenerate"),
-    "an advertisement signed by nobody": ("advertised", lambda _: changed(signature=bytes(64)), "not signed"),
+    "a degenerate key": ("advertised", degenerate, "degenerate"),
+    "a key signed by nobody": ("advertised", unsigned, "not signed"),
     "an advertisement of another attempt": ("advertised", lambda _: changed(session=bytes(32)), "another attempt"),
     "shares for too few": ("shared", lambda _: changed(shares={OTHER: bytes(218)}), "other suppliers"),
+    "a commitment too few": ("shared", lambda _: changed(commitments={OTHER: bytes(32)}), "other suppliers"),
+    "nothing to recover its masks from": ("shared", lambda _: changed(recovery=b""), "longer or shorter"),
     "another's name": ("shared", lambda _: changed(sender=OTHER), "another's name"),
     "no words": ("masked", lambda _: changed(words=b""), "longer or shorter"),
     "too few words": ("masked", lambda _: changed(words=bytes(5)), "longer or shorter"),
@@ -77,17 +80,19 @@ def test_a_liar_has_dropped_and_the_others_are_added(make_attempt, lie):
     assert why in result.left_out[LIAR]
 
 
-@pytest.mark.parametrize("step", ["signed", "unmasked"])
+@pytest.mark.parametrize("step", ["confirmed", "unmasked"])
 @pytest.mark.parametrize("how", ["another step", "another session", "a forgery"])
 def test_a_liar_after_its_vector_is_in_the_sum_changes_nothing(make_attempt, step, how):
     def lie(heard):
         given = heard[LIAR]
         wrong = {
-            "another step": SurvivorSignature(session=given.session, sender=LIAR, signature=bytes(64))
+            "another step": Confirmation(session=given.session, sender=LIAR, codes={})
             if step == "unmasked"
             else heard[LIAR].__class__.__bases__ and lie.advertisement,
             "another session": replace(given, session=bytes(32)),
-            "a forgery": replace(given, signature=bytes(64)) if step == "signed" else replace(given, seeds={}),
+            "a forgery": replace(given, codes=dict.fromkeys(given.codes, bytes(32)))
+            if step == "confirmed"
+            else replace(given, seeds={}),
         }
         return heard | {LIAR: wrong[how]}
 
@@ -103,8 +108,9 @@ def test_two_who_advertise_one_key_are_both_left_out(make_attempt, make_session)
     attempt = make_attempt(make_session(5, 2, 0))
 
     def lie(heard):
-        copied = replace(heard[LIAR], mask_key=heard[OTHER].exchange_key).signed(attempt.identities[LIAR])
-        return heard | {LIAR: copied}
+        key = heard[OTHER].channel.key
+        copied = channels.show(attempt.session.study, LIAR, key, attempt.identities[LIAR])
+        return heard | {LIAR: replace(heard[LIAR], channel=copied)}
 
     result = finish(attempt, {"advertised": lie})
     assert set(result.left_out) == {LIAR, OTHER}
@@ -135,12 +141,12 @@ def spoilt(share):
 
 
 @pytest.mark.parametrize(("k", "d", "c", "liars"), [(4, 1, 0, 1), (7, 2, 2, 1), (7, 2, 1, 2), (9, 3, 2, 3)])
-@pytest.mark.parametrize("kind", ["seeds", "mask_keys"])
+@pytest.mark.parametrize("kind", ["seeds", "recovery_keys"])
 def test_who_sends_wrong_shares_is_found_and_the_sum_is_right(make_attempt, make_session, k, d, c, liars, kind):
     """As many as there are more shares than the threshold: the commitment says which choice of them is right."""
     attempt = make_attempt(make_session(k, d, c))
     gone, lying = attempt.names[-1], attempt.names[:liars]
-    spare = k - (kind == "mask_keys") - attempt.session.parameters.threshold
+    spare = k - (kind == "recovery_keys") - attempt.session.parameters.threshold
 
     def without(heard):
         return {name: reply for name, reply in heard.items() if kind == "seeds" or name != gone}
@@ -212,6 +218,77 @@ def test_the_search_for_wrong_shares_ends(monkeypatch):
     assert len(asked) <= 10
 
 
+# What recovers the masks with who dropped
+
+
+def dropping(attempt, changes):
+    """The liar changes what would recover its masks, or what it commits to, and then sends no vector."""
+    attempt.requests = {}
+
+    def lie(heard):
+        return heard | {LIAR: replace(heard[LIAR], **changes(heard[LIAR]))}
+
+    return finish(attempt, {"shared": lie, "masked": lambda heard: {n: r for n, r in heard.items() if n != LIAR}})
+
+
+@pytest.mark.parametrize("how", ["random", "of an attempt before", "under another's key"])
+def test_who_dropped_with_what_recovers_nothing_is_named(make_attempt, make_session, how):
+    before = make_attempt(make_session(attempt=0)).until("shared")
+    old = {name: before.answer(name) for name in NAMES}
+    attempt = make_attempt(make_session(attempt=1), rounds=before.rounds)
+    wrong = {
+        "random": bytes(112),
+        "of an attempt before": old[LIAR].recovery,
+        "under another's key": old[OTHER].recovery,
+    }
+    with pytest.raises(ProtocolError, match=f"what {LIAR} shared was changed.*the masks of {LIAR} cannot be recovered"):
+        dropping(attempt, lambda _: {"recovery": wrong[how]})
+
+
+def test_who_dropped_with_masks_to_be_recovered_that_it_did_not_commit_to_is_named(make_attempt):
+    """It encrypts other keys than those of its masks: what each survivor checked says that they are not the ones."""
+    attempt = make_attempt()
+
+    def lie(said):
+        key = keys.derive(lie.recovery, said.session, keys.RECOVERY, LIAR)
+        return {"recovery": keys.encrypt(key, bytes(96))}
+
+    attempt.advertise()
+    lie.recovery = attempt.rounds[LIAR].state.recovery
+    advertised, attempt.advertise = attempt.advertise, lambda: None
+    with pytest.raises(ProtocolError, match=f"{LIAR} committed to other masks than can be recovered"):
+        dropping(attempt, lie)
+    assert advertised
+
+
+def test_who_commits_to_another_mask_loses_a_peer_that_names_it(make_attempt):
+    """Before anything is masked; the others are added, and what the victim says is for the office to weigh."""
+    attempt = make_attempt().until("masked")
+    delivery = attempt.requests[OTHER]
+    wrong = Delivery(
+        session=delivery.session,
+        recipient=OTHER,
+        shares=delivery.shares,
+        commitments=delivery.commitments | {LIAR: bytes(32)},
+    )
+    with pytest.raises(PeerError) as refusal:
+        attempt.answer(OTHER, wrong)
+    assert refusal.value.peer == LIAR
+    attempt.replies = {name: attempt.answer(name) for name in NAMES if name != OTHER}
+    attempt.collect()
+    assert attempt.office.survivors == (LIAR, THIRD, LAST)
+
+
+def test_the_office_opens_no_masks_of_who_is_in_the_sum(make_attempt):
+    """What it has of a survivor is shares of its seed; the recovery key, of which it has none, opens its masks."""
+    attempt = make_attempt().until("unmasked")
+    state = attempt.rounds[LIAR].state
+    replies = {name: attempt.answer(name) for name in NAMES}
+    assert all(not reply.recovery_keys for reply in replies.values())
+    assert isinstance(state.held[OTHER].recovery, bytes)
+    assert EncryptedShares.__struct_fields__ == ("session", "sender", "shares", "commitments", "recovery")
+
+
 # Keys of small order
 
 
@@ -225,11 +302,11 @@ def agrees_on_zeros(key):
 def test_degenerate_keys_are_those_with_which_every_secret_agrees_on_zeros():
     """Every encoding of each, by the library's own word; and none of their neighbours."""
     prime, found = 2**255 - 19, set()
-    for small in agreement._SMALL_ORDER:
+    for small in channels._SMALL_ORDER:
         for same in (small, small + prime, small + 2**255, small + prime + 2**255):
             for near in range(max(same - 2, 0), min(same + 3, 2**256)):
                 key = near.to_bytes(32, "little")
-                assert agreement.is_degenerate(key) == agrees_on_zeros(key)
-                found |= {near} if agreement.is_degenerate(key) else set()
+                assert channels.is_degenerate(key) == agrees_on_zeros(key)
+                found |= {near} if channels.is_degenerate(key) else set()
     assert len(found) == 2 * (5 + 2)
-    assert not agreement.is_degenerate(X25519PrivateKey.generate().public_key().public_bytes_raw())
+    assert not channels.is_degenerate(X25519PrivateKey.generate().public_key().public_bytes_raw())

@@ -9,7 +9,7 @@ from skyglow_shared.errors import InternalError, LedgerError, StudyError
 from skyglow_shared.secagg import messages
 from skyglow_shared.secagg.rounds import Round
 
-STEPS = ("shared", "masked", "signed", "unmasked")
+STEPS = ("shared", "masked", "confirmed", "unmasked")
 VICTIM = "s00"
 
 
@@ -61,7 +61,7 @@ def test_a_damaged_round_is_refused(make_attempt, step):
 def test_states_hold_no_more_than_later_steps_need(make_attempt):
     attempt = make_attempt().until("shared")
     drawn = attempt.rounds[VICTIM].state
-    own = {drawn.exchange, drawn.mask, drawn.seed, drawn.polynomials}
+    own = {drawn.channel, drawn.seed, drawn.recovery, drawn.polynomials}
     left = []
     while attempt.step < len(STEPS) + 1:
         attempt.replies = {name: attempt.answer(name) for name in attempt.requests}

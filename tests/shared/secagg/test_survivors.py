@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_shared.errors import OrderError, ProtocolError, SignatureError
+from skyglow_shared.errors import OrderError, PeerError, ProtocolError
 from skyglow_shared.secagg import keys, shamir
-from skyglow_shared.secagg.messages import SurvivorSet, SurvivorSignatures
+from skyglow_shared.secagg.messages import Confirmations, SurvivorSet
 
 replace = msgspec.structs.replace
 VICTIM, OTHER, THIRD, LAST = "s00", "s01", "s02", "s03"
@@ -46,21 +46,36 @@ def survivor_set(attempt, survivors, dropped=None):
     ],
 )
 def test_a_survivor_set_that_could_unmask_somebody_is_refused(make_attempt, survivors, dropped, why):
-    attempt = make_attempt().until("signed")
+    attempt = make_attempt().until("confirmed")
     refused(attempt, VICTIM, survivor_set(attempt, survivors, dropped), ProtocolError, why)
 
 
-def test_only_one_survivor_set_is_signed(make_attempt):
-    attempt = make_attempt().until("signed")
+def test_only_one_survivor_set_is_confirmed(make_attempt):
+    attempt = make_attempt().until("confirmed")
     attempt.answer(VICTIM, survivor_set(attempt, NAMES))
     for survivors in (NAMES, NAMES[:3]):
         refused(attempt, VICTIM, survivor_set(attempt, survivors), OrderError)
 
 
+def codes_for(attempt, name, replies):
+    """The office's hand-out for one of what others confirmed."""
+    codes = {other: reply.codes[name] for other, reply in replies.items() if name in reply.codes}
+    return Confirmations(session=attempt.session.identifier(), recipient=name, codes=codes)
+
+
+def gives_shares(stands, request):
+    """Whether a supplier gives shares on these codes."""
+    try:
+        stands.answer(request, None, None)
+    except (ProtocolError, OrderError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize(("k", "d", "c"), [(4, 1, 0), (4, 1, 1), (5, 2, 0), (6, 1, 2), (7, 2, 2)])
 def test_of_a_split_view_at_most_one_side_can_be_completed(make_attempt, make_session, k, d, c):
-    """The office shows two sets that differ by one supplier; colluders sign and give shares for both."""
-    attempt = make_attempt(make_session(k, d, c)).until("signed")
+    """The office shows two sets that differ by one supplier; colluders confirm each set to those who were told it."""
+    attempt = make_attempt(make_session(k, d, c)).until("confirmed")
     colluders, honest = attempt.names[:c], attempt.names[c:]
     whole, without = tuple(attempt.names), tuple(attempt.names[:-1])
     both_told = []
@@ -68,92 +83,100 @@ def test_of_a_split_view_at_most_one_side_can_be_completed(make_attempt, make_se
         told = {name: (without if place < size else whole) for place, name in enumerate(honest)}
         completed = set()
         for view in (whole, without):
-            trial, signatures = dict(attempt.rounds), {}
             believers = [*colluders, *(name for name in honest if told[name] == view)]
-            for name in believers:
-                if name in view:
-                    trial[name], reply = attempt.ask(name, survivor_set(attempt, view))
-                    signatures[name] = reply.signature
-            asked = SurvivorSignatures(session=attempt.session.identifier(), signatures=signatures)
-            if gives_shares(attempt, trial, [n for n in believers if n in honest], asked):
+            asked = {n: attempt.ask(n, survivor_set(attempt, view)) for n in believers if n in view}
+            replies = {name: reply for name, (_, reply) in asked.items()}
+            if any(gives_shares(asked[n][0], codes_for(attempt, n, replies)) for n in asked if n in honest):
                 completed.add(view)
         assert len(completed) <= 1
         both_told.append(len(completed))
     assert both_told[0] == 1  # where all honest suppliers are told the same, it is completed
 
 
-def gives_shares(attempt, rounds, names, request):
-    """Whether anybody gives shares on these signatures."""
-    for name in names:
-        try:
-            rounds[name].answer(request, attempt.identities[name], None, None)
-        except (ProtocolError, SignatureError, OrderError):
-            continue
-        return True
-    return False
+def test_codes_for_another_set_are_refused_and_whose_they_are_is_said(make_attempt):
+    attempt = make_attempt(None).until("confirmed")
+    views = {name: NAMES[:3] if name in NAMES[1:3] else NAMES for name in NAMES}
+    replies = {name: attempt.answer(name, survivor_set(attempt, view)) for name, view in views.items()}
+    with pytest.raises(PeerError, match=f"{OTHER} and {THIRD} confirmed another") as refusal:
+        attempt.answer(VICTIM, codes_for(attempt, VICTIM, {n: replies[n] for n in NAMES[1:]}))
+    assert refusal.value.peer == OTHER
 
 
-def test_signatures_over_another_set_are_refused(make_attempt):
-    attempt = make_attempt(None).until("signed")
-    signatures = {}
-    for name in NAMES:
-        view = NAMES[:3] if name in NAMES[1:3] else NAMES
-        signatures[name] = attempt.answer(name, survivor_set(attempt, view)).signature
-    request = SurvivorSignatures(session=attempt.session.identifier(), signatures=signatures)
-    refused(attempt, VICTIM, request, SignatureError)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_too_few_signatures_are_refused(make_attempt, count):
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_codes_are_refused(make_attempt, count):
+    """Three are the threshold of four; the own set counts as one."""
     attempt = make_attempt().until("unmasked")
     request = attempt.requests[VICTIM]
-    few = dict(list(request.signatures.items())[:count])
-    refused(attempt, VICTIM, replace(request, signatures=few), ProtocolError, "fewer")
+    few = dict(list(request.codes.items())[:count])
+    refused(attempt, VICTIM, replace(request, codes=few), ProtocolError, "fewer")
+    attempt.answer(VICTIM, replace(request, codes=dict(list(request.codes.items())[:2])))
 
 
-def test_a_forged_or_borrowed_signature_is_refused(make_attempt):
-    attempt = make_attempt().until("unmasked")
+@pytest.mark.parametrize("how", ["made up", "of another supplier", "the own sent back", "for another", "of no attempt"])
+def test_a_code_that_is_not_its_senders_for_this_set_does_not_count(make_attempt, make_session, how):
+    """With it there are too few: whoever does not know the key of a pair confirms nothing in its name."""
+    attempt, elsewhere = (make_attempt(make_session(round_=round_)).until("unmasked") for round_ in (0, 1))
     request = attempt.requests[VICTIM]
-    for wrong in (bytes(64), request.signatures[THIRD]):
-        changed = {**request.signatures, OTHER: wrong}
-        refused(attempt, VICTIM, replace(request, signatures=changed), SignatureError)
+    wrong = {
+        "made up": bytes(32),
+        "of another supplier": request.codes[THIRD],
+        "the own sent back": attempt.replies[VICTIM].codes[OTHER],
+        "for another": attempt.replies[OTHER].codes[THIRD],
+        "of no attempt": elsewhere.requests[VICTIM].codes[OTHER],
+    }[how]
+    changed = {OTHER: wrong, THIRD: request.codes[THIRD]}
+    refused(attempt, VICTIM, replace(request, codes=changed), PeerError, f"{OTHER} confirmed another")
+
+
+def test_codes_of_one_session_in_another_under_its_name(make_attempt, make_session):
+    """All of the codes of the round before, or of an attempt before, handed out again: each is wrong."""
+    for change in ({"round_": 1}, {"attempt": 1}, {"study": "cd" * 32}):
+        old = make_attempt(make_session(**change)).until("unmasked").requests[VICTIM]
+        attempt = make_attempt().until("unmasked")
+        renamed = replace(old, session=attempt.session.identifier())
+        refused(attempt, VICTIM, renamed, PeerError, f"{OTHER} and {THIRD} and {LAST} confirmed another")
+
+
+def test_codes_for_one_supplier_are_refused_by_another(make_attempt):
+    attempt = make_attempt().until("unmasked")
+    refused(attempt, VICTIM, attempt.requests[OTHER], ProtocolError, "to another")
+    renamed = replace(attempt.requests[OTHER], recipient=VICTIM)
+    refused(attempt, VICTIM, renamed, ProtocolError, "not in it")
 
 
 @pytest.mark.parametrize("asked", [VICTIM, LAST])
-def test_shares_are_given_only_where_as_many_as_the_threshold_have_really_signed(make_attempt, make_session, asked):
-    """Whichever signatures are forged: as many are verified as make the threshold, the own is known, others are not."""
+def test_shares_are_given_only_where_as_many_as_the_threshold_have_really_confirmed(make_attempt, make_session, asked):
+    """Whichever codes are forged: with the own set, as many are right as make the threshold, or nothing is given."""
     attempt = make_attempt(make_session(5, 1, 1)).until("unmasked")
     request, others = attempt.requests[asked], [name for name in attempt.names if name != asked]
-    given = 0
+    threshold, given = attempt.session.parameters.threshold, 0
     for count in range(len(others) + 1):
         for forged in combinations(others, count):
-            changed = request.signatures | dict.fromkeys(forged, bytes(64))
-            if gives_shares(attempt, attempt.rounds, [asked], replace(request, signatures=changed)):
-                assert attempt.session.parameters.suppliers - count >= attempt.session.parameters.threshold
-                given += 1
-    assert given == 2  # none forged, or the last in the order, which is beyond the threshold
+            changed = replace(request, codes=request.codes | dict.fromkeys(forged, bytes(32)))
+            enough = attempt.session.parameters.suppliers - count >= threshold
+            assert gives_shares(attempt.rounds[asked], changed) == enough
+            given += enough
+            if enough:
+                assert attempt.ask(asked, changed)[1].doubted == forged
+    assert given == 1 + len(others)
 
 
-def test_a_signature_of_somebody_who_dropped_or_is_unknown_is_refused(make_attempt):
-    attempt = make_attempt().until("signed")
+def test_a_code_of_somebody_who_dropped_or_is_unknown_is_refused(make_attempt):
+    attempt = make_attempt().until("confirmed")
     replies = {name: attempt.answer(name, survivor_set(attempt, NAMES[:3])) for name in NAMES[:3]}
-    signatures = {name: reply.signature for name, reply in replies.items()}
-    for name in (LAST, "s09"):
-        more = SurvivorSignatures(
-            session=attempt.session.identifier(), signatures={**signatures, name: signatures[VICTIM]}
-        )
+    request = codes_for(attempt, VICTIM, replies)
+    for name in (LAST, "s09", VICTIM):
+        more = replace(request, codes={**request.codes, name: request.codes[OTHER]})
         refused(attempt, VICTIM, more, ProtocolError, "not in it")
 
 
 def test_of_each_supplier_one_kind_of_share_is_given_once(make_attempt):
-    attempt = make_attempt().until("signed")
+    attempt = make_attempt().until("confirmed")
     replies = {name: attempt.answer(name, survivor_set(attempt, NAMES[:3])) for name in NAMES[:3]}
-    request = SurvivorSignatures(
-        session=attempt.session.identifier(), signatures={name: reply.signature for name, reply in replies.items()}
-    )
+    request = codes_for(attempt, VICTIM, replies)
     unmasking = attempt.answer(VICTIM, request)
     assert set(unmasking.seeds) == set(NAMES[:3])
-    assert set(unmasking.mask_keys) == {LAST}
+    assert set(unmasking.recovery_keys) == {LAST}
     refused(attempt, VICTIM, request, OrderError)
     assert set(msgspec.structs.asdict(attempt.rounds[VICTIM].state)) == {"session", "name"}
 
@@ -171,7 +194,7 @@ def test_another_attempt_after_unmasking_is_refused(make_attempt, make_session):
         again.collect()
 
 
-@pytest.mark.parametrize("step", ["shared", "masked", "signed", "unmasked"])
+@pytest.mark.parametrize("step", ["shared", "masked", "confirmed", "unmasked"])
 def test_another_attempt_before_unmasking_gives_the_same_sum(make_attempt, make_session, step):
     first = make_attempt(make_session(attempt=0)).until(step)
     second = make_attempt(make_session(attempt=2), rounds=first.rounds)
@@ -207,6 +230,5 @@ def test_colluders_and_dropped_together_cannot_recover_a_seed(make_attempt, make
             with contextlib.suppress(ProtocolError):
                 assert shamir.join({places[name]: held[name] for name in guess}, 3) != secret
     assert shamir.join({places[name]: held[name] for name in attempt.names[:threshold]}, threshold) == secret
-    assert keys.commitment(secret, attempt.session.identifier(), attempt.names[-1]) == (
-        attempt.office.heard[attempt.names[-1]].seed_commitment
-    )
+    heard = attempt.office.then.heard[attempt.names[-1]]
+    assert keys.commitment(secret, attempt.session.identifier(), keys.SELF, attempt.names[-1]) == heard.seed_commitment

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No seed, key or nonce is used twice: over attempts, rounds, suppliers and uses."""
+"""No seed, derived key or nonce is used twice: over attempts, rounds, suppliers and uses."""
 
 from collections import Counter
 
@@ -31,62 +31,110 @@ class Used:
 
     def __init__(self, monkeypatch):
         self.randomness = Recording()
-        self.derived, self.encrypted, self.masking, self.nonces, self.secrets = {}, [], [], [], []
-        derive, encrypt, apply = keys.derive, keys.encrypt, masks.apply
+        self.derived, self.encrypted, self.masking, self.confirmed, self.secrets = {}, [], [], [], []
+        derive, encrypt, confirmation, put_on = keys._derived, keys.encrypt, keys.confirmation, masks.put_on
 
-        def recorded_derive(secret, session, use, *names):
-            key = derive(secret, session, use, *names)
-            self.derived.setdefault(key, set()).add((secret, session, use, names))
-            return key
+        def recorded_derive(secret, session, use, names, size):
+            content = derive(secret, session, use, names, size)
+            for start in range(0, size, 32):
+                self.derived.setdefault(content[start : start + 32], set()).add((secret, session, (use, start), names))
+            return content
 
-        def recorded_encrypt(key, content, bound_to):
+        def recorded_encrypt(key, content):
             self.encrypted.append(key)
-            return encrypt(key, content, bound_to)
+            return encrypt(key, content)
 
-        def recorded_apply(words, bits, *, plus=(), minus=()):
+        def recorded_confirmation(key, sender, body):
+            self.confirmed.append((key, sender, body))
+            return confirmation(key, sender, body)
+
+        def recorded_put_on(vector, bits, suppliers, *, plus, minus):
             plus, minus = list(plus), list(minus)
             self.masking.append((plus, minus))
-            return apply(words, bits, plus=plus, minus=minus)
+            return put_on(vector, bits, suppliers, plus=plus, minus=minus)
 
-        monkeypatch.setattr(keys, "derive", recorded_derive)
+        monkeypatch.setattr(keys, "_derived", recorded_derive)
         monkeypatch.setattr(keys, "encrypt", recorded_encrypt)
-        monkeypatch.setattr(masks, "apply", recorded_apply)
+        monkeypatch.setattr(keys, "confirmation", recorded_confirmation)
+        monkeypatch.setattr(masks, "put_on", recorded_put_on)
 
 
 @pytest.fixture
 def used(make_attempt, make_session, monkeypatch):
-    record = Used(monkeypatch)
+    record, channels = Used(monkeypatch), {}
     for round_ in range(ROUNDS):
         rounds = {}
         for number in range(ATTEMPTS):
             session = make_session(SUPPLIERS, 1, 1, round_=round_, attempt=number)
-            attempt = make_attempt(session, rounds=rounds, randomness=record.randomness)
+            attempt = make_attempt(session, rounds=rounds, randomness=record.randomness, channels=channels)
             attempt.advertise()
             for one in attempt.rounds.values():
-                state = one.state
-                record.secrets += [state.exchange, state.mask, state.seed, state.polynomials]
+                record.secrets += [one.state.seed, one.state.recovery, one.state.polynomials]
             for _ in range(3):
                 attempt.collect()
                 attempt.replies = {name: attempt.answer(name) for name in attempt.requests}
             rounds = attempt.rounds
+    record.channels = [channel.secret for channel in channels.values()]
     return record
 
 
 def test_every_secret_is_drawn_afresh(used):
-    secrets = used.secrets + used.randomness.stream_keys
-    assert len(secrets) == ROUNDS * ATTEMPTS * SUPPLIERS * 5
+    """A channel's once a study, all else once an attempt; each from a stream of its own."""
+    assert len(used.channels) == SUPPLIERS
+    assert len(used.secrets) == ROUNDS * ATTEMPTS * SUPPLIERS * 3
+    streams = ROUNDS * ATTEMPTS * SUPPLIERS + SUPPLIERS
+    assert (
+        len(set(used.randomness.labels)) == len(used.randomness.labels) == len(used.randomness.stream_keys) == streams
+    )
+    secrets = used.secrets + used.channels + used.randomness.stream_keys
     assert len(set(secrets)) == len(secrets)
-    assert len(set(used.randomness.labels)) == len(used.randomness.labels) == ROUNDS * ATTEMPTS * SUPPLIERS
 
 
 def test_every_derived_key_has_one_use(used):
+    """Of one attempt, between the same two in one direction: though all keys of a pair come from one secret."""
     assert all(len(uses) == 1 for uses in used.derived.values())
-    assert not set(used.derived) & set(used.secrets)
+    assert not set(used.derived) & {*used.secrets, *used.channels}
+    pairs = SUPPLIERS * (SUPPLIERS - 1) // 2
+    found = Counter(use for uses in used.derived.values() for _, _, use, _ in uses)
+    assert found == {
+        (keys.CHANNEL, 0): pairs,
+        **{(keys.PAIR, start): ROUNDS * ATTEMPTS * pairs for start in range(0, 4 * 32, 32)},
+        (keys.SELF, 0): ROUNDS * ATTEMPTS * SUPPLIERS,
+        (keys.RECOVERY, 0): ROUNDS * ATTEMPTS * SUPPLIERS,
+    }
+
+
+def test_an_attempt_begun_again_under_its_name_has_other_keys(make_attempt, make_session, monkeypatch):
+    """A ledger put back under a supplier that remembers its channels: no key encrypts or masks twice."""
+    record, channels = Used(monkeypatch), {}
+    for _ in range(2):
+        attempt = make_attempt(make_session(SUPPLIERS, 1, 1), channels=channels)
+        attempt.until("confirmed")
+    assert len(channels) == SUPPLIERS
+    assert len(set(record.encrypted)) == len(record.encrypted) == 2 * SUPPLIERS * SUPPLIERS
+    masking = Counter(key for plus, _ in record.masking for key in plus)
+    assert set(masking.values()) == {1}
+
+
+def test_a_channels_own_secret_encrypts_and_masks_nothing(used):
+    """It is only derived from; what leaves is under keys of one attempt."""
+    pair_secrets = {key for key, uses in used.derived.items() for _, _, (use, _), _ in uses if use == keys.CHANNEL}
+    masking = {key for both in used.masking for part in both for key in part}
+    assert not pair_secrets & ({*used.encrypted} | masking | {key for key, _, _ in used.confirmed})
 
 
 def test_every_encrypting_key_encrypts_once(used):
-    assert len(used.encrypted) == ROUNDS * ATTEMPTS * SUPPLIERS * (SUPPLIERS - 1)
+    """For each of the others once an attempt, and once what recovers the own masks."""
+    assert len(used.encrypted) == ROUNDS * ATTEMPTS * SUPPLIERS * SUPPLIERS
     assert len(set(used.encrypted)) == len(used.encrypted)
+
+
+def test_every_code_is_for_one_sender_and_one_set(used):
+    """A pair's two codes are under one key, for two senders; each is made by its sender and by whom it is for."""
+    found = Counter(used.confirmed)
+    assert set(found.values()) == {2}
+    assert len(found) == ROUNDS * ATTEMPTS * SUPPLIERS * (SUPPLIERS - 1)
+    assert len({key for key, _, _ in found}) == len(found) / 2
 
 
 def test_every_mask_is_used_once_by_each_of_its_two_ends(used):
@@ -111,7 +159,7 @@ def test_two_keys_that_differ_in_one_bit_give_different_masks():
 
 
 def test_a_derived_key_depends_on_its_secret_session_use_and_names():
-    base = (bytes(32), b"s" * 32, keys.DELIVERY, "north", "south")
+    base = (bytes(32), b"s" * 32, keys.RECOVERY, "north", "south")
     others = [
         (b"\1" * 32, *base[1:]),
         (base[0], b"t" * 32, *base[2:]),
@@ -121,5 +169,7 @@ def test_a_derived_key_depends_on_its_secret_session_use_and_names():
         (*base[:3], "norths", "outh"),
     ]
     assert len({keys.derive(*each) for each in [base, *others]}) == 1 + len(others)
-    commitments = [keys.commitment(secret, session, name) for secret, session, _, name, *_ in [base, *others[:2]]]
-    assert len(set(commitments)) == 3
+    pairs = [keys.pair_keys(*each[:2], *each[3:]) for each in [base, *others[:2], others[3]]]
+    assert len({key for each in pairs for key in each}) == 4 * len(pairs)
+    commitments = [keys.commitment(*each) for each in [base, *others]]
+    assert len(set(commitments)) == 1 + len(others)
