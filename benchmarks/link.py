@@ -32,6 +32,7 @@ from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints, Place
 from skyglow_server.serve import federation
 from skyglow_shared.secagg import messages, office
+from skyglow_shared.secagg.recovering import Sum
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Supplier
@@ -41,7 +42,7 @@ FLOWER = ROOT / ".venv-flower/bin/python"
 NAMES = tuple(f"supplier-{number}" for number in range(5))
 WORDS = 100_000
 NO_OP_MS, SECURE_MS = 10.0, 150.0
-STEPS = ("advertised", "shared", "masked", "signed", "unmasked")
+STEPS = ("advertised", "shared", "masked", "confirmed", "unmasked")
 _numbers = count(1)
 
 
@@ -117,7 +118,7 @@ def secure(link: GrpcFederation, identities: Mapping[str, Identity], store: Chec
         if store:
             store.save(Place(session.study, session.phase, number, 0, step), replies)
         taken = getattr(side, step)({name: messages.decode_reply(reply) for name, reply in replies.items()})
-        if isinstance(taken, office.Sum):
+        if isinstance(taken, Sum):
             seconds = time.perf_counter() - begun
             _check(taken)
             return seconds
@@ -127,7 +128,7 @@ def secure(link: GrpcFederation, identities: Mapping[str, Identity], store: Chec
     raise AssertionError("the last step gives the sum")
 
 
-def _check(found: office.Sum) -> None:
+def _check(found: Sum) -> None:
     """The sum of the vectors that every supplier draws."""
     one = np.random.default_rng(len(NAMES[0])).integers(-(10**6), 10**6, WORDS)
     if len(found.survivors) != len(NAMES) or not np.array_equal(found.values, one * len(NAMES)):

@@ -20,10 +20,13 @@ from skyglow_client.links import grpc as link_end
 from skyglow_shared import signals
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages
-from skyglow_shared.secagg.ledger_heads import Head
+from skyglow_shared.secagg.channels import Channel, open_channel
+from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Session
 from skyglow_shared.signing import Identity
+
+_FRESH = Witness(seen={}, digest_at=lambda entries: "")  # nobody has seen anybody's ledger before
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Answering:
     ledger: Ledger
     vector: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     round: Round | None = None
+    channel: Channel | None = None
 
     def handle(self, request: bytes) -> bytes:
         """Answer one request."""
@@ -46,12 +50,14 @@ class Answering:
             if len(self.vector) != session.words:
                 self.vector = np.random.default_rng(len(self.name)).integers(-(10**6), 10**6, session.words)
             head = exchanges.head(self.ledger) if kind == b"B" else Head(1, "ab" * 32)
-            self.round, reply = Round.begin(session, self.name, self.identity, head, SystemRandomness(), seen={})
+            own, drawn = (session.study, self.name, self.identity), SystemRandomness()
+            self.channel = self.channel or open_channel(*own, drawn)
+            self.round, reply = Round.begin(session, *own[1:], head, drawn, channel=self.channel, seen={})
         elif self.round is None:
             raise SystemExit("a step came before its round")
         else:
             message = messages.decode_request(content)
-            self.round, reply = self.round.answer(message, self.identity, lambda: self.vector)
+            self.round, reply = self.round.answer(message, lambda: self.vector, _FRESH)
         encoded = messages.encode(reply)
         if kind.isupper():
             place = f"round-{self.round.state.session.attempt}-{self.round.state.session.round}"
