@@ -93,7 +93,8 @@ def rejected(found: Replicates, keys: Sequence[str], areas: AreaTable) -> list[t
             continue
         for name, chosen in strata(areas, level):
             held = np.array([one[key][_HELD][chosen].mean() for one in found])
-            spread = max(float(held.std(ddof=1)) / np.sqrt(held.size), 1e-12)
+            chance = np.sqrt(0.95 * 0.05 / chosen.sum())  # where all replicates are alike, as if areas were independent
+            spread = float(held.std(ddof=1) or chance) / np.sqrt(held.size)
             p = 2 * float(student.sf(abs(held.mean() - 0.95) / spread, held.size - 1))
             tested.append((key, name, float(held.mean()), p))
     tested.sort(key=lambda row: row[3])
