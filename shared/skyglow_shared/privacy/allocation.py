@@ -77,19 +77,36 @@ def losses(
 
     Notes
     -----
-    What the values lack of a mean of one is probability with the home alone: an infinite loss.
+    At the upper end the ratio is once more moved apart, to whole multiples of the interval, so that no loss is rounded.
+    What the values lack of a mean of one is probability with the home alone, and zero is a value without it alone:
+    infinite losses.
     """
     law = ratio(noise_multiplier, rounds, pessimistic=pessimistic)
-    lost = max(0.0, 1.0 - float(law.chances @ law.values))
-    with np.errstate(divide="ignore"):
-        without, with_home = np.log(law.chances), np.log(law.chances) + np.log(law.values)
-    lower = dict(enumerate(without.tolist()))
-    upper = dict(enumerate(with_home.tolist()))
-    if pessimistic and lost > 0:
-        upper[-1] = math.log(lost)
-    return privacy_loss_distribution.from_two_probability_mass_functions(
-        lower, upper, pessimistic_estimate=pessimistic, value_discretization_interval=interval, symmetric=False
+    positive = law.values > 0
+    values, chances = law.values[positive], law.chances[positive]
+    place = np.floor(np.log(values) / interval)
+    if pessimistic:
+        low, high = np.exp(place * interval), np.exp((place + 1) * interval)
+        upward = chances * np.clip((values - low) / (high - low), 0.0, 1.0)
+        place, values = np.concatenate([place, place + 1]), np.concatenate([low, high])
+        chances = np.concatenate([chances - upward, upward])
+    lost = max(0.0, 1.0 - float(law.chances @ law.values)) if pessimistic else 0.0
+    return privacy_loss_distribution.PrivacyLossDistribution.create_from_rounded_probability(
+        _gathered(place, chances * values),
+        lost,
+        interval,
+        pessimistic,
+        _gathered(-place if pessimistic else -place - 1, chances),
+        float(law.chances[~positive].sum()) if pessimistic else 0.0,
+        symmetric=False,
     )
+
+
+def _gathered(places: Array, chances: Array) -> dict[int, float]:
+    """Probability by place, where there is any."""
+    found, index = np.unique(places, return_inverse=True)
+    total = np.bincount(index, chances)
+    return {int(place): float(chance) for place, chance in zip(found, total, strict=True) if chance > 0}
 
 
 def renyi(noise_multiplier: float, rounds: int, orders: Array) -> tuple[Array, float]:
