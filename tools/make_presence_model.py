@@ -4,8 +4,8 @@
     python tools/make_presence_model.py shared/skyglow_shared/models/presence_model_v1.json
 
 The homes are simulated (no home's data is involved), of towns whose seeds are used for nothing else; their true
-presence is known on every day. Trained without privacy, for there is nobody to protect. Minutes on one core; the same numbers
-again on the same machine.
+presence is known on every day. Trained without privacy, for there is nobody to protect. Minutes on one core; the same
+numbers again on the same machine.
 """
 
 import argparse
