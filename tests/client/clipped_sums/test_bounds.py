@@ -171,6 +171,21 @@ def test_what_a_home_adds_is_the_same_to_the_last_bit_whoever_is_beside_it(netwo
         assert all(torch.equal(*pair) for pair in zip(added(place), wanted, strict=True))
 
 
+@pytest.mark.parametrize("lacks", ["nothing", "a label", "a day", "a home"])
+def test_what_is_seen_of_a_home_does_not_depend_on_what_others_lack(network, batch_of, lacks):
+    """Blocks in which nothing is missing are taken as they are, others are made good: both to the same last bit."""
+    batch, others, days = batch_of(network, 3), batch_of(network, 3), None
+    if lacks == "a label":
+        others.y[2].ravel()[0] = np.nan
+    if lacks == "a day" and network.places:
+        days = np.ones((3, network.places[0]), dtype=bool)
+        days[2, 0] = False
+    other = Batch(others.keys, others.x, others.y, days).take(slice(2 if lacks == "a home" else 3))
+    whole, part = (rows(aligned(network), one, torch.float32, 3) for one in (batch, other))
+    for name in ("x", "y", "share", "usable"):
+        assert torch.equal(getattr(whole, name)[:2], getattr(part, name)[:2])
+
+
 @pytest.mark.parametrize("homes", [400, 700])
 def test_a_leafs_sum_is_the_same_to_the_last_bit_whoever_is_beside_it(networks, batch_of, weights_of, homes):
     """Else one home more would move sums that it is no part of."""
