@@ -20,6 +20,7 @@ _SHARE_OF_DELTA = 0.01  # the most that a cap on samples may cost
 
 
 _WITHOUT_MODEL = frozenset({"area_profile", "diary_profile", "area_capped_count", "area_use", "area_use_histogram"})
+_NEEDS = {"area_use_histogram": "area_use", "area_histogram": "class_histogram", "class_histogram": "area_histogram"}
 _BY_COMPOSITION = frozenset({"area_histogram", "class_histogram"})
 
 
@@ -184,6 +185,10 @@ def _block_problems(study: Study) -> Iterable[str]:
             model.name == block.model and model.question != "composition" for model in study.models
         ):
             yield f"block {block.name} must be of a model that asks for composition"
+    sources = {block.source for phase in study.phases for block in phase.blocks}
+    for source, needed in _NEEDS.items():
+        if source in sources and needed not in sources:
+            yield f"a block of source {source} tells nothing without one of source {needed}"
     yield from _score_problems(study)
     for phase in study.phases:
         if len({block.source == "gradient" for block in phase.blocks}) > 1:

@@ -209,6 +209,10 @@ CONTRADICTIONS = {
     "block gradient must name a model": lambda plain: plain["phases"][0]["blocks"][0].update(model=""),
     "block area_scores must name a model": lambda plain: plain["phases"][1]["blocks"][0].update(model="another"),
     "block profiles must have a cap if and only if": lambda plain: plain["phases"][1]["blocks"][1].update(cap=40),
+    "without one of source area_use": lambda plain: plain["phases"][1]["blocks"][1].update(source="area_use_histogram"),
+    "without one of source class_histogram": lambda plain: plain["phases"][1]["blocks"][0].update(
+        source="area_histogram"
+    ),
     "block profiles must have a cap if": lambda plain: plain["phases"][1]["blocks"][1].update(source="area_capped_count"),
     "phase training must either train or measure": lambda plain: plain["phases"][0]["blocks"].append(
         {**plain["phases"][1]["blocks"][0], "name": "more"}
