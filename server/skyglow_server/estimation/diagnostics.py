@@ -9,7 +9,7 @@ slopes_agree   areas whose old share was higher score more by as much as the cal
 
 Each compares two figures by the standard deviation that their difference has if all is well. A difference of more
 than five of them comes by chance in one study of a million; for slopes, whose deviation holds what areas may differ by
-for reasons of their own, four are enough. A panel that is no sample, answers that belong to other homes, a model
+for reasons of their own, three and a half are enough. A panel that is no sample, answers that belong to other homes, a model
 exchanged between phases or a supplier that counts otherwise shows here.
 """
 
@@ -32,7 +32,7 @@ from skyglow_server.estimation.observations import (
 from skyglow_server.estimation.planning import PLANNING
 
 WHOLE = "study"  # the level of a check on all areas at once
-_MOST, _MOST_SLOPES = 5.0, 4.0
+_MOST, _MOST_SLOPES = 5.0, 3.5
 _FEWEST_AREAS = 20  # of which a slope between areas is taken
 _SCORE_VARIANCE = 1.0  # the most that scores within [-1, 1] can vary
 
