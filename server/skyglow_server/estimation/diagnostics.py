@@ -9,8 +9,8 @@ slopes_agree   areas whose old share was higher score more by as much as the cal
 
 Each compares two figures by the standard deviation that their difference has if all is well. A difference of more
 than five of them comes by chance in one study of a million; for slopes, whose deviation holds what areas may differ by
-for reasons of their own, three and a half are enough. A panel that is no sample, answers that belong to other homes, a model
-exchanged between phases or a supplier that counts otherwise shows here.
+for reasons of their own, three and a half are enough. A panel that is no sample, answers that belong to other homes, a
+model exchanged between phases or a supplier that counts otherwise shows here.
 """
 
 from collections.abc import Iterable
