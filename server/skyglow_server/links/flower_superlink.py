@@ -19,7 +19,7 @@ from typing import Self
 
 from skyglow_server.links.flower import content, message, trouble
 from skyglow_shared.bundle import bundle, digest
-from skyglow_shared.errors import FormatError, RunError
+from skyglow_shared.errors import FormatError, RunError, SkyglowError
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # Flower's imports have it announce its plugins
 try:
@@ -92,7 +92,7 @@ class _Run:
         status = SubStatus.COMPLETED if well else SubStatus.FAILED
         try:
             self.grid._runtime_client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=""))
-        except httpx.HTTPError:
+        except Exception:  # whatever it is, the run is over here
             _log.info("the SuperLink could not be told that a run is over")
         finally:
             self.grid.close()
@@ -143,7 +143,9 @@ class SuperLinkFederation:
                 run = self._run = self._run or _begin(self.superlink)
                 asking.look(run, ttl=self.patience)
                 pause = self.pause
-            except httpx.HTTPError as error:
+            except SkyglowError:
+                raise
+            except Exception as error:  # Flower has no tree of errors, and a SuperLink may send anything
                 _log.warning("the SuperLink does not answer as it should (%s); beginning another run", _said(error))
                 self._leave(well=False)
                 asking.forget()
@@ -189,11 +191,11 @@ class _Asking:
                 self.waiting[identity] = name
         if self.waiting:
             for reply in run.grid.pull_messages(list(self.waiting)):
-                self._take(self.waiting.pop(reply.metadata.reply_to_message_id), reply)
+                self._take(self.waiting.pop(reply.metadata.reply_to_message_id, ""), reply)
 
     def _take(self, name: str, reply: Message) -> None:
         if name not in self.requests:
-            return  # it was asked twice
+            return  # it was asked twice, or nobody asked for this
         body = content(reply, "body")
         if isinstance(body, bytes):
             self.replies[name] = body
@@ -264,12 +266,12 @@ def _beat(grid: HttpGrid) -> bool:
     """Keep the run alive; whether it still is, the next request tells."""
     try:
         grid._runtime_client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
-    except httpx.HTTPError:
+    except Exception:  # this thread must live on
         return False
     return True
 
 
-def _said(error: httpx.HTTPError) -> str:
+def _said(error: Exception) -> str:
     """What went wrong, without a text that came over the wire."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"status {error.response.status_code}"
