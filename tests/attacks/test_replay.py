@@ -5,6 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from skyglow_shared import signing
 from skyglow_shared.messages import Envelope, Refusal, RoundRequest, Share, encode_weights, open_reply, seal_reply
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
@@ -96,7 +97,7 @@ def test_a_reply_sent_back_as_a_request(town, approved):
     reply = supplier.handle(town.request(study))
     assert town.ask(supplier, reply).rule == "SignatureError"
     body = msgspec.msgpack.encode(RoundRequest(study=digest(study), phase="training", round=1))
-    for domain in (b"", b"skyglow-reply-v1\0", b"skyglow-study-v1\0"):
+    for domain in (b"", signing.REPLY, signing.STUDY):
         envelope = msgspec.msgpack.encode(Envelope(1, "office", body, town.office.sign(domain, body)))
         assert town.ask(supplier, envelope).rule == "SignatureError"
 

@@ -2,6 +2,7 @@
 """The order is the guarantee: what is not approved, not its turn, or changed is not answered, and nothing twice."""
 
 from datetime import timedelta
+from hashlib import sha256
 
 import msgspec
 import numpy as np
@@ -231,7 +232,7 @@ def test_the_approval_signs_the_digest(town, study, supplier):
     reply = town.ask(supplier, town.proposal(study))
     assert isinstance(reply, Approval)
     assert (reply.study, reply.supplier) == (digest(study), "north")
-    town.identity.key.public_key().verify(reply.signature, b"skyglow-approval-v1\0" + digest(study).encode())
+    town.identity.key.public_key().verify(reply.signature, b"skyglow-approval-v2\0" + sha256(digest(study).encode()).digest())
 
 
 def test_approving_or_refusing_twice_is_once(town, study, supplier):
