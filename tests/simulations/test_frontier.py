@@ -110,7 +110,7 @@ def test_a_level_that_cannot_be_had_is_refused_with_the_way_out(finished):
 @pytest.fixture(scope="module")
 def swept(parameters, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "hamlet"
-    plan = Plan(city=parameters, seeds=2, epsilons=(1.0, 3.0))
+    plan = Plan(city=parameters, seeds=2, epsilons=(2.0, 4.0))
     return folder, plan, sweep.sweep(folder, plan, silent)
 
 
@@ -210,5 +210,5 @@ def test_the_command_resumes_and_writes_table_and_plot(swept, capsys):
     assert (folder / "frontier.csv").read_text() == to_csv(points(cells))
     assert (folder / "frontier.svg").read_text().startswith("<svg")
     shown = capsys.readouterr().out
-    assert "aggregate, epsilon 3" in shown
+    assert "aggregate, epsilon 4" in shown
     assert "old census" in shown
