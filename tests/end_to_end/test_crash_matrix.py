@@ -70,12 +70,12 @@ def trace(frame, event, argument):
 def from_the_first_seal(lines):
     original = Ledger.seal
 
-    def seal(*arguments):
+    def seal(*arguments, **named):
         global left
         if not sys.gettrace():
             left = lines
             sys.settrace(trace)
-        original(*arguments)
+        original(*arguments, **named)
 
     Ledger.seal = seal
 

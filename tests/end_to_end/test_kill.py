@@ -45,11 +45,11 @@ words = sys.argv[1:]
 def end_at(owner, method, moment, number):
     original, calls = getattr(owner, method), []
 
-    def counted(*arguments):
+    def counted(*arguments, **named):
         calls.append(method)
         if moment == "before" and len(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        original(*arguments)
+        original(*arguments, **named)
         if moment == "after" and len(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
