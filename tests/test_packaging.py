@@ -104,7 +104,8 @@ def test_a_supplier_needs_little(wheels):
     named = {"skyglow-shared", "polars", "pyarrow", "numpy", "torch", "opacus", "cryptography", "msgspec"}
     assert always <= named | {"grpcio"}  # its own link out; a supplier's `skyglow_client.supplier` does not load it
     shared = {requirement_name(line) for line in metadata(wheel(wheels, "shared")).get_all("Requires-Dist")}
-    assert shared == {"cryptography", "dp-accounting", "msgspec", "numpy", "scipy", "torch"}  # scipy is dp-accounting's too
+    few = {"cryptography", "dp-accounting", "msgspec", "numpy", "scipy", "torch"}  # scipy is dp-accounting's too
+    assert shared == few
 
 
 def test_torch_is_held_to_a_range_and_the_environment_to_one_build():

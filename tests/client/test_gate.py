@@ -232,7 +232,9 @@ def test_the_approval_signs_the_digest(town, study, supplier):
     reply = town.ask(supplier, town.proposal(study))
     assert isinstance(reply, Approval)
     assert (reply.study, reply.supplier) == (digest(study), "north")
-    town.identity.key.public_key().verify(reply.signature, b"skyglow-approval-v2\0" + sha256(digest(study).encode()).digest())
+    town.identity.key.public_key().verify(
+        reply.signature, b"skyglow-approval-v2\0" + sha256(digest(study).encode()).digest()
+    )
 
 
 def test_approving_or_refusing_twice_is_once(town, study, supplier):

@@ -201,7 +201,9 @@ CONTRADICTIONS = {
         beside=["another"]
     ),
     "must have the same models beside it": lambda plain: beside(plain, [], ["one_person"]),
-    "only if they have no hidden layers": lambda plain: beside(plain, ["one_person"], [], kind="perceptron", hidden=[4]),
+    "only if they have no hidden layers": lambda plain: beside(
+        plain, ["one_person"], [], kind="perceptron", hidden=[4]
+    ),
     "start of model all_aged_66_plus": lambda plain: plain["models"][0].update(features="class22-v1", start=[0.5] * 22),
     "every phase must have blocks": lambda plain: plain["phases"][0].update(blocks=[]),
     "each of a name of its own": lambda plain: plain["phases"][1]["blocks"][0].update(name="profiles"),
@@ -213,7 +215,9 @@ CONTRADICTIONS = {
     "without one of source class_histogram": lambda plain: plain["phases"][1]["blocks"][0].update(
         source="area_histogram"
     ),
-    "block profiles must have a cap if": lambda plain: plain["phases"][1]["blocks"][1].update(source="area_capped_count"),
+    "block profiles must have a cap if": lambda plain: plain["phases"][1]["blocks"][1].update(
+        source="area_capped_count"
+    ),
     "phase training must either train or measure": lambda plain: plain["phases"][0]["blocks"].append(
         {**plain["phases"][1]["blocks"][0], "name": "more"}
     ),

@@ -14,7 +14,7 @@ the study are an error: agreement that is forced would only hide it.
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +26,8 @@ from skyglow_server.estimation.inputs import LEVELS, AreaTable
 from skyglow_server.estimation.observations import Evidence
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior
-from skyglow_server.estimation.results import Estimate, Level, estimate_of
-from skyglow_server.estimation.shares import GROUP, districts, posterior_of
+from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.shares import districts, of_level, posterior_of
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 
 Array = NDArray[np.float64]
@@ -137,7 +137,7 @@ def benchmarked(evidence: Evidence, topic: str, planning: Planning, totals: Tota
             parts = held.parts(system, rows)
             parts[SOURCE] = np.square(rows @ error).sum(axis=1)
             parts["area model"] = parts["area model"] - parts[SOURCE]
-            found.extend(_level(part.areas, level, topic, rows @ held.mean, parts))
+            found.extend(of_level(part.areas, level, topic, rows @ held.mean, parts))
     return tuple(sorted(found, key=lambda item: (LEVELS.index(item.level), item.area_code)))
 
 
@@ -185,11 +185,3 @@ def _conditioned(topic: str, posterior: Posterior, official: _Official) -> tuple
         gain=left @ posterior.gain,
     )
     return held, error
-
-
-def _level(areas: AreaTable, level: Level, topic: str, values: Array, parts: Mapping[str, Array]) -> Iterable[Estimate]:
-    variances = sum(parts.values(), np.zeros_like(values))
-    for place, area in enumerate(areas.areas(level)):
-        own = {name: float(part[place]) for name, part in parts.items()}
-        named = Estimate(*area, level, topic, GROUP)
-        yield estimate_of(named, float(values[place]), float(variances[place]), own)

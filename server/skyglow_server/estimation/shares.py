@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shares of homes of a kind for every LSOA, MSOA and district, in agreement across levels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -99,29 +99,21 @@ def share_estimates(
 
 def _district(evidence: Evidence, topic: str, planning: Planning, *, meters: bool, panel: bool) -> list[Estimate]:
     posterior, system = posterior_of(evidence, planning, meters=meters, panel=panel)
-    return [
-        estimate
-        for level in LEVELS
-        for estimate in _level(
-            evidence.areas, level, topic, posterior, posterior.parts(system, evidence.areas.weights(level))
-        )
-    ]
+    found: list[Estimate] = []
+    for level in LEVELS:
+        weights = evidence.areas.weights(level)
+        found.extend(of_level(evidence.areas, level, topic, weights @ posterior.mean, posterior.parts(system, weights)))
+    return found
 
 
-def _level(
-    areas: AreaTable, level: Level, topic: str, posterior: Posterior, parts: Mapping[str, Array]
-) -> list[Estimate]:
-    values = areas.weights(level) @ posterior.mean
+def of_level(
+    areas: AreaTable, level: Level, topic: str, values: Array, parts: Mapping[str, Array]
+) -> Iterator[Estimate]:
+    """Estimates of a level's areas, from values and the parts of their variances, each an array in the areas' order."""
     variances = sum(parts.values(), np.zeros_like(values))
-    return [
-        estimate_of(
-            Estimate(*area, level, topic, GROUP),
-            float(values[i]),
-            float(variances[i]),
-            {name: float(part[i]) for name, part in parts.items()},
-        )
-        for i, area in enumerate(areas.areas(level))
-    ]
+    for place, area in enumerate(areas.areas(level)):
+        own = {name: float(part[place]) for name, part in parts.items()}
+        yield estimate_of(Estimate(*area, level, topic, GROUP), float(values[place]), float(variances[place]), own)
 
 
 def census_estimates(evidence: Evidence, topic: str) -> tuple[Estimate, ...]:
