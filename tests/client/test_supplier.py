@@ -175,7 +175,7 @@ def test_no_data_in_refusals(town, monkeypatch, caplog, capfd, error):
         monkeypatch.setattr("skyglow_client.supplier.homes_of", fail)
         reply = town.ask(supplier, town.request(study))
     assert isinstance(reply, Refusal)
-    assert reply.code == (10 if issubclass(error, DataError) else 70)
+    assert reply.code == {DataError: 10, FormatError: 10, MemoryError: 36}.get(error, 70)
     assert CANARY not in reply.message + reply.rule
     printed = "".join(capfd.readouterr())
     assert CANARY not in printed

@@ -9,8 +9,9 @@ slopes_agree   areas whose old share was higher score more by as much as the cal
 
 Each compares two figures by the standard deviation that their difference has if all is well. A difference of more
 than five of them comes by chance in one study of a million; for slopes, whose deviation holds what areas may differ by
-for reasons of their own, three and a half are enough. A panel that is no sample, answers that belong to other homes, a
-model exchanged between phases or a supplier that counts otherwise shows here.
+for reasons of their own, three and a half are enough, if the old census counted the kind of homes itself: of a topic
+whose old share is itself worked out, areas may differ by more. A panel that is no sample, answers that belong to other
+homes, a model exchanged between phases or a supplier that counts otherwise shows here.
 """
 
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ from skyglow_server.estimation.observations import (
     overall_mix,
 )
 from skyglow_server.estimation.planning import PLANNING
+from skyglow_shared.study import COMPOSITION_CLASSES
 
 WHOLE = "study"  # the level of a check on all areas at once
 _MOST, _MOST_SLOPES = 5.0, 3.5
@@ -39,10 +41,12 @@ _SCORE_VARIANCE = 1.0  # the most that scores within [-1, 1] can vary
 
 def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
     """Yield a check of the whole topic by rule, and where it fails one for every area."""
+    counted = len(evidence.positive) == len(COMPOSITION_CLASSES)
+    slopes = _MOST_SLOPES if counted else _MOST
     for rule, difference, most, words in (
         (SCORE_SHIFT, _score_shift(evidence), _MOST, "mean score of calibration homes against all metered homes"),
         (LABELS_AGREE, _labels(evidence), _MOST, "positive answers by class against those by area"),
-        (SLOPES_AGREE, _slopes(evidence), _MOST_SLOPES, "scores between areas against those between calibration homes"),
+        (SLOPES_AGREE, _slopes(evidence), slopes, "scores between areas against those between calibration homes"),
     ):
         passed = bool(abs(difference) <= most)
         reason = f"{words}: {abs(difference):.1f} standard deviations apart, at most {most:g} wanted"
