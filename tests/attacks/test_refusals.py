@@ -3,10 +3,11 @@
 
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 
-from skyglow_shared.messages import RoundRequest, Share, StepRequest, encode_weights, open_envelope
+from skyglow_shared.messages import Refusal, Reply, RoundRequest, Share, StepRequest, encode_weights, open_envelope
 from skyglow_shared.study import digest
 
 
@@ -46,7 +47,10 @@ def test_refusals_say_nothing_of_the_homes(town, small_town):
     requests = spoilt_requests(town, study)
     large, small = (bodies(each, requests, study) for each in (town, small_town))
     assert large == small
-    assert not any(b"24" in body or b"blocks" in body for body in large if b"other" not in body)
+    said = [msgspec.msgpack.decode(body, type=Reply) for body in large]
+    spoken = [reply.message for reply in said if isinstance(reply, Refusal)]
+    assert spoken
+    assert not any("24" in words or "blocks" in words for words in spoken if "other" not in words)
 
 
 def test_failures_say_nothing_of_the_homes(town, small_town):
