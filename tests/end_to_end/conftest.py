@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from skyglow_simulations import experiment as experiments
+from skyglow_simulations import run as runs
 from skyglow_simulations.suppliers import NAMES
 
 EXTRACT = Path(str(resources.files("skyglow_simulations") / "extract" / "E06000045"))
@@ -117,11 +119,33 @@ def unbroken(skyglow, hamlet, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def approved(skyglow, hamlet, tmp_path_factory):
-    """A hamlet's run that was killed when its study was approved and no round had begun; copy it before use."""
-    out = tmp_path_factory.mktemp("approved") / "run"
-    skyglow.kill_at("training rounds: 0", *hamlet(out))
-    return out
+def approve(short_study, small_census):
+    """Does of a hamlet's run what comes before its first round, and no more."""
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(phase, done, total):
+        if phase == "training":
+            raise EnoughError
+
+    def approve(out, trust=""):
+        hamlet = {"study": str(short_study), "district": HAMLET, "census": str(small_census), "scale": 0.06}
+        parameters = runs.Parameters(**hamlet, panel_fraction=0.5, seed=3, workers=1, trust=trust)
+        experiment = experiments.begin(runs.start(out, parameters), parameters, stop)
+        experiment.prepare()
+        experiment.approve()
+        with pytest.raises(EnoughError):
+            experiment.run_study()
+        return out
+
+    return approve
+
+
+@pytest.fixture(scope="session")
+def approved(approve, tmp_path_factory):
+    """A hamlet's run whose study is approved and of which no round has begun; copy it before use."""
+    return approve(tmp_path_factory.mktemp("approved") / "run")
 
 
 @pytest.fixture

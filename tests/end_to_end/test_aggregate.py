@@ -26,11 +26,9 @@ STEPS = ("advertise", "share_keys", "mask", "confirm", "unmask")
 
 
 @pytest.fixture(scope="module")
-def ready(skyglow, hamlet, tmp_path_factory):
-    """A run in trust mode `aggregate`, killed before its first round; copy it before use."""
-    out = tmp_path_factory.mktemp("ready") / "run"
-    skyglow.kill_at("training rounds: 0", *hamlet(out, trust="aggregate"))
-    return out
+def ready(approve, tmp_path_factory):
+    """A run in trust mode `aggregate` of which no round has begun; copy it before use."""
+    return approve(tmp_path_factory.mktemp("ready") / "run", "aggregate")
 
 
 @pytest.fixture
