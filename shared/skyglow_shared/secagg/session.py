@@ -3,6 +3,8 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -113,9 +115,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The pinned Ed25519 keys (hex) by name, in the roster's order."""
         return {supplier.name: supplier.public_key for supplier in self.roster}
 
-    def places(self) -> dict[str, int]:
+    def places(self) -> Mapping[str, int]:
         """Each supplier's place on the roster from 1 on: where its share of a secret is evaluated."""
-        return {supplier.name: place for place, supplier in enumerate(self.roster, start=1)}
+        return _places(self.roster)
 
     def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
         """Names in the roster's order; ProtocolError if one is twice there or not on the roster."""
@@ -127,3 +129,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def ordered(self, items: Mapping[str, T]) -> dict[str, T]:
         """Items by name in the roster's order; ProtocolError if one is of a stranger."""
         return {name: items[name] for name in self.in_order(items)}
+
+
+@lru_cache(maxsize=64)
+def _places(roster: tuple[Supplier, ...]) -> Mapping[str, int]:
+    return MappingProxyType({supplier.name: place for place, supplier in enumerate(roster, start=1)})
