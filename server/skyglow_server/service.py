@@ -9,8 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from skyglow_shared.errors import (
     SkyglowError,
 )
 from skyglow_shared.files import write_atomically
+from skyglow_shared.repeating import every
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 30.0
@@ -138,24 +138,10 @@ class Service:
     def _watching(self) -> AbstractContextManager[None]:
         return certificates.watching(lambda: keys.watched(self.folder))
 
-    @contextmanager
-    def _beating(self) -> Iterator[None]:
+    def _beating(self) -> AbstractContextManager[None]:
         """Say now and then that somebody serves."""
-        ended, since = threading.Event(), now()
-
-        def loop() -> None:
-            while True:
-                self._beat(since)
-                if ended.wait(_BEAT_SECONDS):
-                    return
-
-        thread = threading.Thread(target=loop, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        since = now()
+        return every(_BEAT_SECONDS, lambda: self._beat(since), at_once=True)
 
     def _beat(self, since: str) -> None:
         connected = self.link.connected()

@@ -7,9 +7,8 @@ such file is refused.
 """
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from cryptography import x509
 
 from skyglow_shared import signing
 from skyglow_shared.errors import FormatError
+from skyglow_shared.repeating import every
 from skyglow_shared.signing import Identity
 
 _log = logging.getLogger(__name__)
@@ -68,22 +68,11 @@ def warn(watched: Iterable[Watched]) -> None:
         _log.warning("%s", line)
 
 
-@contextmanager
-def watching(watched: Callable[[], Iterable[Watched]], *, seconds: float = _DAY_SECONDS) -> Iterator[None]:
+def watching(
+    watched: Callable[[], Iterable[Watched]], *, seconds: float = _DAY_SECONDS
+) -> AbstractContextManager[None]:
     """Within, they are logged every day: a service runs for longer than a warning at its start is remembered."""
-    ended = threading.Event()
-
-    def loop() -> None:
-        while not ended.wait(seconds):
-            warn(watched())
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return every(seconds, lambda: warn(watched()))
 
 
 def signed_authorities(authorities: bytes, office: Identity) -> bytes:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,10 +91,16 @@ def start(folder: Folder, *role: str, within: Sequence[str] = (), patience: floa
     """Start one process of a deployed run, its command after that of `within`; its log goes to the run's folder."""
     words = [*within, sys.executable, "-m", _NAME, "--out", str(folder.path), "--patience", str(patience)]
     words += ["--role", *role]
-    log = folder.path / "logs" / f"{role[-1]}.log"
+    return logged(words, folder.path / "logs" / f"{role[-1]}.log")
+
+
+def logged(words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    """Start a process that adds all it says to a log."""
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as stream:
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)  # noqa: S603 - ourselves
+        return subprocess.Popen(  # noqa: S603 - ourselves, or Flower
+            words, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+        )
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def started(folder: Folder, names: Sequence[str] = NAMES) -> "Iterator[dict[str,
     finally:
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
-        codes = {name: _ended(process) for name, process in processes.items()}
+        codes = {name: ended(process) for name, process in processes.items()}
     failed = sorted(name for name, code in codes.items() if code)
     if failed:
         raise RunError(f"{', '.join(failed)} did not stop as told; see {folder.path / 'logs'}")
@@ -147,12 +153,29 @@ def twin(done: Experiment) -> Experiment:
     return begin(Folder(path), done.parameters, done.progress)
 
 
-def _ended(process: "subprocess.Popen[bytes]") -> int:
+def ended(process: "subprocess.Popen[bytes]") -> int:
+    """The exit code of a process that was told to end; killed if it takes too long."""
     try:
         return process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def take_role(role: Sequence[str] | None, demo: Callable[[], None], serve: Callable[[str, str], None]) -> int:
+    """Run a demonstration, or be one of its processes: `serve` is told which kind and name; return the exit code."""
+    try:
+        if role is None:
+            logging.getLogger("skyglow_client").setLevel(logging.ERROR)
+            demo()
+        else:
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+            kind, name = role
+            serve(kind, name)
+    except SkyglowError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
 
 
 def _said(phase: str, done: int, total: int) -> None:
@@ -168,17 +191,18 @@ def _demo(folder: Folder, parameters: Parameters, port: int) -> None:
     enrol(folder, parameters, port)
     begun = time.perf_counter()
     with started(folder):
-        _tell(f"{len(NAMES)} suppliers and the office run, each in a process of its own")
+        tell(f"{len(NAMES)} suppliers and the office run, each in a process of its own")
         if start(folder, "office", "office").wait():
             raise RunError(f"the office could not finish the study; see {folder.path / 'logs'}")
-    _tell(f"the study took {time.perf_counter() - begun:.1f} s, with starting and stopping; now in one process")
+    tell(f"the study took {time.perf_counter() - begun:.1f} s, with starting and stopping; now in one process")
     begun = time.perf_counter()
     compare(done, other)
-    _tell(f"{time.perf_counter() - begun:.1f} s; every sum and every estimate is the same, byte for byte")
-    _tell(f"estimates: {folder.path / 'estimates.csv'}")
+    tell(f"{time.perf_counter() - begun:.1f} s; every sum and every estimate is the same, byte for byte")
+    tell(f"estimates: {folder.path / 'estimates.csv'}")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Say how far a demonstration is."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -195,23 +219,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for suppliers in each round")
     parser.add_argument("--role", nargs=2, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    try:
-        if options.role is None:
-            path = options.out or Path("out") / f"deployed-{time.strftime('%Y%m%d-%H%M%S')}"
-            parameters = Parameters(scale=options.scale, seed=options.seed, trust=options.trust)
-            logging.getLogger("skyglow_client").setLevel(logging.ERROR)
-            _demo(run.start(path, parameters), parameters, options.port)
-            return 0
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        kind, name = options.role
+
+    def demo() -> None:
+        parameters = Parameters(scale=options.scale, seed=options.seed, trust=options.trust)
+        _demo(run.start(options.out or run.new_path("deployed"), parameters), parameters, options.port)
+
+    def serve(kind: str, name: str) -> None:
         if kind == "office":
             serve_office(Folder(options.out), options.patience)
         else:
             serve_supplier(Folder(options.out), name)
-    except SkyglowError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+
+    return take_role(options.role, demo, serve)
 
 
 if __name__ == "__main__":

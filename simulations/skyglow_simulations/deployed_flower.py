@@ -25,18 +25,18 @@ from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
 from skyglow_server.links.ports import free_port
-from skyglow_shared.errors import RunError, SkyglowError
+from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.signals import stop_at_signals
 from skyglow_simulations import deployed, progress, run, suppliers
-from skyglow_simulations.deployed import NAMES
+from skyglow_simulations.deployed import NAMES, tell
 from skyglow_simulations.run import Folder, Parameters
 
 _NAME = "skyglow_simulations.deployed_flower"
 _SILENT = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 _SUPERLINK = "superlink"
 _STAYS_SECONDS = 10.0
-_SECONDS = 60.0  # for a SuperLink to come up, or a process to end
+_SECONDS = 60.0  # for a SuperLink to come up
 _log = logging.getLogger(_NAME)
 
 
@@ -80,11 +80,7 @@ class Deployment:
         words = self._node(name) if kind == "node" else self._ours(kind, name)
         words = self._superlink() if kind == _SUPERLINK else words
         log = self.folder.path / "logs" / f"{kind}-{name}.log"
-        log.parent.mkdir(exist_ok=True)
-        with log.open("ab") as stream:
-            return subprocess.Popen(  # noqa: S603 - ourselves, and Flower
-                words, env=self._environment(f"{kind}-{name}"), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
-            )
+        return deployed.logged(words, log, self._environment(f"{kind}-{name}"))
 
     def restart(self, running: "dict[tuple[str, str], subprocess.Popen[bytes]]", kind: str, name: str = "") -> None:
         """Start a process again until it stays; RunError if it never does.
@@ -169,11 +165,7 @@ def started(deployment: Deployment, *kinds: str) -> "Iterator[dict[tuple[str, st
         for process in running.values():
             process.terminate()
         for process in running.values():
-            try:
-                process.wait(_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            deployed.ended(process)
 
 
 def serve_site(folder: Folder, name: str, port: int) -> None:
@@ -220,18 +212,13 @@ def _demo(folder: Folder, parameters: Parameters) -> None:
     deployment = enrol(folder)
     begun = time.perf_counter()
     with started(deployment, "node", "site"):
-        _tell(f"a SuperLink, {len(NAMES)} SuperNodes, their sites and the office run, each in a process of its own")
+        tell(f"a SuperLink, {len(NAMES)} SuperNodes, their sites and the office run, each in a process of its own")
         if deployment.start("office").wait():
             raise RunError(f"the office could not finish the study; see {folder.path / 'logs'}")
-    _tell(f"the study took {time.perf_counter() - begun:.0f} s, with starting and stopping; now in one process")
+    tell(f"the study took {time.perf_counter() - begun:.0f} s, with starting and stopping; now in one process")
     deployed.compare(done, other)
-    _tell("every sum and every estimate is the same, byte for byte")
-    _tell(f"estimates: {folder.path / 'estimates.csv'}")
-
-
-def _tell(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    tell("every sum and every estimate is the same, byte for byte")
+    tell(f"estimates: {folder.path / 'estimates.csv'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,23 +234,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--role", nargs=2, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    try:
-        if options.role is None:
-            path = options.out or Path("out") / f"flower-{time.strftime('%Y%m%d-%H%M%S')}"
-            parameters = Parameters(study=options.study, scale=options.scale, seed=options.seed, trust=options.trust)
-            logging.getLogger("skyglow_client").setLevel(logging.ERROR)
-            _demo(run.start(path, parameters), parameters)
-            return 0
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        kind, name = options.role
+
+    def demo() -> None:
+        parameters = Parameters(study=options.study, scale=options.scale, seed=options.seed, trust=options.trust)
+        _demo(run.start(options.out or run.new_path("flower"), parameters), parameters)
+
+    def serve(kind: str, name: str) -> None:
         if kind == "office":
             serve_office(Folder(options.out), options.port, options.patience)
         else:
             serve_site(Folder(options.out), name, options.port)
-    except SkyglowError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+
+    return deployed.take_role(options.role, demo, serve)
 
 
 if __name__ == "__main__":

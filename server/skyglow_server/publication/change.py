@@ -25,6 +25,7 @@ from pathlib import Path
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.results import QUANTILE
 from skyglow_server.publication import tidy, words
+from skyglow_server.publication.columns import DIGITS
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError, GeographyError, StudyError
 from skyglow_shared.files import write_atomically
@@ -37,7 +38,7 @@ COLUMNS = (
     "area_code", "area_name", "level", "topic", "group", "earlier", "later", "change", "lower", "upper",
     "standard_error", "evidence", "status", "shorthand", "reason",
 )  # fmt: skip
-_STEP = 10.0**-tidy.DIGITS
+_STEP = 10.0**-DIGITS
 
 Key = tuple[str, str, str, str]
 
@@ -208,6 +209,6 @@ def _line(item: Change) -> list[str]:
     numbers: tuple[float | None, ...] = (None,) * 6
     if item.earlier is not None and item.later is not None and item.interval is not None:
         numbers = (item.earlier, item.later, item.later - item.earlier, *item.interval, item.deviation)
-    shown = ("" if number is None else f"{number:.{tidy.DIGITS}f}" for number in numbers)
+    shown = ("" if number is None else f"{number:.{DIGITS}f}" for number in numbers)
     status = "suppressed" if item.interval is None else "published"
     return [*item.names, *shown, item.evidence, status, item.shorthand, item.reason]

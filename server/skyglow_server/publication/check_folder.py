@@ -15,6 +15,7 @@ from typing import Any
 from skyglow_server.disclosure.rules import Check
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.publication import electricity, tidy, words
+from skyglow_server.publication.columns import DIGITS
 from skyglow_server.publication.release import Release
 
 NAME, CONFIG, CHECKSUMS = "results.json", "config.json", "checksums"
@@ -52,7 +53,7 @@ def config(release: Release) -> bytes:
         "least_homes": study.thresholds.least_homes,
         "least_suppliers": study.thresholds.least_suppliers,
         "largest_share": study.thresholds.largest_share,
-        "rounding": 10**-tidy.DIGITS,
+        "rounding": 10**-DIGITS,
         "privacy_unit": "one household, added or removed",
         "epsilon": study.epsilon,
         "delta": study.delta,

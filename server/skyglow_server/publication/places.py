@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from skyglow_server.publication import words
+from skyglow_server.publication.columns import DIGITS
 from skyglow_server.publication.grid import longitude_latitude
 from skyglow_server.publication.release import Release
-from skyglow_server.publication.tidy import DIGITS
 from skyglow_shared.errors import GeographyError
 
 NAME = "estimates-msoa.geojson"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import tidy, use_sheets, words
+from skyglow_server.publication import use_sheets, words
+from skyglow_server.publication.columns import DIGITS
 from skyglow_server.publication.release import Release
 from skyglow_shared.study import digest
 
@@ -21,7 +22,7 @@ with warnings.catch_warnings():  # it leaves a file open while it is imported
     warnings.simplefilter("ignore", ResourceWarning)
     import gptables
 
-_DIGITS = tidy.DIGITS - 2
+_DIGITS = DIGITS - 2
 _NOTES = (
     (
         "interval",

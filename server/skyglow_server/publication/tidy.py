@@ -9,19 +9,16 @@ from typing import Any
 
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.publication import electricity, words
+from skyglow_server.publication.columns import AREA, DIGITS, Columns, line, state
 from skyglow_server.publication.release import Release
 
-#: Figures are published to a tenth of a percentage point: the rounding rule.
-DIGITS = 3
 METADATA = "csv-metadata.json"
 SOURCES = "uncertainty-by-source.csv"
 LICENCE = "https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"
 
 _SHARE = {"base": "decimal", "minimum": "0", "maximum": "1"}
-COLUMNS: Mapping[str, tuple[Any, str]] = {
-    "area_code": ({"base": "string", "format": "[EW][0-9]{8}"}, "Nine-character GSS code of the area"),
-    "area_name": ("string", "Name of the area"),
-    "level": ({"base": "string", "format": "LSOA|MSOA|LAD"}, "Kind of area: LSOA, MSOA or LAD"),
+COLUMNS: Columns = {
+    **AREA,
     "topic": ("string", "What is counted"),
     "group": ("string", "all, or the day type and half-hour of local time"),
     "estimate": (_SHARE, "Estimated share of households, 0 to 1; empty when withheld"),
@@ -29,15 +26,9 @@ COLUMNS: Mapping[str, tuple[Any, str]] = {
     "upper": (_SHARE, "Upper end of the 95% interval"),
     "unclipped": ("decimal", "The estimate before it was held to 0 to 1: use this one in further sums"),
     "standard_error": ({"base": "decimal", "minimum": "0"}, "Standard error of the unclipped estimate"),
-    "quality": ("string", "Quality in plain words, from the coefficient of variation"),
-    "status": ({"base": "string", "format": "published|suppressed"}, "Whether a figure is published or suppressed"),
-    "shorthand": (
-        {"base": "string", "format": r"\[[cuxz]\]"},
-        "; ".join(f"{mark} {meaning}" for mark, meaning in words.SHORTHAND.items()),
-    ),
-    "reason": ("string", "Name of the release rule that withheld it"),
+    **state("; ".join(f"{mark} {meaning}" for mark, meaning in words.SHORTHAND.items())),
 }
-_SOURCE_COLUMNS: Mapping[str, tuple[Any, str]] = {
+_SOURCE_COLUMNS: Columns = {
     "topic": ("string", "What is counted"),
     "level": ({"base": "string", "format": "LSOA|MSOA|LAD"}, "Kind of area"),
     "source": ("string", "Source of error"),
@@ -77,19 +68,7 @@ def sources(release: Release) -> list[list[str]]:
 
 
 def _line(item: Estimate) -> list[str]:
-    numbers = (item.estimate, item.lower, item.upper, item.unclipped, item.deviation)
-    return [
-        item.area_code,
-        item.area_name,
-        item.level,
-        item.topic,
-        item.group,
-        *("" if number is None else f"{number:.{DIGITS}f}" for number in numbers),
-        words.quality(item),
-        item.status,
-        words.shorthand(item),
-        item.reason,
-    ]
+    return line(item, (item.estimate, item.lower, item.upper, item.unclipped, item.deviation))
 
 
 def _csv(columns: Mapping[str, Any], lines: Iterable[list[str]]) -> bytes:
@@ -122,7 +101,7 @@ def _metadata(release: Release) -> dict[str, Any]:
     }
 
 
-def _table(name: str, title: str, columns: Mapping[str, tuple[Any, str]], key: list[str]) -> dict[str, Any]:
+def _table(name: str, title: str, columns: Columns, key: list[str]) -> dict[str, Any]:
     schema = {
         "columns": [
             {

@@ -80,13 +80,13 @@ class Poisson:
 
 
 @dataclass(frozen=True, slots=True)
-class TruncatedPoisson:
+class TruncatedPoisson(Poisson):
     """Poisson, but of a sample larger than a public cap only as many homes as the cap, drawn among them.
 
     Attributes
     ----------
     round : Event
-        One round; its `distance` bounds the chance of a larger sample.
+        As it is there; its `distance` bounds the chance of a larger sample.
     largest : int
         The cap.
     homes : int
@@ -105,11 +105,6 @@ class TruncatedPoisson:
     largest: int
     homes: int
 
-    @property
-    def epoch(self) -> int:
-        """Rounds that are drawn together."""
-        return 1
-
     def members(self, secret: bytes, pseudonyms: NDArray[np.uint8], round_: int) -> Mask:
         """Which homes are in a round: of too many those with the smallest words."""
         del round_
@@ -119,15 +114,6 @@ class TruncatedPoisson:
             chosen = np.zeros(len(words), dtype=np.bool_)
             chosen[np.argpartition(words, self.largest)[: self.largest]] = True
         return chosen
-
-    def event(self, *, begins: bool = True) -> Event:
-        """What a round is charged."""
-        del begins
-        return self.round
-
-    def events(self, rounds: int) -> Event:
-        """What so many rounds are charged."""
-        return msgspec.structs.replace(self.round, count=rounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +151,7 @@ class RandomAllocation:
         return msgspec.structs.replace(self.whole, count=-(-rounds // self.epoch))
 
 
-Sampler = Poisson | TruncatedPoisson | RandomAllocation
+Sampler = Poisson | RandomAllocation
 
 
 def sampler_of(study: Study, phase: Phase, numbers: int) -> Sampler:
