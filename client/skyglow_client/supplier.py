@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from skyglow_client.features import build_features
+from skyglow_client.features.table import CLASS22
 from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.gate import Gate
 from skyglow_client.gate.ledger import open_ledger
@@ -163,11 +164,11 @@ class Supplier:
             store = Store.open(self.folder / "store")
             if (store.start, store.days) != (study.period.start, study.period.days):
                 raise DataError("the store holds another period than the study's; ingest the study's period first")
-            contracts = {model.features for model in study.models}
+            contracts = {model.features for model in study.answer_models} or {CLASS22}
             if len(contracts) > 1:
                 raise StudyError("the models of a study must share one feature contract; ask for two studies")
             table = build_features(self.folder / "store", week_start=study.feature_week, name=contracts.pop())
-            if study.occupancy.model:
+            if study.occupancy.model and study.presence_model is None:
                 table = replace(table, profile=build_profiles(self.folder / "store", study.occupancy.model))
             secret = secret_bytes(self.folder / "pseudonym.key")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)

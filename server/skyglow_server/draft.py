@@ -84,7 +84,7 @@ def _pinned(plain: Mapping[str, Any]) -> dict[str, Any]:
     pinned = dict(plain)
     if isinstance(plain.get("models"), list):
         pinned["models"] = [
-            {**model, "features_digest": features.contract(str(model.get("features"))).digest}
+            {**model, "features_digest": features.contract(str(model.get("features"))).digest, **_start(model)}
             if isinstance(model, dict)
             else model
             for model in plain["models"]
@@ -92,7 +92,15 @@ def _pinned(plain: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(plain.get("occupancy"), dict):
         occupancy = plain["occupancy"]
         digests = {"basis_digest": presence.load(str(occupancy.get("basis"))).digest}
-        if occupancy.get("model"):
+        models = plain.get("models")
+        own = [one.get("name") for one in models if isinstance(one, dict)] if isinstance(models, list) else []
+        if occupancy.get("model") and occupancy["model"] not in own:
             digests["model_digest"] = temporal.load(str(occupancy["model"])).digest
         pinned["occupancy"] = {**occupancy, **digests}
     return pinned
+
+
+def _start(model: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of the installed model that a model's training begins from, if one is named."""
+    name = str(model.get("start_model", ""))
+    return {"start_digest": temporal.load(name).digest} if name else {}

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 import msgspec
 
 from skyglow_shared.errors import StudyError
-from skyglow_shared.models.logistic import parameter_count
+from skyglow_shared.models.features import HALF_HOURS
+from skyglow_shared.models.logistic import first_weights, parameter_count
+from skyglow_shared.models.temporal import CHANNELS
 from skyglow_shared.privacy.accounting import taken_off_delta
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.sampling import epoch_of, excess, largest_supplier
@@ -58,13 +60,26 @@ def _problems(study: Study) -> Iterable[str]:
         yield "delta must be at most 1 / (10 × households)"
     if study.supplier_households > study.households:
         yield "supplier_households must be at most households"
-    if bool(study.occupancy.model) != bool(study.occupancy.model_digest):
-        yield "occupancy must have a model_digest if and only if it names a model"
+    yield from _presence_problems(study)
     yield from _aggregation_problems(study)
     for phase in study.phases:
         yield from _sampling_problems(study, phase)
     if not _survives(study):
         yield "every number must be finite and every field within its limits"
+
+
+def _presence_problems(study: Study) -> Iterable[str]:
+    installed = bool(study.occupancy.model) and study.presence_model is None
+    if installed != bool(study.occupancy.model_digest):
+        yield "occupancy must have a model_digest if and only if it names a model that is not the study's own"
+    temporal = {model.name for model in study.models if model.kind == "temporal"}
+    if temporal and temporal != {study.occupancy.model}:
+        yield "a temporal model must be the only one of its kind, and the one that occupancy names"
+    if study.presence_model is not None and not temporal:
+        yield "the study's own model that occupancy names must be temporal"
+    sources = {block.source for phase in study.phases for block in phase.blocks if temporal & set(block.models)}
+    if sources - {"gradient"}:
+        yield "a temporal model has gradients alone; it is used by area_profile and diary_profile, which name no model"
 
 
 def _aggregation_problems(study: Study) -> Iterable[str]:
@@ -110,8 +125,10 @@ def _least_cap(study: Study, phase: Phase) -> int:
 
 
 def _start_fits(model: Model) -> bool:
-    """Whether a start is empty or of the model's length; an unknown contract is refused where it is used."""
+    """Whether a start is empty or of the model's length; an unknown contract or file is refused where it is used."""
     try:
+        if model.start_model:
+            return not model.start and len(first_weights(model)) == parameter_count(model)
         return not model.start or len(model.start) == parameter_count(model)
     except StudyError:
         return True
@@ -152,13 +169,38 @@ def _naming_problems(study: Study) -> Iterable[str]:
 
 def _model_problems(study: Study) -> Iterable[str]:
     for model in study.models:
-        answers = QUESTIONS[model.question]
-        if set(model.positive_classes) - set(answers) or not model.positive_classes:
-            yield f"positive_classes of model {model.name} must be some of {', '.join(answers)}"
-        if (model.kind == "perceptron") != bool(model.hidden):
-            yield f"hidden of model {model.name} must be given if and only if its kind is 'perceptron'"
+        if model.kind == "temporal":
+            yield from _temporal_problems(model)
+        else:
+            yield from _answer_problems(model)
         if not _start_fits(model):
-            yield f"start of model {model.name} must have a number for each weight (each feature, if logistic) and bias"
+            yield (
+                f"start of model {model.name} must have a number for each weight (each feature, if logistic) and bias, "
+                "and its start_model the same layers"
+            )
+        if bool(model.start_model) != bool(model.start_digest):
+            yield f"model {model.name} must have a start_digest if and only if it has a start_model"
+
+
+def _temporal_problems(model: Model) -> Iterable[str]:
+    if len(model.hidden) != len(CHANNELS):
+        yield f"hidden of model {model.name} must be the channels of the {len(CHANNELS)} hidden layers of its kind"
+    if model.features != HALF_HOURS.name:
+        yield f"features of model {model.name} must be {HALF_HOURS.name}, which its kind sees"
+    if model.positive_classes or model.score_width or model.score_centre or model.question != "composition":
+        yield f"model {model.name} learns from diaries: leave out question, positive_classes, score_centre, score_width"
+
+
+def _answer_problems(model: Model) -> Iterable[str]:
+    answers = QUESTIONS[model.question]
+    if set(model.positive_classes) - set(answers) or not model.positive_classes:
+        yield f"positive_classes of model {model.name} must be some of {', '.join(answers)}"
+    if (model.kind == "perceptron") != bool(model.hidden):
+        yield f"hidden of model {model.name} must be given if and only if its kind is 'perceptron' or 'temporal'"
+    if model.features == HALF_HOURS.name or model.start_model:
+        yield f"model {model.name} has features or a start_model that are for the kind 'temporal' alone"
+    if not model.score_width > 0:
+        yield f"score_width of model {model.name} must be given, and above 0"
 
 
 def _block_problems(study: Study) -> Iterable[str]:

@@ -74,15 +74,14 @@ class Model(Record, frozen=True, kw_only=True):
     name : str
         Also the topic of the estimates made from it.
     kind : str
-        ``logistic``, or ``perceptron``: logistic on what hidden layers make of the features.
+        ``logistic``; ``perceptron``: logistic on what hidden layers make of the features; ``temporal``: presence by
+        half-hour, learned from diaries (`models.temporal`), which has neither question nor score.
     hidden : tuple of int
-        Rectified units of each hidden layer of a perceptron.
-    features : str
-        Name of the feature contract; `features_digest` pins its content.
-    question : str
-        What of the panel's answers the model is about, one of `QUESTIONS`.
-    positive_classes : tuple of str
-        Answers that count as one.
+        Rectified units of each hidden layer of a perceptron, or channels of the three of a temporal model.
+    features, features_digest : str
+        Name of the feature contract, and what pins its content.
+    question, positive_classes : str, tuple of str
+        What of the panel's answers the model is about, one of `QUESTIONS`, and the answers that count as one.
     learning_rate, momentum : float
         The office's optimiser; they cost nothing.
     score_centre, score_width : float
@@ -90,20 +89,24 @@ class Model(Record, frozen=True, kw_only=True):
     start : tuple of float
         Parameters that training begins from: a weight for each feature of the contract, then the bias; empty = zeros.
         Made from public or simulated homes alone, so that they cost nothing; everybody sees them in the study.
+    start_model, start_digest : str
+        In place of `start`, the installed model that a temporal one begins from, and the SHA-256 (hex) of its file.
     """
 
     name: Name
-    kind: Literal["logistic", "perceptron"] = "logistic"
+    kind: Literal["logistic", "perceptron", "temporal"] = "logistic"
     hidden: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=1024)], ...], msgspec.Meta(max_length=4)] = ()
     features: str
     features_digest: Key
     question: Question = "composition"
-    positive_classes: tuple[str, ...]
+    positive_classes: tuple[str, ...] = ()
     learning_rate: Positive
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    score_centre: float
-    score_width: Positive
+    score_centre: float = 0.0
+    score_width: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     start: tuple[float, ...] = ()
+    start_model: str = ""
+    start_digest: str = ""
 
 
 class Block(Record, frozen=True, kw_only=True):
@@ -186,8 +189,8 @@ class Occupancy(Record, frozen=True, kw_only=True):
     basis, basis_digest : str
         The public basis that profiles are projected on, and the SHA-256 (hex) of its file.
     model, model_digest : str
-        The installed model that says from readings when somebody is home, and the SHA-256 (hex) of its file; empty: the
-        rule that needs no training says it.
+        What says from readings when somebody is home: the study's own temporal model, or an installed one with the
+        SHA-256 (hex) of its file; empty: the rule that needs no training.
     """
 
     basis: str
@@ -199,12 +202,7 @@ class Occupancy(Record, frozen=True, kw_only=True):
 class Aggregation(Record, frozen=True, kw_only=True):
     """What secure aggregation withstands, in trust mode ``aggregate``.
 
-    Attributes
-    ----------
-    dropouts : int
-        How many suppliers may be missing from a round's sum.
-    colluders : int
-        How many suppliers may tell the office all they know.
+    So many suppliers may be missing from a round's sum, and so many may tell the office all they know.
     """
 
     dropouts: Annotated[int, msgspec.Meta(ge=0, le=127)]
@@ -216,8 +214,7 @@ class Study(Record, frozen=True, kw_only=True):
 
     `epsilon` at `delta` is the most that any supplier is charged for all phases together (add or remove one household).
     `households` is a public upper bound on the homes whose readings the study covers; delta may be at most a tenth of
-    one over it. `supplier_households` is one on those of any one supplier; 0 = `households`. `aggregation`
-    is given in trust mode ``aggregate`` alone.
+    one over it. `supplier_households` is one on those of any one supplier; 0 = `households`.
     """
 
     protocol: Literal[1] = 1
@@ -252,6 +249,16 @@ class Study(Record, frozen=True, kw_only=True):
     def model(self, name: str) -> Model:
         """Return the model called `name`; StudyError if there is none."""
         return _named(self.models, name)
+
+    @property
+    def answer_models(self) -> tuple[Model, ...]:
+        """The models of what the panel answers: all but temporal ones."""
+        return tuple(model for model in self.models if model.kind != "temporal")
+
+    @property
+    def presence_model(self) -> Model | None:
+        """The study's own model that says when homes are occupied, if it has one."""
+        return next((model for model in self.models if model.name == self.occupancy.model), None)
 
     @property
     def noise_shares(self) -> int:

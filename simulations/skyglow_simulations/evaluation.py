@@ -6,7 +6,7 @@ Nothing here goes through the gate and nothing here is ever part of a real study
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ from skyglow_client.readings import Store
 from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_client.supplier import Supplier
 from skyglow_shared.models import logistic, temporal
+from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import Model, Study
 from skyglow_simulations.population.calibration_models import fitted
 from skyglow_simulations.population.generate import unpack
@@ -75,7 +76,7 @@ def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
     for level in ("lsoa", "msoa", "lad"):
         codes, group = np.unique([getattr(area, level) for area in study.areas], return_inverse=True)
         total = np.bincount(group, homes)
-        for model in study.models:
+        for model in study.answer_models:
             positive = np.bincount(lsoa, labels(model, answers[model.question]), minlength=len(study.areas))
             share = np.bincount(group, positive) / total
             true.update({(code, model.name, "all"): float(value) for code, value in zip(codes, share, strict=True)})
@@ -141,14 +142,18 @@ def naive_shares(
 
 
 def presence_figures(
-    folder: Folder, suppliers: Sequence[str], held: Sequence[HeldHomes], model: str = ""
+    folder: Folder, suppliers: Sequence[str], held: Sequence[HeldHomes], model: PresenceModel | None = None
 ) -> dict[str, float]:
-    """Matthews correlation of a model of presence, or of the rule, by half-hour, and how much absence it finds."""
+    """Matthews correlation of a model of presence, or of the rule, by half-hour, and how much absence it finds.
+
+    On homes that trained nothing.
+    """
     bits = np.load(folder.truth / "presence.npy", mmap_mode="r")
     called, true = [], []
     for name, part in zip(suppliers, held, strict=True):
         store = Store.open(folder.supplier(name) / "store")
-        rows = np.flatnonzero(part.homes.metered)[:_PRESENCE_HOMES]
+        trained = (part.homes.composition >= 0) & ~part.homes.calibrates
+        rows = np.flatnonzero(part.homes.metered & ~trained)[:_PRESENCE_HOMES]
         kwh = np.asarray(store.kwh[part.store_row[rows]])
         valid = store.valid[part.store_row[rows]]
         called.append(_called(kwh, store.start, model)[valid].ravel())
@@ -162,12 +167,25 @@ def presence_figures(
     }
 
 
-def _called(kwh: NDArray[np.float32], start: datetime.date, model: str) -> NDArray[np.bool_]:
+def presence_models(study: Study, weights: Mapping[str, NDArray[np.float64]]) -> dict[str, PresenceModel]:
+    """What says when homes are occupied in a study, in place of the rule; and what that began from, if it was trained.
+
+    The level of one that was trained is that of the model it began from, or even odds.
+    """
+    own = study.presence_model
+    if own is None:
+        return {"presence_model": temporal.load(study.occupancy.model)} if study.occupancy.model else {}
+    if not own.start_model:
+        return {"presence_model": PresenceModel(weights[own.name], channels=own.hidden)}
+    before = temporal.load(own.start_model)
+    return {"presence_model": replace(before, weights=weights[own.name], digest=""), "presence_start": before}
+
+
+def _called(kwh: NDArray[np.float32], start: datetime.date, model: PresenceModel | None) -> NDArray[np.bool_]:
     """When a model of presence, or the rule, calls homes occupied, [homes, days, 48]."""
-    if not model:
+    if model is None:
         return np.asarray(presence_rule(kwh) > 0)
-    loaded = temporal.load(model)
-    return np.asarray(chances(kwh, start, loaded) > 1 / (1 + np.exp(-loaded.level)))
+    return np.asarray(chances(kwh, start, model) > 1 / (1 + np.exp(-model.level)))
 
 
 def _stacked(

@@ -60,14 +60,15 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
         held = evaluation.held_homes(folder, study, suppliers)
         models: dict[str, dict[str, float]] = {}
         methods = {"skyglow": estimates, "naive": ()}
-        for model in study.models:
+        for model in study.answer_models:
             weights = outcome.models[model.name].final
             models[model.name] = evaluation.model_figures(model, weights, held)
             methods["naive"] += _naive(areas, model, evaluation.naive_shares(study, model, weights, held))
         if has_occupancy(study):
             models["presence_rule"] = evaluation.presence_figures(folder, NAMES, held)
-        if has_occupancy(study) and study.occupancy.model:
-            models["presence_model"] = evaluation.presence_figures(folder, NAMES, held, study.occupancy.model)
+            final = {name: training.final for name, training in outcome.models.items()}
+            for name, way in evaluation.presence_models(study, final).items():
+                models[name] = evaluation.presence_figures(folder, NAMES, held, way)
         costs = {name: supplier_figures(study, supplier) for name, supplier in suppliers.items()}
     methods |= compare(study, areas, outcome.sums, planning=experiment.planning)
     summary = {

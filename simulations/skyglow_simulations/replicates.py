@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from skyglow_client.learning.homes import Homes
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable
+from skyglow_shared.errors import RunError
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.models import logistic
 from skyglow_shared.privacy.release import noise_deviation
@@ -91,7 +92,9 @@ def area_table(census: Census) -> AreaTable:
 
 
 def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
-    """Draw today's homes of every area, their meters and the panel."""
+    """Draw today's homes of every area, their meters and the panel; RunError if the study wants their half-hours."""
+    if study.presence_model is not None:
+        raise RunError("a stock keeps no half-hours to train a model of presence on; use a study without such a model")
     rng, nobody = np.random.default_rng(seed), np.zeros(0, np.int64)
     plans, rows = households.plan_areas(world.census, scale=world.scale, seed=seed), stock.rows()
     picked = [stock.pick(plan, rows, rng) for plan in plans]

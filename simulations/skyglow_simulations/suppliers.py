@@ -105,7 +105,7 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
             rivals=json.dumps(rivals),
             features=json.dumps(sorted({model.features for model in study.models})),
             topics=json.dumps(sorted({model.name for model in study.models})),
-            questions=json.dumps(sorted({model.question for model in study.models})),
+            questions=json.dumps(sorted({model.question for model in study.answer_models})),
         )
         write_atomically(path / "policy.toml", policy.encode())
 

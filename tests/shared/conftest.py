@@ -43,6 +43,8 @@ _PLAIN = {
             "momentum": 0.25,
             "score_centre": -0.5,
             "score_width": 2.0,
+            "start_model": "",
+            "start_digest": "",
         }
     ],
     "occupancy": {"basis": "presence_basis_v1", "basis_digest": "cd" * 32, "model": "", "model_digest": ""},

@@ -63,7 +63,7 @@ def test_a_sound_study_survives_its_encoding(study):
 
 def test_the_digest_is_pinned(study):
     # Both sides of a deployed system hold digests of earlier versions: a change here is a change of protocol.
-    assert digest(study) == "28f0e5676251945e6b0285998ff005f786f3bfee48cb2e5e371b125e3c715d21"
+    assert digest(study) == "712d88f56ba36eee393d7b0519bd558141f6853681347f36848ce9bc7f68a4e5"
 
 
 def test_the_order_of_keys_does_not_matter(plain, study):

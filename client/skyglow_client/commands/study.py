@@ -11,6 +11,7 @@ from skyglow_client.gate import budget
 from skyglow_client.gate.preview import BlockPreview, preview
 from skyglow_client.supplier import Supplier
 from skyglow_shared.layout import block_shape, share_block
+from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.sampling import epoch_of
 from skyglow_shared.study import Block, Model, Phase, Study
 
@@ -27,6 +28,10 @@ _SOURCES = {
     "area_use_histogram": "every metered home: a count in the bin of its mean kWh a day, by MSOA",
     "area_capped_count": "every metered home: a count by LSOA, in which you add no more homes than the cap",
 }
+_LEARNS_PRESENCE = (
+    "training half of the panel, homes with a diary: the gradient of each home's loss over its diary's half-hours, "
+    "all together"
+)
 _STATES = {"": "awaits a decision", "approval": "approved", "refusal": "refused"}
 _ROWS, _COLUMNS, _BYTES = 3, 6, 32
 _FOR_YOUR_EYES = (
@@ -67,7 +72,7 @@ def _show(options: argparse.Namespace) -> int:
             f"until      {study.expires}",
             f"trust      {_trust(study)}",
             f"presence   {_presence(study)}",
-            *(f"topic      {_topic(model)}" for model in study.models),
+            *(f"topic      {_topic(model)}" for model in study.answer_models),
         )
         for phase in study.phases:
             show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{_sample(phase)}")
@@ -94,6 +99,13 @@ def _topic(model: Model) -> str:
 
 
 def _presence(study: Study) -> str:
+    own = study.presence_model
+    if own is not None:
+        begun = f"the installed {own.start_model}" if own.start_model else "nothing"
+        return (
+            f"when homes are occupied is said by {own.name}, a model of {parameter_count(own):,} numbers, trained from "
+            f"{begun} on diaries of your panel; what leaves of them is said below"
+        )
     if not study.occupancy.model:
         return "when homes are occupied is said by the installed rule, from readings"
     return f"when homes are occupied is said by the installed model {study.occupancy.model}, from readings"
@@ -120,6 +132,11 @@ def _cost(supplier: Supplier, study: Study) -> tuple[str, ...]:
     )
 
 
+def _what(study: Study, block: Block) -> str:
+    own = study.presence_model
+    return _LEARNS_PRESENCE if own is not None and block.model == own.name else _SOURCES[block.source]
+
+
 def _describe(study: Study, block: Block) -> tuple[str, ...]:
     groups, width = block_shape(study, block)
     part = share_block(study, block)
@@ -128,7 +145,7 @@ def _describe(study: Study, block: Block) -> tuple[str, ...]:
     topics = f"; for {', '.join(block.models)} together" if block.beside else ""
     steps = f"; added up over {block.local_steps} steps that each home takes by itself" if block.local_steps > 1 else ""
     return (
-        f"  {block.name}: {_SOURCES[block.source]}{topics}{steps}",
+        f"  {block.name}: {_what(study, block)}{topics}{steps}",
         f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
         f"noise {noise} on each number{whole}" + (f"; your own sums are held to {block.cap}" if block.cap else ""),
     )

@@ -228,9 +228,11 @@ class Gate:
         policies.check(self.policy, study, self.identity.public_key)
         for model in study.models:
             logistic.build(model)
+            if model.start_model:
+                logistic.started_from(model)
         if presence.load(study.occupancy.basis).digest != study.occupancy.basis_digest:
             raise StudyError("the study's presence basis differs from the one installed here; update the older side")
-        named = study.occupancy.model
+        named = study.occupancy.model if study.presence_model is None else ""
         if named and temporal.load(named).digest != study.occupancy.model_digest:
             raise StudyError("the study's model of presence differs from the one installed here; update the older side")
 

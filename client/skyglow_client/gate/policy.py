@@ -141,7 +141,7 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
         ("purposes", {study.purpose}, policy.purposes),
         ("legal_gateways", {study.legal_gateway}, policy.legal_gateways),
         ("topics", {model.name for model in study.models}, policy.topics),
-        ("questions", {model.question for model in study.models}, policy.questions),
+        ("questions", {model.question for model in study.answer_models}, policy.questions),
         ("features", {model.features for model in study.models}, policy.features),
         ("trust_modes", {study.trust_mode}, policy.trust_modes),
         ("sources", {block.source for block in blocks}, policy.sources),

@@ -17,7 +17,8 @@ from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights
-from skyglow_shared.models import logistic
+from skyglow_shared.models import logistic, presence
+from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
 
 Vectors = NDArray[np.float64]
@@ -124,16 +125,28 @@ def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> t
     return _counted(label_table(study, block, homes)), homes.msoa
 
 
+def _profile(study: Study, homes: Homes, weights: Weights) -> Vectors:
+    """Coefficients [homes, 2, K] of presence: by the study's own model at the request's weights, where it has one."""
+    model = study.presence_model
+    if model is None:
+        return homes.profile
+    if homes.diaried is None:
+        raise InternalError("a study's model of presence lacks its half-hours; please report this")
+    found = homes.diaried.profiles(PresenceModel(weights[model.name], channels=model.hidden))
+    return by_blocks(presence.load(study.occupancy.basis).project, found)
+
+
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    del study, block, weights
-    return homes.profile.reshape(len(homes), int(np.prod(homes.profile.shape[1:]))), homes.msoa
+    del block
+    profile = _profile(study, homes, weights)
+    return profile.reshape(len(homes), int(np.prod(profile.shape[1:]))), homes.msoa
 
 
 def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    del study, block, weights
+    del block
     kept = _kept(homes)[..., None]
     d = np.where(kept, homes.diary, 0.0)
-    z = np.where(kept, homes.profile, 0.0)
+    z = np.where(kept, _profile(study, homes, weights), 0.0)
     parts = np.concatenate([kept.astype(np.float64), z, d, z**2, z * d], axis=2)
     return parts.reshape(len(homes), int(np.prod(parts.shape[1:]))), _one_group(homes)
 

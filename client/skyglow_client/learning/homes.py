@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skyglow_client.features.table import HomeFeatures
 from skyglow_client.features.use import mean_use
+from skyglow_client.learning.diaried import Diaried, diaried
 from skyglow_client.learning.rows import by_blocks
 from skyglow_client.readings.panel import NOT_IN_PANEL, Panel
 from skyglow_client.readings.store import Store
@@ -28,9 +29,9 @@ class Homes:
     lsoa, msoa : ndarray of int64, shape (homes,)
         Rows in `study.lsoas` and `study.msoas`.
     x : dict of str to ndarray of float64, shape (homes, features)
-        Normalised features by model; zero where unusable.
+        Normalised features by model of the panel's answers; zero where unusable.
     profile : ndarray of float64, shape (homes, 2, K)
-        Coefficients of the presence profile by the rule; zero where not metered.
+        Coefficients of the presence profile by the rule or the installed model; zero where not metered.
     metered : ndarray of bool, shape (homes,)
         Features and presence profile are complete: the cohort of everything that readings go into.
     composition : ndarray of int8, shape (homes,)
@@ -43,6 +44,8 @@ class Homes:
         By question, for those beyond composition: index in `QUESTIONS`; -1 = not in the panel.
     use : ndarray of float64, shape (homes, parts of the day), or None
         Mean kWh by part of the day, where the study asks for electricity use; NaN without a valid day.
+    diaried : Diaried or None
+        Half-hours and diaries, where the study trains a model of presence.
 
     Privacy
     -------
@@ -60,9 +63,11 @@ class Homes:
     calibrates: NDArray[np.bool_]
     answers: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     use: NDArray[np.float64] | None = None
+    diaried: Diaried | None = None
 
     def __post_init__(self) -> None:
-        arrays = [getattr(self, name) for name in _ARRAYS] + ([] if self.use is None else [self.use])
+        arrays = [getattr(self, name) for name in _ARRAYS]
+        arrays += [own for own in (self.use, self.diaried) if own is not None]
         if {len(array) for array in (*arrays, *self.x.values(), *self.answers.values())} != {len(self)}:
             raise InternalError("homes are not aligned; please report this")
 
@@ -74,14 +79,16 @@ class Homes:
         x = {model: values[rows] for model, values in self.x.items()}
         answers = {question: values[rows] for question, values in self.answers.items()}
         use = None if self.use is None else self.use[rows]
-        return Homes(x=x, answers=answers, use=use, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+        diaried = None if self.diaried is None else self.diaried.take(rows)
+        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        return Homes(x=x, answers=answers, use=use, diaried=diaried, **arrays)
 
     def answered(self, question: str) -> NDArray[np.int8]:
         """What the panel's homes answered to a question: index in `QUESTIONS`, -1 elsewhere."""
         return self.composition if question == "composition" else self.answers[question]
 
 
-_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in ("x", "answers", "use"))
+_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in ("x", "answers", "use", "diaried"))
 
 
 def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> Homes:
@@ -114,10 +121,11 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     profile = by_blocks(basis.project, table.profile[inside])
     metered = np.asarray(np.isfinite(profile).all(axis=(1, 2)))
     x = {}
-    for model in study.models:
+    for model in study.answer_models:
         x[model.name], usable = features.normalise(features.contract(model.features), table.features[inside])
         metered &= usable
-    answers = {name: _answers(panel, name)[inside] for name in sorted({model.question for model in study.models})}
+    questions = sorted({model.question for model in study.answer_models})
+    answers = {name: _answers(panel, name)[inside] for name in questions}
     member = np.all([panel.composition[inside] >= 0, *(given >= 0 for given in answers.values())], axis=0)
     answers = {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
     composition = np.where(member, panel.composition[inside], NOT_IN_PANEL).astype(np.int8)
@@ -133,6 +141,7 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         calibrates=calibrates(store.pseudonyms[inside], digest(study)),
         answers={name: given for name, given in answers.items() if name != "composition"},
         use=mean_use(store)[inside] if _asks_use(study) else None,
+        diaried=None if study.presence_model is None else diaried(store, inside, panel.days),
     )
 
 

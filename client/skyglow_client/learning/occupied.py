@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When homes are occupied, by an installed model of presence: what a study may use in place of the rule."""
+"""When homes are occupied, by a model of presence, installed or a study's own: what may stand in place of the rule."""
 
 import datetime
 import hashlib
@@ -46,11 +46,12 @@ def chances(kwh: NDArray[np.floating], start: datetime.date, model: PresenceMode
     One home at a time, in arrays of the same shape, so that a home's numbers are the same to the last bit whichever
     homes stand beside it.
     """
-    network = temporal.network(kwh.shape[1])
+    network = temporal.network(kwh.shape[1], model.channels)
     found = np.empty(kwh.shape)
     for home in range(len(kwh)):
         x, valid = half_hours(kwh[home : home + 1], start)
-        logit = logits(network, model.weights, x)[0, ..., 0].clip(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+        with np.errstate(all="ignore"):  # whatever weights a request brings: what is no number contributes nothing
+            logit = logits(network, model.weights, x)[0, ..., 0].clip(-_LARGEST_LOGIT, _LARGEST_LOGIT)
         found[home] = np.where(valid[0][:, None], 1 / (1 + np.exp(-logit)), np.nan)
     return found
 
@@ -72,6 +73,26 @@ def profiles(kwh: NDArray[np.floating], start: datetime.date, model: PresenceMod
             if len(days):
                 found[home, day_type] = days.mean(axis=0)
     return found
+
+
+def many_profiles(
+    kwh: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    start: datetime.date,
+    model: PresenceModel,
+) -> NDArray[np.float32]:
+    """Profiles of some rows of a store, a few homes at a time; shape (rows, 2, 48)."""
+    made = np.empty((len(rows), 2, SLOTS), dtype=np.float32)
+
+    def build(first: int) -> None:
+        part = rows[first : first + _HOMES_AT_ONCE]
+        readings = np.where(valid[part][:, :, None], kwh[part], np.float32(np.nan))
+        made[first : first + _HOMES_AT_ONCE] = profiles(readings, start, model)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(build, range(0, len(made), _HOMES_AT_ONCE)))
+    return made
 
 
 def build_profiles(store_path: Path, name: str) -> NDArray[np.float32]:
@@ -105,14 +126,6 @@ def build_profiles(store_path: Path, name: str) -> NDArray[np.float32]:
     found = kept(path, (len(store.kwh), 2, SLOTS), np.float32)
     if found is not None:
         return found
-    made = np.empty((len(store.kwh), 2, SLOTS), dtype=np.float32)
-
-    def build(first: int) -> None:
-        part = slice(first, first + _HOMES_AT_ONCE)
-        kwh = np.where(store.valid[part][:, :, None], store.kwh[part], np.float32(np.nan))
-        made[part] = profiles(kwh, store.start, model)
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(build, range(0, len(made), _HOMES_AT_ONCE)))
+    made = many_profiles(store.kwh, store.valid, np.arange(len(store.kwh)), store.start, model)
     keep(path, made)
     return made

@@ -24,6 +24,36 @@ _SLOTS: Final = tuple(f"hh{n:02d}" for n in range(1, SLOTS + 1))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class DiaryDays:
+    """The diaries of panel homes, one row a home and day.
+
+    Attributes
+    ----------
+    home : ndarray of int64, shape (days,)
+        Row in the store.
+    date : ndarray of datetime64[D], shape (days,)
+    at_home : ndarray of float32, shape (days, 48)
+        1 where somebody was home, 0 where nobody.
+    """
+
+    home: NDArray[np.int64]
+    date: NDArray[np.datetime64]
+    at_home: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.bool_]) -> "DiaryDays":
+        """Only some of the days."""
+        return DiaryDays(self.home[rows], self.date[rows], self.at_home[rows])
+
+    @property
+    def weekend(self) -> NDArray[np.bool_]:
+        """Which days are of a weekend, shape (days,)."""
+        return np.asarray((self.date.astype(np.int64) + 3) % 7 >= 5)  # day 0 was a Thursday
+
+
+NO_DIARIES: Final = DiaryDays(np.zeros(0, np.int64), np.zeros(0, "datetime64[D]"), np.zeros((0, SLOTS), np.float32))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Panel:
     """What the panel's homes said, aligned with the homes of a store.
 
@@ -41,6 +71,8 @@ class Panel:
         Rows quarantined, by reason: ``panel_unknown_class`` (or an answer that is none), ``panel_repeated``,
         ``panel_conflicting``, ``panel_without_readings``, ``diary_unreadable``, ``diary_repeated``,
         ``diary_conflicting``, ``diary_outside_panel``.
+    days : DiaryDays
+        What `diary` is the mean of, day by day.
 
     Privacy
     -------
@@ -51,6 +83,7 @@ class Panel:
     diary: NDArray[np.float32]
     counts: Mapping[str, int]
     answers: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+    days: DiaryDays = NO_DIARIES
 
 
 def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: bytes, classes: Sequence[str]) -> Panel:
@@ -81,7 +114,7 @@ def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: byte
     homes = {row.tobytes(): place for place, row in enumerate(store_homes)}
     composition = np.full(len(homes), NOT_IN_PANEL, dtype=np.int8)
     answers: dict[str, NDArray[np.int8]] = {}
-    diary = np.full((len(homes), 2, SLOTS), np.nan, dtype=np.float32)
+    diary, days = np.full((len(homes), 2, SLOTS), np.nan, dtype=np.float32), NO_DIARIES
     if (source / "panel.csv").exists():
         place, labels = _read_labels(source / "panel.csv", homes, pseudonym_key, classes, counts)
         for question, label in labels.items():
@@ -89,11 +122,12 @@ def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: byte
             answers[question][place] = label
         composition = answers.pop("composition")
     if (source / "diaries.csv").exists():
-        place, weekend, at_home = _read_diaries(source / "diaries.csv", homes, pseudonym_key, counts)
-        member = composition[place] != NOT_IN_PANEL
+        days = _read_diaries(source / "diaries.csv", homes, pseudonym_key, counts)
+        member = composition[days.home] != NOT_IN_PANEL
         counts["diary_outside_panel"] += int((~member).sum())
-        _mean_by_type(diary, place[member], weekend[member], at_home[member])
-    return Panel(composition, diary, MappingProxyType(dict(counts)), MappingProxyType(answers))
+        days = days.of(member)
+        _mean_by_type(diary, days)
+    return Panel(composition, diary, MappingProxyType(dict(counts)), MappingProxyType(answers), days)
 
 
 def _read_labels(
@@ -122,10 +156,8 @@ def _indices(given: pl.Series, answers: Sequence[str]) -> NDArray[np.int8]:
     return np.array([NOT_IN_PANEL if name == OPEN else answers.index(name) for name in given], dtype=np.int8)
 
 
-def _read_diaries(
-    path: Path, homes: Mapping[bytes, int], key: bytes, counts: Counter[str]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
-    """Places of homes, whether the day is of a weekend, and 0/1 at home [days, 48]."""
+def _read_diaries(path: Path, homes: Mapping[bytes, int], key: bytes, counts: Counter[str]) -> DiaryDays:
+    """The days that can be read, of homes of the store."""
     rows = read_csv(path, ["meter_id", "date", *_SLOTS])
     dated = rows.with_columns(pl.col("date").str.to_date("%Y-%m-%d", strict=False))
     good = dated.drop_nulls(["meter_id", "date"]).filter(pl.all_horizontal(pl.col(_SLOTS).is_in(["0", "1"])))
@@ -133,13 +165,13 @@ def _read_diaries(
     clear = once.filter(~pl.struct("meter_id", "date").is_duplicated())
     place = _places(clear["meter_id"], homes, key)
     found = place >= 0
-    weekend = (clear["date"].dt.weekday() > 5).to_numpy()
+    date = clear["date"].to_numpy().astype("datetime64[D]")
     at_home = clear.select(pl.col(_SLOTS).cast(pl.Float32)).to_numpy()
     counts["diary_unreadable"] += rows.height - good.height
     counts["diary_repeated"] += good.height - once.height
     counts["diary_conflicting"] += once.height - clear.height
     counts["diary_outside_panel"] += int((~found).sum())
-    return place[found], weekend[found], at_home[found]
+    return DiaryDays(place, date, at_home).of(found)
 
 
 def _places(meters: pl.Series, homes: Mapping[bytes, int], key: bytes) -> NDArray[np.int64]:
@@ -147,14 +179,12 @@ def _places(meters: pl.Series, homes: Mapping[bytes, int], key: bytes) -> NDArra
     return np.array([homes.get(row.tobytes(), -1) for row in pseudonyms_of(meters, key)], dtype=np.int64)
 
 
-def _mean_by_type(
-    diary: NDArray[np.float32], place: NDArray[np.int64], weekend: NDArray[np.bool_], at_home: NDArray[np.float32]
-) -> None:
+def _mean_by_type(diary: NDArray[np.float32], days: DiaryDays) -> None:
     """Set `diary` to the mean of each home's days of a type."""
-    day_type = weekend.astype(np.int64)
+    day_type = days.weekend.astype(np.int64)
     number = np.zeros(diary.shape[:2], dtype=np.int64)
     total = np.zeros(diary.shape, dtype=np.float32)
-    np.add.at(number, (place, day_type), 1)
-    np.add.at(total, (place, day_type), at_home)
+    np.add.at(number, (days.home, day_type), 1)
+    np.add.at(total, (days.home, day_type), days.at_home)
     some = number > 0
     diary[some] = total[some] / number[some][:, None]

@@ -96,7 +96,20 @@ _CLASS22 = FeatureContract(
     ),
 )
 
-_CONTRACTS = {_CLASS22.name: _CLASS22}
+#: What models of presence see at each half-hour. The home's own levels are of its own readings over the period.
+HALF_HOURS = FeatureContract(
+    "half-hours-v1",
+    (
+        Feature("kwh", "log", 0.005, 4.0),
+        Feature("level_between_own_idle_and_busy", "none", -1.0, 2.0),
+        Feature("sine_of_the_time_of_day", "none", -1.0, 1.0),
+        Feature("cosine_of_the_time_of_day", "none", -1.0, 1.0),
+        Feature("weekend", "none", 0.0, 1.0),
+        Feature("presence_by_the_rule", "none", 0.0, 1.0),
+    ),
+)
+
+_CONTRACTS = {_CLASS22.name: _CLASS22, HALF_HOURS.name: HALF_HOURS}
 
 
 def contract(name: str) -> FeatureContract:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skyglow_shared.errors import StudyError
-from skyglow_shared.models import aligned, features
+from skyglow_shared.models import aligned, features, temporal
 from skyglow_shared.models.network import Layer, Network, initial
+from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import Model
 
 
@@ -37,8 +38,13 @@ def build(model: Model) -> Logistic:
     return Logistic(len(contract.features))
 
 
-def network_of(model: Model) -> Network:
-    """The network of a model: its features, its hidden layers if any, one logit."""
+def network_of(model: Model, days: int = 1) -> Network:
+    """The network of a model: its features, its hidden layers if any, one logit; a temporal one's at every half-hour.
+
+    `days` are those of a temporal model's homes; its parameters are the same for any number of them.
+    """
+    if model.kind == "temporal":
+        return temporal.network(days, model.hidden)
     widths = (len(features.contract(model.features).features), *model.hidden, 1)
     return Network(tuple(Layer(*pair) for pair in pairwise(widths)))
 
@@ -55,7 +61,17 @@ def first_weights(model: Model) -> NDArray[np.float64]:
     """
     if model.start:
         return np.array(model.start)
+    if model.start_model:
+        return started_from(model).weights
     return initial(network_of(model), hashlib.sha256(f"skyglow-start-v1 {model.hidden}".encode()).digest())
+
+
+def started_from(model: Model) -> PresenceModel:
+    """The installed model that training begins from; StudyError if there is none, or not the one the study means."""
+    found = temporal.load(model.start_model)
+    if found.digest != model.start_digest:
+        raise StudyError(f"the installed {model.start_model} differs from the study's; update the older side")
+    return found
 
 
 def loss(module: Logistic, x: Tensor, y: Tensor) -> Tensor:

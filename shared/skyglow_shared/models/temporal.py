@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model of presence by half-hour: convolutions along the day and across days, over inputs with public bounds.
 
-Its parameters are files of the release of skyglow, as the presence basis is: made from simulated homes alone by
-`tools/make_presence_model.py`, so that they cost no privacy. A study that uses one names it and pins its digest.
+Installed parameters are files of the release of skyglow, as the presence basis is: made from simulated homes alone by
+`tools/make_presence_model.py`, so that they cost no privacy. A study that uses one names it and pins its digest; it may
+also train its own, from these or from nothing, as a model of kind ``temporal``.
 """
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -16,36 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import StudyError
-from skyglow_shared.models.features import Feature, FeatureContract
+from skyglow_shared.models.features import HALF_HOURS
 from skyglow_shared.models.network import SLOTS, Layer, Network
 
-#: What goes in at each half-hour, in order. The home's own levels are of its own readings over the period.
-CONTRACT = FeatureContract(
-    "half-hours-v1",
-    (
-        Feature("kwh", "log", 0.005, 4.0),
-        Feature("level_between_own_idle_and_busy", "none", -1.0, 2.0),
-        Feature("sine_of_the_time_of_day", "none", -1.0, 1.0),
-        Feature("cosine_of_the_time_of_day", "none", -1.0, 1.0),
-        Feature("weekend", "none", 0.0, 1.0),
-        Feature("presence_by_the_rule", "none", 0.0, 1.0),
-    ),
-)
-
-_CHANNELS = 32
+#: What goes in at each half-hour.
+CONTRACT = HALF_HOURS
+#: Channels of the hidden layers of installed models.
+CHANNELS = (32, 32, 32)
 
 
-def network(days: int) -> Network:
+def network(days: int, channels: Sequence[int] = CHANNELS) -> Network:
     """The network for homes of so many days: log-odds that somebody is home, ``[homes, days, 48, 1]``.
 
     It looks along the day, across days and along the day again: a half-hour is judged by the six hours around it, on
-    its own day and on those before and after.
+    its own day and on those before and after. `channels` are those of its hidden layers; StudyError unless three.
     """
+    if len(channels) != len(CHANNELS):
+        raise StudyError("a temporal model has three hidden layers; give it as many numbers of channels")
+    first, second, third = channels
     layers = (
-        Layer(len(CONTRACT.features), _CHANNELS, 1, 7),
-        Layer(_CHANNELS, _CHANNELS, 3, 1),
-        Layer(_CHANNELS, _CHANNELS, 1, 5),
-        Layer(_CHANNELS, 1),
+        Layer(len(CONTRACT.features), first, 1, 7),
+        Layer(first, second, 3, 1),
+        Layer(second, third, 1, 5),
+        Layer(third, 1),
     )
     return Network(layers, (days, SLOTS))
 
@@ -61,12 +56,15 @@ class PresenceModel:
     level : float
         Log-odds above which a half-hour is called occupied, where one word must do; profiles use the chance itself.
     digest : str
-        SHA-256 (hex) of the file they come from.
+        SHA-256 (hex) of the file they come from; empty for one that a study has trained.
+    channels : tuple of int
+        Of the network.
     """
 
     weights: NDArray[np.float64]
-    level: float
-    digest: str
+    level: float = 0.0
+    digest: str = ""
+    channels: tuple[int, ...] = CHANNELS
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from skyglow_client.features.table import HomeFeatures, keep_features
 from skyglow_client.learning.homes import calibrates
 from skyglow_client.readings import store as stores
 from skyglow_client.readings.meters import pseudonyms_of
+from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models import features
 from skyglow_shared.study import Model, Study, digest
@@ -37,6 +38,11 @@ _DRAW, _FRAME, _SURVEY, _HOMES = 1, 2, 3, 8  # labels of generators
 def ask(study: Study, trial: Trial, label: str) -> Study:
     """The study with the trial's features and label in place of its model's."""
     wanted = trial.label(label)
+
+    if study.presence_model is not None:
+        raise RunError(
+            "a trial has no diaries to train on; give a study whose presence is by the rule or an installed model"
+        )
 
     def asked(model: Model) -> Model:
         return msgspec.structs.replace(

@@ -26,6 +26,9 @@ _WHAT = {
     "area_use_histogram": "by MSOA, how many metered homes use how much a day",
     "area_capped_count": "by LSOA, a count in which no supplier adds more homes than a cap",
 }
+_LEARNS_PRESENCE = (
+    "how the weights of the model of presence should change to fit the sampled homes’ diaries better, added up"
+)
 _COUNTED = ("area_score", "class_score", "area_label", "diary_profile")
 _PRIVACY = "Noise that protects homes"
 
@@ -150,9 +153,11 @@ def _part(study: Study, block: Block, sent: Sent) -> Part:
 
 def _what(study: Study, block: Block) -> str:
     """What a block's numbers say; which homes are meant is said where a study has several topics."""
-    if not block.model or len(study.models) == 1:
+    if study.presence_model is not None and block.model == study.presence_model.name:
+        return _LEARNS_PRESENCE
+    if not block.model or len(study.answer_models) == 1:
         return _WHAT[block.source]
-    every = len(block.models) == len(study.models)
+    every = len(block.models) == len(study.answer_models)
     homes = f"all {len(block.models)} topics" if every else " and ".join(map(wording.topic, block.models))
     together = ", under one bound" if block.beside else ""
     return f"{_WHAT[block.source]}; for {homes}{together}"

@@ -24,7 +24,7 @@ def render(data: ReportData) -> str:
     str
         A whole HTML document that loads nothing from anywhere.
     """
-    topics = [model.name for model in data.study.models]
+    topics = [model.name for model in data.study.answer_models]
     shown = [topic for topic in topics if data.pick(topic, "LAD")] or topics[:1] or [""]
     groups, sources = costs.sources(data, shown)
     return (
