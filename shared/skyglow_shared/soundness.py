@@ -137,8 +137,7 @@ def _start_fits(model: Model) -> bool:
 def _grid_fits(model: Model, block: Block) -> bool:
     """Whether a sum over hidden layers is well within float32, and its rounding takes less than half of the bound."""
     try:
-        steps, sound = sensitivity_steps(block.noise_multiplier), 1e-9 <= block.l2_bound <= 1e9
-        return not model.hidden or (sound and steps**2 > 5 * parameter_count(model))
+        return not model.hidden or sensitivity_steps(block.noise_multiplier) ** 2 > 5 * parameter_count(model)
     except StudyError:
         return True
 
@@ -213,7 +212,7 @@ def _block_problems(study: Study) -> Iterable[str]:
         if needs_model != bool(block.model) or set(block.models) - models:
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
         elif block.source == "gradient" and not _grid_fits(study.model(block.model), block):
-            yield f"block {block.name} has a bound or noise that its model has no grid for; lower noise_multiplier"
+            yield f"block {block.name} has noise that its model has no grid for; lower noise_multiplier"
         if not _walks_soundly(study, block, models):
             yield (
                 f"block {block.name} may have local_steps, each of a local_rate, only if its source is gradient and "

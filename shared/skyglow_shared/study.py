@@ -28,6 +28,7 @@ Source = vocabulary.Source
 Question = vocabulary.Question
 TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+Bound = Annotated[float, msgspec.Meta(ge=1e-9, le=1e9)]  # beyond these, vectors over it are no exact integers
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Homes = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -122,7 +123,7 @@ class Block(Record, frozen=True, kw_only=True):
         Further models: their gradients, scores or labels stand beside that model's in the same vector, which is clipped
         as one.
     l2_bound : float
-        Largest Euclidean norm of what one home contributes; longer vectors are scaled to it.
+        Largest Euclidean norm of what one home contributes; longer vectors are scaled to it. From 1e-9 to 1e9.
     noise_multiplier : float
         Standard deviation of the noise over `l2_bound`.
     cap : int
@@ -136,7 +137,7 @@ class Block(Record, frozen=True, kw_only=True):
     source: Source
     model: str = ""
     beside: tuple[str, ...] = ()
-    l2_bound: Positive
+    l2_bound: Bound
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0.1, le=1000)]
     cap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
     local_steps: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1

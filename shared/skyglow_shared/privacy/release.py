@@ -57,9 +57,16 @@ def quantise(vectors: NDArray[np.float64], block: Block) -> NDArray[np.int64]:
     -------
     ndarray of int64, shape (homes, width)
         Every row has Euclidean norm at most `sensitivity_steps(block.noise_multiplier)`.
+
+    Raises
+    ------
+    InternalError
+        The vectors were not clipped, or the block's bound is beyond those that a study may have.
     """
     bound = sensitivity_steps(block.noise_multiplier)
     scaled = vectors * (bound / block.l2_bound)
+    if not (np.abs(scaled) < 2 * bound).all():  # no clipped vector; as an integer it could be anything
+        raise InternalError("a block has a bound that its grid cannot hold; please report this")
     steps = np.trunc(scaled).astype(np.int64)
     over = np.square(steps).sum(axis=1) > bound**2
     if over.any():  # float error at the very edge
