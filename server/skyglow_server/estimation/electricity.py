@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, find, has
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, added, find, has
 from skyglow_server.estimation.results import QUANTILE, Estimate, Level
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, PARTS
 from skyglow_shared.study import Study
@@ -83,9 +83,9 @@ def use_estimates(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) 
 
 
 def _means(areas: AreaTable, level: Level, block: BlockSum) -> list[Estimate]:
-    within = areas.membership(level)
-    size = np.sqrt(within.sum(axis=1))
-    sums = _Sums(within @ block.values, size[:, None] * block.deviation, areas.totals(level, areas.households))
+    lsoas = areas.totals(level, np.ones_like(areas.households))
+    deviation = np.sqrt(lsoas)[:, None] * block.deviation
+    sums = _Sums(areas.totals(level, block.values), deviation, areas.totals(level, areas.households))
     last = 1 + len(PARTS)
     held = np.clip(sums.ratio(slice(last, last + 1))[0], 0.0, 1.0)
     whole = np.maximum(sums.ratio(slice(1, last))[0], 1e-9)
@@ -135,17 +135,13 @@ def _named(areas: AreaTable, level: Level, group: str, found: _Found) -> list[Es
 
 def _medians(areas: AreaTable, block: BlockSum) -> list[Estimate]:
     """Medians of MSOAs and districts, the two levels that a histogram by MSOA can be added up to."""
-    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
-    lads = np.array([lad_of[code] for code, _ in areas.areas("MSOA")])
     found: list[Estimate] = []
     for level in LEVELS[1:]:
-        households = areas.totals(level, areas.households)
-        for place, area in enumerate(areas.areas(level)):
-            rows = (
-                np.array([code == area[0] for code, _ in areas.areas("MSOA")]) if level == "MSOA" else lads == area[0]
-            )
-            noise = float(block.deviation[0]) * float(np.sqrt(rows.sum()))
-            low, middle, high = median(block.values[rows].sum(axis=0), noise, float(households[place]))
+        place = areas.places(level, of="MSOA")
+        noise = block.deviation[0] * np.sqrt(np.bincount(place))
+        of_level = zip(added(place, block.values), noise, areas.totals(level, areas.households), strict=True)
+        for area, (counts, own, households) in zip(areas.areas(level), of_level, strict=True):
+            low, middle, high = median(counts, float(own), float(households))
             deviation = (high - low) / (2 * QUANTILE)
             named = Estimate(*area, level, TOPIC, MEDIAN, middle, low, high)
             found.append(replace(named, unclipped=middle, deviation=deviation, parts={"all": deviation**2}))

@@ -101,8 +101,8 @@ def histogram_estimates(
     estimates: list[Estimate] = []
     by_class = _densities(found.classes.values)
     for level in LEVELS:
-        old, within = _mixes(areas.membership(level) @ areas.counts, positive)
-        share = most_likely(areas.membership(level) @ found.areas.values, within @ by_class, old, tolerance=1e-7)
+        old, within = _mixes(areas.totals(level, areas.counts), positive)
+        share = most_likely(areas.totals(level, found.areas.values), within @ by_class, old, tolerance=1e-7)
         named = zip(areas.areas(level), share[:, 0].tolist(), strict=True)
         estimates.extend(
             Estimate(*area, level, topic, GROUP, value, None, None, unclipped=value) for area, value in named

@@ -80,13 +80,19 @@ class AreaTable:
 
     def membership(self, level: Level) -> NDArray[np.float64]:
         """0/1 matrix [areas of the level, A]: which LSOAs each area holds."""
-        order = np.array([code for code, _ in self.areas(level)])
-        return np.asarray(order[:, None] == np.array(self.codes[level])[None, :], dtype=np.float64)
+        place = self.places(level)
+        return np.asarray(np.arange(place.max(initial=-1) + 1)[:, None] == place, dtype=np.float64)
+
+    def places(self, level: Level, of: Level = "LSOA") -> NDArray[np.intp]:
+        """Where in `areas` of a level the area is that each one of a lower level lies in."""
+        inner, outer = (np.unique(np.array(self.codes[each]), return_inverse=True)[1] for each in (of, level))
+        found = np.empty(int(inner.max(initial=-1)) + 1, dtype=np.intp)
+        found[inner] = outer
+        return found
 
     def totals(self, level: Level, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums of LSOA values [A] over every area of the level."""
-        _, place = np.unique(np.array(self.codes[level]), return_inverse=True)
-        return np.asarray(np.bincount(place, values), dtype=np.float64)
+        """Sums of LSOA values [A, ...] over every area of the level."""
+        return added(self.places(level), values)
 
     def part(self, keep: NDArray[np.bool_]) -> "AreaTable":
         """The table of some of its LSOAs."""
@@ -102,6 +108,13 @@ class AreaTable:
         """Household weights [areas of the level, A]; every row sums to one."""
         weighted = self.membership(level) * self.households
         return np.asarray(weighted / weighted.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def added(place: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of rows [n, ...] by place [n]."""
+    total = np.zeros((int(place.max(initial=-1)) + 1, *values.shape[1:]))
+    np.add.at(total, place, values)
+    return total
 
 
 def load_areas(path: Path, study: Study) -> AreaTable:
