@@ -132,10 +132,3 @@ def test_learns_what_can_be_learnt():
     assert float(accuracy(deep, data)) > 0.93
     assert float(accuracy(deep, data)) > float(accuracy(shallow, data)) + 0.03
     assert accuracy(train([setting, setting], data), data).shape == (2,)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_the_device_does_not_matter(rows):
-    setting = replace(BASE, clip=0.5, noise=0.7)
-    moved = [part.cpu() for part in train([setting], rows, device="cuda")]
-    assert close(moved, train([setting], rows))

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from skyglow_shared.errors import RunError
+from skyglow_simulations.stacked.device import device_named
 from skyglow_simulations.stacked.model import (
     Buffers,
     Weights,
@@ -68,7 +69,7 @@ def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = No
     Raises
     ------
     RunError, DataError
-        The settings or the data cannot be used; see `setting.check`.
+        The settings or the data cannot be used, see `setting.check`; or there is no such device.
 
     Notes
     -----
@@ -76,7 +77,7 @@ def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = No
     that a supplier sends comes from here.
     """
     check(settings, data)
-    common, place = settings[0], torch.device(device)
+    common, place = settings[0], device_named(device)
     generators = [Generator().manual_seed(setting.seed) for setting in settings]
     weights = tuple(part.to(place) for part in _first(settings, data, generators, start))
     models = tuple(part.new_empty(len(settings) * common.cohort, *part.shape[1:]) for part in weights)
