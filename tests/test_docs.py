@@ -55,6 +55,8 @@ def shell_lines(text):
 def kind(shape):
     """A field's type in plain words, with its limits."""
     match shape:
+        case shapes.StrType(pattern=None, max_length=int(most)):
+            return f"text, at most {most:,} characters"
         case shapes.StrType(pattern=pattern):
             return {
                 None: "text",
@@ -67,16 +69,15 @@ def kind(shape):
         case shapes.IntType() | shapes.FloatType():
             word = "whole number" if isinstance(shape, shapes.IntType) else "number"
             pairs = ((">", shape.gt), ("≥", shape.ge), ("<", shape.lt), ("≤", shape.le))
-            limits = [
-                f"{sign} {limit:,}" if limit != 1e-3 else f"{sign} 0.001" for sign, limit in pairs if limit is not None
-            ]
+            words = {1e-3: "0.001", 1e-9: "10⁻⁹", 1e9: "10⁹"} if isinstance(shape, shapes.FloatType) else {}
+            limits = [f"{sign} {words.get(limit, f'{limit:,}')}" for sign, limit in pairs if limit is not None]
             return " ".join([word, ", ".join(limits)]).strip()
         case shapes.DateType():
             return "date"
         case shapes.LiteralType(values=values):
             return " or ".join(f"`{value}`" for value in sorted(values, key=str))
-        case shapes.VarTupleType(item_type=item):
-            return f"list of {kind(item)}"
+        case shapes.VarTupleType(item_type=item, max_length=most):
+            return f"list of {kind(item)}" if most is None else f"list of at most {most:,} {kind(item)}"
         case shapes.UnionType(types=(shapes.StructType(cls=record), shapes.NoneType())):
             return f"[{record.__name__}](#{record.__name__.lower()}), or none"
         case shapes.StructType(cls=record):

@@ -136,7 +136,7 @@ class Block(Record, frozen=True, kw_only=True):
     name: Name
     source: Source
     model: str = ""
-    beside: tuple[str, ...] = ()
+    beside: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
     l2_bound: Bound
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0.1, le=1000)]
     cap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
@@ -164,7 +164,7 @@ class Phase(Record, frozen=True, kw_only=True):
     sampling_rate: Rate = 1.0
     largest_batch: Homes = 0
     expected_homes: Count
-    blocks: tuple[Block, ...]
+    blocks: Annotated[tuple[Block, ...], msgspec.Meta(max_length=100)]
 
 
 Item = TypeVar("Item", Phase, Model)
@@ -201,10 +201,7 @@ class Occupancy(Record, frozen=True, kw_only=True):
 
 
 class Aggregation(Record, frozen=True, kw_only=True):
-    """What secure aggregation withstands, in trust mode ``aggregate``.
-
-    So many suppliers may be missing from a round's sum, and so many may tell the office all they know.
-    """
+    """In trust mode ``aggregate``, how many suppliers may be missing from a sum, and may tell the office all they know."""
 
     dropouts: Annotated[int, msgspec.Meta(ge=0, le=127)]
     colluders: Annotated[int, msgspec.Meta(ge=0, le=127)]
@@ -220,10 +217,10 @@ class Study(Record, frozen=True, kw_only=True):
 
     protocol: Literal[1] = 1
     name: Name
-    title: str
+    title: Annotated[str, msgspec.Meta(max_length=200)]
     purpose: Name
     legal_gateway: str
-    public_good: str
+    public_good: Annotated[str, msgspec.Meta(max_length=2000)]
     reference_date: datetime.date
     expires: datetime.date
     trust_mode: TrustMode
@@ -233,15 +230,15 @@ class Study(Record, frozen=True, kw_only=True):
     period: Period
     feature_week: datetime.date
     vintage: Literal["2021"] = "2021"
-    areas: tuple[Area, ...]
+    areas: Annotated[tuple[Area, ...], msgspec.Meta(max_length=100_000)]
     households: Count
     supplier_households: Homes = 0
-    models: tuple[Model, ...]
+    models: Annotated[tuple[Model, ...], msgspec.Meta(max_length=100)]
     occupancy: Occupancy
-    phases: tuple[Phase, ...]
+    phases: Annotated[tuple[Phase, ...], msgspec.Meta(max_length=32)]
     thresholds: Thresholds = Thresholds()
     office_key: Key
-    suppliers: tuple[Supplier, ...]
+    suppliers: Annotated[tuple[Supplier, ...], msgspec.Meta(max_length=1000)]
 
     def phase(self, name: str) -> Phase:
         """Return the phase called `name`; StudyError if there is none."""

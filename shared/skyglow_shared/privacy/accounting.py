@@ -27,6 +27,11 @@ __all__ = ["LARGEST_EPSILON", "Cost", "Event", "adaptive_cost", "merged", "plan"
 #: No study may ask for more; the samplers' distance to the ideal is charged as if every study asked for this.
 LARGEST_EPSILON = 20
 
+#: A plan that costs more than this by its Rényi total is costed by that alone: it is far beyond what any study may ask,
+#: and to compose it exactly takes the more time and memory the dearer it is.
+_HOPELESS = 3 * LARGEST_EPSILON
+_LEAST_NOISE = 0.1  # the grids of `allocation` are for more
+
 _INTERVAL = 1e-4
 _ORDERS = (*range(2, 64), *range(64, 257, 8))  # whole orders have exact, stable formulas under sampling
 
@@ -65,7 +70,8 @@ def study_cost(events: Iterable[Event], delta: float) -> Cost:
     Returns
     -------
     Cost
-        `epsilon_upper` is the guarantee (pessimistic rounding), `epsilon_lower` the optimistic end of the bracket.
+        `epsilon_upper` is the guarantee (pessimistic rounding), `epsilon_lower` the optimistic end of the bracket. Of a
+        plan far beyond what any study may ask the two are the Rényi total and zero.
 
     Notes
     -----
@@ -82,6 +88,8 @@ def _study_cost(events: tuple[Event, ...], delta: float) -> Cost:
         return Cost(0.0, 0.0, delta)
     if (remaining := _remaining_delta(events, delta)) <= 0:
         return Cost(math.inf, math.inf, delta)
+    if (bound := adaptive_cost(events, delta)) > _HOPELESS:
+        return Cost(0.0, bound, delta)
     lower, upper = (_pld(events, pessimistic).get_epsilon_for_delta(remaining) for pessimistic in (False, True))
     return Cost(float(lower), float(upper), delta)
 
@@ -104,7 +112,12 @@ def adaptive_cost(events: Iterable[Event], delta: float) -> float:
 
 @lru_cache(maxsize=256)
 def _renyi(event: Event) -> tuple[NDArray[np.float64], float]:
-    """Rényi divergences of one release at `_ORDERS`, and the delta that they leave out."""
+    """Rényi divergences of one release at `_ORDERS`, and the delta that they leave out.
+
+    An epoch's is no greater than that of one release that is not drawn at random: whichever round it is, is known then.
+    """
+    if event.epoch > 1 and event.noise_multiplier < _LEAST_NOISE:
+        return np.array(_ORDERS) / (2 * event.noise_multiplier**2), 0.0
     if event.epoch > 1:
         return allocation.renyi(event.noise_multiplier, event.epoch, np.array(_ORDERS, dtype=np.float64))
     accountant = RdpAccountant(_ORDERS)
