@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
@@ -66,6 +67,17 @@ def test_a_study_comes_to_the_same_alone_and_in_company(finished, parties):
     assert_alike(alone, finished.outcome)
     assert first.sums["area_scores"].deviation[0] < alone.sums["area_scores"].deviation[0]
     assert alone.sums["area_scores"].deviation[0] < last.sums["area_scores"].deviation[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_rehearsal_has_the_same_sums_on_a_device(finished, parties):
+    [mine] = rehearse([finished.experiment.study], parties, "cuda")
+    assert_alike(mine, finished.outcome)
+
+
+def test_a_device_that_is_not_there_is_refused(finished, parties):
+    with pytest.raises(RunError, match="no device 'cuda:99'"):
+        rehearse([finished.experiment.study], parties, "cuda:99")
 
 
 def test_a_rehearsal_has_the_sums_of_secure_aggregation(finished, parties, tmp_path):
@@ -196,6 +208,7 @@ def test_the_plot_has_a_panel_for_each_topic_and_level_with_every_series(swept):
         (["--seeds", "0"], "--seeds"),
         (["--scale", "2"], "--scale"),
         (["--panel", "0"], "--panel"),
+        (["--device", "abacus"], "abacus"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_before_anything_is_made(words, name, tmp_path, capsys):

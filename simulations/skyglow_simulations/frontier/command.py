@@ -16,6 +16,7 @@ from skyglow_simulations.frontier.plot import render
 from skyglow_simulations.frontier.sweep import Plan, resumed, sweep
 from skyglow_simulations.frontier.table import Point, points, to_csv
 from skyglow_simulations.run import Folder, Parameters
+from skyglow_simulations.stacked.device import device_named
 
 _LARGEST_EPSILON = 20.0
 
@@ -48,6 +49,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     frontier.add_argument("--quick", action="store_true", help="a tenth of the homes: minutes; same as --scale 0.1")
     frontier.add_argument("--workers", type=int, default=city.workers, help="processes; results do not depend on it")
+    frontier.add_argument("--device", default="cpu", metavar="NAME", help="where gradients are computed, e.g. cuda")
     frontier.add_argument("--out", type=Path, metavar="DIR", help="where everything goes")
     frontier.add_argument("--resume", type=Path, metavar="DIR", help="continue a sweep that was stopped")
     frontier.add_argument("--quiet", action="store_true", help="say nothing but errors")
@@ -56,9 +58,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _frontier(options: argparse.Namespace) -> int:
     folder, plan = _planned(options)
+    device_named(options.device)
     folder.mkdir(parents=True, exist_ok=True)
     with run.held(Folder(folder)), progress.shown(quiet=options.quiet) as show:
-        table = points(sweep(folder, plan, show))
+        table = points(sweep(folder, plan, show, options.device))
         heading, note = _words(plan)
         write_atomically(folder / "frontier.csv", to_csv(table).encode())
         write_atomically(folder / "frontier.svg", render(table, heading, note).encode())

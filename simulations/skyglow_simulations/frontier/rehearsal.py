@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import expit
+from torch import Tensor
 
 from skyglow_client.gate.aggregation import share_request
 from skyglow_client.gate.rounds import label, noised, sampler_for
@@ -28,6 +29,7 @@ from skyglow_shared.messages import RoundRequest, encode_integers
 from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream, Randomness
 from skyglow_shared.privacy.release import add_noise, grouped_sum
 from skyglow_shared.study import Block, Study, digest
+from skyglow_simulations.stacked.device import device_named
 
 Array = NDArray[np.float64]
 Weights = Mapping[str, Array]
@@ -55,8 +57,10 @@ class _Crowd:
         The studies'.
     panel : ndarray of int64, shape (panel homes,)
         Rows of the homes that train in one study or another.
-    inputs, truths : mapping of model name to ndarray, shapes (panel homes, features + 1) and (panel homes, 1)
-        Features beside a one, and labels.
+    inputs : mapping of model name to ndarray, shape (panel homes, features + 1)
+        Features beside a one.
+    factors, truths : mapping of model name to Tensor of float64, shapes (panel homes, features + 1), (panel homes, 1)
+        The same, and labels, on the device.
     """
 
     party: Party
@@ -64,35 +68,40 @@ class _Crowd:
     digests: Sequence[str]
     panel: NDArray[np.int64]
     inputs: Mapping[str, Array]
-    truths: Mapping[str, Array]
+    factors: Mapping[str, Tensor]
+    truths: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, party: Party, studies: Sequence[Study], digests: Sequence[str]) -> "_Crowd":
-        """Divide a party's homes once a study, and lay its panel out for products."""
+    def of(cls, party: Party, studies: Sequence[Study], digests: Sequence[str], where: torch.device) -> "_Crowd":
+        """Divide a party's homes once a study, and lay its panel out for products on a device."""
         halves = [calibrates(party.homes.pseudonyms, one) for one in digests]
         panel = np.flatnonzero(party.homes.metered & (party.homes.composition >= 0))
         ones = np.ones((len(panel), 1))
-        models = studies[0].models
+        models = studies[0].answer_models
+        inputs = {model.name: np.hstack([party.homes.x[model.name][panel], ones]) for model in models}
+        truths = {model.name: labels(model, party.homes.answered(model.question)[panel])[:, None] for model in models}
         return cls(
             party,
             [replace(party.homes, calibrates=half) for half in halves],
             digests,
             panel,
-            {model.name: np.hstack([party.homes.x[model.name][panel], ones]) for model in models},
-            {model.name: labels(model, party.homes.answered(model.question)[panel])[:, None] for model in models},
+            inputs,
+            {name: torch.from_numpy(values).to(where) for name, values in inputs.items()},
+            {name: torch.from_numpy(values).to(where) for name, values in truths.items()},
         )
 
     def slopes(self, model: str, weights: Sequence[Weights]) -> Array:
         """Derivative of each panel home's loss by its logit in every study, shape (panel homes, studies)."""
-        logits = self.inputs[model] @ np.stack([own[model] for own in weights], axis=1)
-        return np.asarray(expit(logits) - self.truths[model])
+        factors = self.factors[model]
+        logits = factors @ torch.from_numpy(np.stack([own[model] for own in weights], axis=1)).to(factors.device)
+        return logits.sigmoid_().sub_(self.truths[model]).cpu().numpy()
 
     def trainers(self, study: int, sample: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which of the panel train in a round of a study, shape (panel homes,)."""
         return sample[self.panel] & ~self.homes[study].calibrates[self.panel]
 
 
-def rehearse(studies: Sequence[Study], parties: Sequence[Party]) -> list[Outcome]:
+def rehearse(studies: Sequence[Study], parties: Sequence[Party], device: str = "cpu") -> list[Outcome]:
     """Run studies to their end.
 
     Parameters
@@ -101,17 +110,26 @@ def rehearse(studies: Sequence[Study], parties: Sequence[Party]) -> list[Outcome
         Alike in everything but trust mode and noise.
     parties : sequence of Party
         The roster's suppliers.
+    device : str
+        Where the products of all studies are taken, in float64: ``cpu``, or a device that has it, such as ``cuda``.
 
     Returns
     -------
     list of Outcome, one a study
 
+    Raises
+    ------
+    RunError
+        There is no such device.
+
     Notes
     -----
-    For simulation only: everybody's homes are in one place, and nothing is charged.
+    For simulation only: everybody's homes are in one place, and nothing is charged. Samples, clipping, grid and noise
+    are the client's own code, on the processor whatever the device.
     """
+    where = device_named(device)
     digests = [digest(study) for study in studies]
-    crowds = [_Crowd.of(party, studies, digests) for party in parties]
+    crowds = [_Crowd.of(party, studies, digests, where) for party in parties]
     outcomes = [Outcome({model.name: Training.start(model) for model in study.models}) for study in studies]
     for place, common in enumerate(studies[0].phases):
         phases = [study.phases[place] for study in studies]

@@ -83,7 +83,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     figures: dict[str, dict[str, dict[str, float]]]
 
 
-def sweep(folder: Path, plan: Plan, progress: Progress) -> list[Cell]:
+def sweep(folder: Path, plan: Plan, progress: Progress, device: str = "cpu") -> list[Cell]:
     """Carry out what is missing of a sweep, and give all its cells.
 
     Parameters
@@ -93,6 +93,8 @@ def sweep(folder: Path, plan: Plan, progress: Progress) -> list[Cell]:
     plan : Plan
     progress : callable
         Told (phase, seeds done, seeds in all).
+    device : str
+        Where `rehearse` takes its products; no part of the plan, for results do not depend on it.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def sweep(folder: Path, plan: Plan, progress: Progress) -> list[Cell]:
     done = plan.seeds - len(missing)
     progress("cities", done, plan.seeds)
     factors = _factors(plan, progress) if missing else {}
-    for _ in each(partial(_city, folder, plan, factors), missing, plan.city.workers):
+    for _ in each(partial(_city, folder, plan, factors, device), missing, plan.city.workers):
         done += 1
         progress("cities", done, plan.seeds)
     return [cell for seed in _seeds(plan) for cell in read(_place(folder, seed))]
@@ -130,7 +132,9 @@ def resumed(folder: Path) -> Plan:
         raise RunError(f"{folder}/plan.json cannot be read ({error}); start a new sweep") from None
 
 
-def run_city(experiment: Experiment, factors: Mapping[float, float], modes: Sequence[TrustMode]) -> list[Cell]:
+def run_city(
+    experiment: Experiment, factors: Mapping[float, float], modes: Sequence[TrustMode], device: str = "cpu"
+) -> list[Cell]:
     """Run the study at every level and in every trust mode on the prepared city of an experiment.
 
     Parameters
@@ -139,6 +143,8 @@ def run_city(experiment: Experiment, factors: Mapping[float, float], modes: Sequ
     factors : mapping of epsilon to float
         By what its noise is multiplied, see `levels.factor`.
     modes : sequence of str
+    device : str
+        See `rehearse`.
     """
     plain = experiment.study
     named: list[tuple[Series, float | None, Study]] = [
@@ -153,7 +159,7 @@ def run_city(experiment: Experiment, factors: Mapping[float, float], modes: Sequ
         Party(entry.name, part.homes, SeededRandomness(experiment.parameters.seed, entry.name))
         for entry, part in zip(plain.suppliers, held, strict=True)
     ]
-    outcomes = rehearse([study for _, _, study in named], parties)
+    outcomes = rehearse([study for _, _, study in named], parties, device)
     areas = load_areas(experiment.folder.reference / "areas.csv", plain)
     truth = evaluation.truth(experiment.folder, plain)
     cells = [
@@ -180,7 +186,8 @@ def _model_figures(study: Study, outcome: Outcome, held: Sequence[HeldHomes]) ->
         for part in held
     ]
     return {
-        model.name: evaluation.model_figures(model, outcome.models[model.name].final, own) for model in study.models
+        model.name: evaluation.model_figures(model, outcome.models[model.name].final, own)
+        for model in study.answer_models
     }
 
 
@@ -200,14 +207,14 @@ def _keep(folder: Path, plan: Plan) -> None:
     write_atomically(path, msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
 
 
-def _city(folder: Path, plan: Plan, factors: Mapping[float, float], seed: int) -> None:
+def _city(folder: Path, plan: Plan, factors: Mapping[float, float], device: str, seed: int) -> None:
     """Make one seed's city, run everything on it, keep the figures, throw the city away."""
     logging.getLogger("skyglow_client").setLevel(logging.ERROR)
     parameters = msgspec.structs.replace(plan.city, seed=seed, workers=1)
     with tempfile.TemporaryDirectory(prefix="skyglow-city-") as scratch:
         experiment = begin(Folder(Path(scratch)), parameters, _silent)
         experiment.prepare()
-        cells = run_city(experiment, factors, plan.modes)
+        cells = run_city(experiment, factors, plan.modes, device)
     write_atomically(_place(folder, seed), msgspec.json.format(msgspec.json.encode(cells)) + b"\n")
 
 
