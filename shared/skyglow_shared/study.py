@@ -201,7 +201,7 @@ class Occupancy(Record, frozen=True, kw_only=True):
 
 
 class Aggregation(Record, frozen=True, kw_only=True):
-    """In trust mode ``aggregate``, how many suppliers may be missing from a sum, and may tell the office all they know."""
+    """In trust mode ``aggregate``: how many suppliers may be missing from a sum, how many may tell the office all."""
 
     dropouts: Annotated[int, msgspec.Meta(ge=0, le=127)]
     colluders: Annotated[int, msgspec.Meta(ge=0, le=127)]

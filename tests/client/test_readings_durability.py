@@ -11,7 +11,8 @@ import pytest
 
 from skyglow_client.features import build_features
 from skyglow_client.readings import Store
-from skyglow_shared.errors import FormatError
+from skyglow_client.readings import store as stores
+from skyglow_shared.errors import FormatError, RunError
 
 
 def _files(folder):
@@ -92,3 +93,15 @@ def test_a_long_period_asks_for_half_of_its_days(new_supplier, row_of):
     _, store = supplier.ingest()
     assert row_of(supplier, store, 0) == -1
     assert np.count_nonzero(store.valid[row_of(supplier, store, 1)]) == 20
+
+
+def test_two_never_load_into_one_store(supplier):
+    """The second took the first one's folder away and made its own there: the first then published parts of both."""
+    _, store = supplier.ingest()
+    before = store.kwh.tobytes()
+    with stores.incoming(supplier.store) as folder:
+        (folder / "kwh.npy").write_bytes(b"half")
+        with pytest.raises(RunError, match="another process loads"):
+            supplier.ingest_again()
+        assert (folder / "kwh.npy").read_bytes() == b"half"
+    assert supplier.ingest_again()[1].kwh.tobytes() == before

@@ -71,6 +71,8 @@ def ingest(
         If the lookup is not one of postcodes to LSOAs.
     DataError
         If the period is too short or too long, the key too short, or the disk full; the store is then as it was.
+    RunError
+        If another process loads readings into the same store.
 
     Notes
     -----

@@ -11,7 +11,7 @@
             valid.npy         bool [homes, days]
 
 A store changes in one step, by the renaming of ``meta.json``: a reader sees the old data or the new, never half of
-either. One process writes at a time.
+either. One process writes at a time, by a lock on ``store.lock`` beside it.
 """
 
 import datetime
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from skyglow_client.readings.calendar import SLOTS
 from skyglow_client.readings.meters import PSEUDONYM_BYTES
 from skyglow_client.readings.tables import guarded, require_columns, unreadable
+from skyglow_shared import locks
 from skyglow_shared.errors import FormatError
 from skyglow_shared.files import write_atomically
 
@@ -137,15 +138,23 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def incoming(path: Path) -> Iterator[Path]:
-    """Give an empty folder for the files of a store's next data; it is gone afterwards, come what may."""
+    """Give an empty folder for the files of a store's next data; it is gone afterwards, come what may.
+
+    Raises
+    ------
+    RunError
+        Another process is at it: two would write into each other's files.
+    """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = path / ".incoming"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
+    busy = "another process loads readings into this store; wait for it to end, then load again"
+    with locks.alone(path.with_name(f"{path.name}.lock"), busy):
+        folder = path / ".incoming"
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(path: Path, folder: Path, *, start: datetime.date, days: int) -> None:
