@@ -72,7 +72,7 @@ def _lend(supplier: Supplier, ended: threading.Event, stop: threading.Event) -> 
         if locks.taken(supplier.folder / _WANTED):
             try:
                 supplier.lend(lambda: locks.taken(supplier.folder / _WANTED))
-            except SkyglowError as error:
-                _log.error("serving ends: %s", error)
+            except (SkyglowError, OSError) as error:
+                _log.error("serving ends: %s", error if isinstance(error, SkyglowError) else type(error).__name__)
                 stop.set()
                 return

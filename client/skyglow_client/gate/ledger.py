@@ -26,8 +26,8 @@ from skyglow_client.gate import chain, ledger_file, schema
 from skyglow_client.gate.chain import Entry, Kind
 from skyglow_client.gate.clock import believed, check_date, stamp, utc_now
 from skyglow_client.gate.ledger_file import RESTORE
-from skyglow_shared.errors import LedgerError
-from skyglow_shared.files import write_atomically
+from skyglow_shared import audit
+from skyglow_shared.errors import FormatError, LedgerError
 from skyglow_shared.privacy.accounting import Cost, Event, adaptive_cost, study_cost
 from skyglow_shared.study import digest_of
 
@@ -213,9 +213,17 @@ class Ledger:
         return head
 
     def export(self, path: Path) -> None:
-        """Write the chain as JSON lines: events and digests, neither secrets nor replies."""
-        plain = ({**msgspec.structs.asdict(entry), "body": msgspec.Raw(entry.body)} for entry in self.entries())
-        write_atomically(path, b"".join(msgspec.json.encode(entry) + b"\n" for entry in plain))
+        """Write the chain as JSON lines: events and digests, neither secrets nor replies.
+
+        Raises
+        ------
+        FormatError
+            The file would take the place of the ledger, or of what stands beside it.
+        """
+        own, wanted = Path(self.rows("PRAGMA database_list")[0][2]), path.resolve()
+        if wanted.parent == own.parent and wanted.name.startswith(own.name):
+            raise FormatError("an export may not take the ledger's own place; give it another name")
+        audit.write(path, self.entries())
 
     def check_mark(self) -> None:
         """LedgerError if the last entry that was marked is not in the ledger any more."""
@@ -271,6 +279,7 @@ def open_ledger(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Ledge
     LedgerError
         It is missing, corrupt, truncated, changed, older than it was, or another program's file.
     """
+    path = path.resolve()  # the lock is on the file itself, by whatever name it is opened
     lock = ledger_file.hold(path)
     try:
         if not path.exists():
