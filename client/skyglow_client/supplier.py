@@ -27,6 +27,7 @@ from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
 from skyglow_client.learning.occupied import build_profiles
 from skyglow_client.readings import Store, load_panel
+from skyglow_client.readings.store import current
 from skyglow_shared.errors import (
     DataError,
     InternalError,
@@ -144,6 +145,7 @@ class Supplier:
     def approve(self, study: str) -> Budget:
         """Approve a proposed study by its digest; a person's act. Returns what it costs and what it leaves."""
         with self._turn:
+            self._heed_policy()
             return self.gate.approve(study)
 
     def refuse(self, study: str) -> None:
@@ -157,7 +159,7 @@ class Supplier:
         Raises
         ------
         DataError
-            The store is missing, damaged, or of another period than the study's.
+            The store is missing, damaged, of another period than the study's, or was replaced while it was read.
         """
         key = digest(study)
         if key not in self._homes:
@@ -172,10 +174,17 @@ class Supplier:
                 table = replace(table, profile=build_profiles(self.folder / "store", study.occupancy.model))
             secret = secret_bytes(self.folder / "pseudonym.key")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
+            if current(self.folder / "store") != store.folder:  # else one home's readings could be another's too
+                raise DataError("the store was loaded anew while it was read; ask again")
             self._homes = {key: homes_of(study, store, table, panel)}
         return self._homes[key]
 
+    def _heed_policy(self) -> None:
+        """Take the policy as its file now is: stricter limits hold from the next request on."""
+        self.gate = replace(self.gate, policy=load_policy(self.folder / "policy.toml"))
+
     def _answer(self, request: bytes) -> bytes:
+        self._heed_policy()
         message = open_request(request, self.gate.policy.office_key)
         if isinstance(message, StudyRequest):
             return self._seal(self.gate.propose(message))

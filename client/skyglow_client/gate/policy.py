@@ -7,6 +7,7 @@ something the file does not mention is refused.
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -106,14 +107,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def load_policy(path: Path) -> Policy:
     """Read a policy file; FormatError if it is missing, is not TOML, or has unknown or ill-typed keys."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=Policy)
+        return _parsed(path.read_bytes())
     except OSError as error:
         message = (
             f"{path.name} cannot be read ({type(error).__name__}); write one, see docs/reference/supplier-policy.md"
         )
         raise FormatError(message) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise FormatError(f"{path.name} is not a policy: {error}; see docs/reference/supplier-policy.md") from None
+
+
+@lru_cache(maxsize=1)
+def _parsed(content: bytes) -> Policy:
+    return msgspec.convert(tomllib.loads(content.decode()), type=Policy)
 
 
 def check(policy: Policy, study: Study, own_key: str = "") -> None:

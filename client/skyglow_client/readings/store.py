@@ -103,6 +103,11 @@ class Store:
         return cls(pseudonyms, areas, kwh, np.asarray(valid), meta.start, meta.days, folder)
 
 
+def current(path: Path) -> Path:
+    """The data folder of the store in the folder `path`, named after its content; FormatError as `Store.open`."""
+    return path / _read_meta(path).folder
+
+
 def _read_meta(path: Path) -> _Meta:
     if not (path / "meta.json").is_file():
         raise FormatError(f"there is no store in the folder {path.name}; ingest readings first")
