@@ -120,10 +120,10 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
     areas = load_areas(place / "areas.csv", study)
     market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
     totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
-    estimates = estimate(study, areas, outcome.sums, market=market, totals=totals)
+    record = checks(study, areas, outcome.sums, market=market)
+    estimates = estimate(study, areas, outcome.sums, record=record, totals=totals)
     write_estimates_csv(place / "estimates.csv", estimates)
-    use = electricity(study, areas, outcome.sums, checks(study, areas, outcome.sums, market=market))
-    if use:
+    if use := electricity(study, areas, outcome.sums, record):
         write_atomically(place / "electricity-use.csv", use_table(use))
     return place / "estimates.csv"
 

@@ -231,7 +231,7 @@ def _prepare(folder: Folder, parameters: Parameters) -> None:
     prepared.prepare()
     prepared.approve()
     twin = deployed.twin(prepared)
-    estimates = twin.estimate(twin.run_study())[1]
+    estimates = twin.estimate(twin.run_study())
     write_atomically(folder.path / chaos_checks.EXPECTED, msgspec.msgpack.encode(estimates))
     deployed.enrol(folder, parameters, free_port())
 

@@ -37,7 +37,7 @@ def check(folder: Folder, parameters: Parameters) -> str:
     outcome = done.run_study()  # reads the replies that the office has
     fewest = min(block.shares for block in outcome.sums.values())
     expected = msgspec.msgpack.decode((folder.path / EXPECTED).read_bytes(), type=tuple[Estimate, ...])
-    far = _far(done.estimate(outcome)[1], expected)
+    far = _far(done.estimate(outcome), expected)
     replies = _books(folder, parameters, done.study)
     searched = _logs(folder)
     return (

@@ -111,8 +111,7 @@ def _one(folder: Folder, city: Parameters, parameters: Parameters) -> tuple[tupl
     shutil.rmtree(folder.office, ignore_errors=True)
     experiment.introduce(pseudonym_seed=city.seed)
     experiment.approve()
-    _, estimates = experiment.estimate(experiment.run_study())
-    return estimates, evaluation.truth(folder, experiment.study)
+    return experiment.estimate(experiment.run_study()), evaluation.truth(folder, experiment.study)
 
 
 def _pooled(figures: Sequence[dict[str, dict[str, dict[str, float]]]]) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ def compare(there: Experiment, here: Experiment) -> None:
     """
     outcomes = [each.run_study() for each in (there, here)]  # the deployed one only reads the replies it has
     for each, outcome in zip((there, here), outcomes, strict=True):
-        write_estimates_csv(each.folder.path / "estimates.csv", each.estimate(outcome)[1])
+        write_estimates_csv(each.folder.path / "estimates.csv", each.estimate(outcome))
     if _bytes(outcomes[0]) != _bytes(outcomes[1]):
         raise RunError("the sums of the two runs differ; has a supplier dropped out of a round?")
     tables = [(each.folder.path / "estimates.csv").read_bytes() for each in (there, here)]

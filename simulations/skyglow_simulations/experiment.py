@@ -9,7 +9,7 @@ import dataclasses
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ import msgspec
 from skyglow_client.supplier import Supplier
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Outcome
+from skyglow_server.disclosure import Check
 from skyglow_server.draft import draft
 from skyglow_server.estimation import PLANNING, AreaTable, Estimate, Planning, estimate, load_areas
 from skyglow_server.federation import Federation, InProcess
@@ -167,11 +168,14 @@ class Experiment:
             with opened(self.folder, self.parameters) as held:
                 return drive(InProcess({name: supplier.handle for name, supplier in held.items()}))
 
-    def estimate(self, outcome: Outcome) -> tuple[AreaTable, tuple[Estimate, ...]]:
-        """Turn the outcome's sums into estimates that may be published."""
+    def areas(self) -> AreaTable:
+        """The public table of areas."""
+        return load_areas(self.folder.reference / "areas.csv", self.study)
+
+    def estimate(self, outcome: Outcome, record: Sequence[Check] | None = None) -> tuple[Estimate, ...]:
+        """Turn the outcome's sums into estimates that may be published, under a record of checks if there is one."""
         with self.clock.phase("estimation"):
-            areas = load_areas(self.folder.reference / "areas.csv", self.study)
-            return areas, estimate(self.study, areas, outcome.sums, planning=self.planning)
+            return estimate(self.study, self.areas(), outcome.sums, planning=self.planning, record=record)
 
 
 def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experiment:

@@ -54,7 +54,9 @@ class Findings:
 def find(experiment: Experiment, outcome: Outcome) -> Findings:
     """Estimate, compare with the truth and with other methods, and judge models and rules."""
     study, folder = experiment.study, experiment.folder
-    areas, estimates = experiment.estimate(outcome)
+    areas = experiment.areas()
+    record = checks(study, areas, outcome.sums)
+    estimates = experiment.estimate(outcome, record)
     true = evaluation.truth(folder, study)
     with experiment.clock.phase("evaluation"), opened(folder, experiment.parameters) as suppliers:
         held = evaluation.held_homes(folder, study, suppliers)
@@ -70,7 +72,7 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
             for name, way in evaluation.presence_models(study, final).items():
                 models[name] = evaluation.presence_figures(folder, NAMES, held, way)
         costs = {name: supplier_figures(study, supplier) for name, supplier in suppliers.items()}
-    methods |= compare(study, areas, outcome.sums, planning=experiment.planning)
+    methods |= compare(study, areas, outcome.sums, planning=experiment.planning, record=record)
     summary = {
         "study": study.name,
         "digest": digest(study),
@@ -85,7 +87,6 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
         "seconds": experiment.clock.seconds,
         "peak_memory_mib": peak_memory_mib(),
     }
-    record = checks(study, areas, outcome.sums)
     return Findings(estimates, true, methods, summary, record, electricity(study, areas, outcome.sums, record))
 
 

@@ -90,7 +90,7 @@ def test_running_again_charges_nothing_and_gives_the_same(again, finished):
     assert heads(again) == before
     for name, total in finished.outcome.sums.items():
         np.testing.assert_array_equal(outcome.sums[name].values, total.values)
-    _, estimates = again.estimate(outcome)
+    estimates = again.estimate(outcome)
     assert estimates == finished.findings.estimates
     assert all(isinstance(item, Estimate) for item in estimates)
 

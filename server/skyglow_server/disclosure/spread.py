@@ -21,6 +21,7 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from skyglow_server.disclosure.footprint import Footprint
@@ -136,9 +137,9 @@ def load_market(path: Path, study: Study) -> Market:
 
 def check_market(thresholds: Thresholds, market: Market, footprints: Iterable[Footprint]) -> tuple[Check, ...]:
     """Apply both rules by a public table to every area of every topic."""
-    found = []
+    found, shares_of = [], cache(market.shares)  # topics share their areas
     for topic, cell in ((footprint.topic, cell) for footprint in footprints for cell in footprint.cells):
-        shares, level, code = market.shares(cell.atoms), cell.level, cell.code
+        shares, level, code = shares_of(cell.atoms), cell.level, cell.code
         present, largest = len(shares), shares[0] if shares else 1.0
         words = f"{present} suppliers by the public table, at least {thresholds.least_suppliers} wanted"
         found.append(Check(SUPPLIERS_PRESENT, level, code, topic, present >= thresholds.least_suppliers, words))

@@ -18,7 +18,7 @@ period (`VACANT_KWH`), which presence by half-hour cannot tell from a home whose
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,8 +128,10 @@ def _named(areas: AreaTable, level: Level, group: str, found: _Found) -> list[Es
         deviation = sum(parts.values()) ** 0.5
         ends = value - QUANTILE * deviation, value + QUANTILE * deviation + float(found.beyond[place]) * unit
         low, middle, high = (float(np.clip(end, 0.0, most)) for end in (ends[0], value, ends[1]))
-        named = Estimate(*area, level, TOPIC, group, middle, low, high)
-        estimates.append(replace(named, unclipped=value, deviation=deviation, parts=parts))
+        figures = (middle, low, high)
+        estimates.append(
+            Estimate(*area, level, TOPIC, group, *figures, unclipped=value, deviation=deviation, parts=parts)
+        )
     return estimates
 
 
@@ -142,9 +144,11 @@ def _medians(areas: AreaTable, block: BlockSum) -> list[Estimate]:
         of_level = zip(added(place, block.values), noise, areas.totals(level, areas.households), strict=True)
         for area, (counts, own, households) in zip(areas.areas(level), of_level, strict=True):
             low, middle, high = median(counts, float(own), float(households))
-            deviation = (high - low) / (2 * QUANTILE)
-            named = Estimate(*area, level, TOPIC, MEDIAN, middle, low, high)
-            found.append(replace(named, unclipped=middle, deviation=deviation, parts={"all": deviation**2}))
+            sd = (high - low) / (2 * QUANTILE)
+            figures = (middle, low, high)
+            found.append(
+                Estimate(*area, level, TOPIC, MEDIAN, *figures, unclipped=middle, deviation=sd, parts={"all": sd**2})
+            )
     return found
 
 

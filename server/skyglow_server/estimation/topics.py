@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a study's noised sums to everything it estimates."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import fsum
 
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
 from skyglow_server.disclosure.record import Tree, complete
@@ -32,8 +35,7 @@ def estimate(
     sums: Mapping[str, BlockSum],
     *,
     planning: Planning = PLANNING,
-    earlier: Sequence[Footprint] = (),
-    market: Market | None = None,
+    record: Sequence[Check] | None = None,
     totals: Totals | None = None,
     workers: int = 1,
 ) -> tuple[Estimate, ...]:
@@ -48,10 +50,8 @@ def estimate(
         Noised sums over suppliers of every completed block.
     planning : Planning
         Planning constants; change them only to see how much they matter.
-    earlier : sequence of Footprint
-        What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
-    market : Market, optional
-        Public numbers of homes by area and supplier, where there are any.
+    record : sequence of Check, optional
+        What `checks` gives, which decides what is withheld; by default without earlier releases or a public market.
     totals : Totals, optional
         Official numbers of homes by topic and area, that shares are made to agree with.
     workers : int
@@ -83,9 +83,9 @@ def estimate(
             estimates.extend(benchmarked(evidence, model.name, planning, totals or {}))
             continue
         estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning, workers=workers))
-    if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
+    if _asks_occupancy(study):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
-    return disclose(estimates, checks(study, areas, sums, earlier, market))
+    return disclose(estimates, checks(study, areas, sums) if record is None else record)
 
 
 def electricity(
@@ -98,16 +98,21 @@ def electricity(
 
 
 def compare(
-    study: Study, areas: AreaTable, sums: Mapping[str, BlockSum], *, planning: Planning = PLANNING
+    study: Study,
+    areas: AreaTable,
+    sums: Mapping[str, BlockSum],
+    *,
+    planning: Planning = PLANNING,
+    record: Sequence[Check] | None = None,
 ) -> dict[str, tuple[Estimate, ...]]:
     """The shares estimated from less: old census alone, panel alone, meters alone, by the same model and rules.
 
     Where a study has bought histograms of scores, also by expectation-maximisation on them (`histograms`).
 
-    Census estimates have no interval and, being public, are never suppressed.
+    Census estimates have no interval and, being public, are never suppressed. `record` is as `estimate` takes it.
     """
     check_areas(areas, study)
-    record = checks(study, areas, sums)
+    record = checks(study, areas, sums) if record is None else record
     found: dict[str, list[Estimate]] = {CENSUS_ALONE: [], PANEL_ALONE: [], METERS_ALONE: []}
     for model in _estimable(study):
         evidence = evidence_of(study, model, areas, sums)
@@ -115,11 +120,10 @@ def compare(
         found[PANEL_ALONE].extend(share_estimates(evidence, model.name, planning, meters=False))
         found[METERS_ALONE].extend(share_estimates(evidence, model.name, planning, panel=False))
         if all(has(study, source, model.name) for source in ("area_histogram", "class_histogram")):
-            counted = (
-                find(study, sums, "area_histogram", model.name),
-                find(study, sums, "class_histogram", model.name),
+            counted = Histograms(
+                find(study, sums, "area_histogram", model.name), find(study, sums, "class_histogram", model.name)
             )
-            by_em = histogram_estimates(areas, evidence.positive, Histograms(*counted), model.name)
+            by_em = histogram_estimates(areas, evidence.positive, counted, model.name)
             found.setdefault(HISTOGRAM_EM, []).extend(by_em)
     return {
         name: tuple(estimates) if name == CENSUS_ALONE else disclose(estimates, record)
@@ -134,75 +138,99 @@ def checks(
     earlier: Sequence[Footprint] = (),
     market: Market | None = None,
 ) -> tuple[Check, ...]:
-    """The record of every disclosure rule applied to every area and topic, for a human to read."""
-    counted = {topic: found for topic, found, _ in _topics(study, sums)}
-    trees = [_tree(study, areas, topic, found) for topic, found in counted.items()]
+    """The record of every disclosure rule applied to every area and topic, for a human to read.
+
+    Parameters
+    ----------
+    study, areas, sums
+        As `estimate` takes them.
+    earlier : sequence of Footprint
+        What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
+    market : Market, optional
+        Public numbers of homes by area and supplier, where there are any.
+
+    Raises
+    ------
+    RunError
+        A sum is missing or misshapen.
+    """
+    topics = tuple(_topics(study, areas, sums))
+    trees = [topic.tree for topic in topics]
+    diagnosed = (diagnose(evidence_of(study, model, areas, sums), model.name) for model in _estimable(study))
     record = (
-        *check_all(study.thresholds, _facts(study, areas, sums)),
-        *check_spreads(study.thresholds, _spreads(study, sums, trees, counted)),
+        *check_all(study.thresholds, _facts(topics)),
+        *check_spreads(study.thresholds, _spreads(study, sums, topics)),
         *(check_market(study.thresholds, market, [tree.footprint for tree in trees]) if market else ()),
-        *(check for model in _estimable(study) for check in _diagnosed(study, model, areas, sums)),
+        *chain.from_iterable(diagnosed),
     )
     return complete(record, trees, study.thresholds.least_homes, earlier)
 
 
-def _spreads(
-    study: Study, sums: Mapping[str, BlockSum], trees: Iterable[Tree], counted: Mapping[str, BlockSum]
-) -> Iterable[Spread]:
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """What the rules look at: a topic's areas, the noise in an LSOA's homes, and shares in the least of its sums."""
+
+    tree: Tree
+    noise: float
+    suppliers: int
+
+    @property
+    def name(self) -> str:
+        return self.tree.footprint.topic
+
+
+def _topics(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterator[_Topic]:
+    for model in _estimable(study):
+        blocks = (find(study, sums, source, model.name) for source in ("area_score", "class_score", "area_label"))
+        yield _topic(study, areas, model.name, *blocks)
+    if _asks_occupancy(study):
+        scores = find(study, sums, "area_score", _estimable(study)[0].name)
+        others = (find(study, sums, source) for source in ("area_profile", "diary_profile"))
+        yield _topic(study, areas, OCCUPANCY, scores, *others)
+    if has(study, "area_use"):
+        medians = [find(study, sums, "area_use_histogram")] if has(study, "area_use_histogram") else []
+        yield _topic(study, areas, ELECTRICITY, find(study, sums, "area_use"), *medians)
+
+
+def _topic(study: Study, areas: AreaTable, name: str, counted: BlockSum, *others: BlockSum) -> _Topic:
+    """A topic whose homes one sum counts, and that is made of others too."""
+    atoms = dict(zip(areas.codes["LSOA"], counted.values[:, 0].tolist(), strict=True))
+    whole = footprint_of(study, name, LEVELS[1:] if name == OCCUPANCY else LEVELS)
+    homes = {(cell.level, cell.code): fsum(atoms[atom] for atom in cell.atoms) for cell in whole.cells}
+    suppliers = min(block.shares for block in (counted, *others))
+    return _Topic(Tree(whole, homes, atoms), float(counted.deviation[0]), suppliers)
+
+
+def _facts(topics: Iterable[_Topic]) -> Iterator[Facts]:
+    for topic in topics:
+        for level, code in sorted(topic.tree.homes, key=lambda place: (LEVELS.index(place[0]), place[1])):
+            yield Facts(level, code, topic.name, topic.tree.homes[level, code], topic.suppliers)
+
+
+def _spreads(study: Study, sums: Mapping[str, BlockSum], topics: Iterable[_Topic]) -> Iterator[Spread]:
     """What a capped count, where the study has one, tells of every area's suppliers."""
     if not has(study, "area_capped_count"):
         return
     found = find(study, sums, "area_capped_count")
     cap = next(block.cap for phase in study.phases for block in phase.blocks if block.source == "area_capped_count")
     capped = dict(zip(study.lsoas, found.values[:, 0].tolist(), strict=True))
-    for tree in trees:
-        noise = float(counted[tree.footprint.topic].deviation[0])
-        for cell in tree.footprint.cells:
-            size = len(cell.atoms)
+    for topic in topics:
+        for cell in topic.tree.footprint.cells:
+            root = len(cell.atoms) ** 0.5
             yield Spread(
                 cell.level,
                 cell.code,
-                tree.footprint.topic,
-                sum(capped[atom] for atom in cell.atoms),
-                float(found.deviation[0]) * size**0.5,
-                float(cap * size),
-                sum(tree.atoms[atom] for atom in cell.atoms),
-                noise * size**0.5,
+                topic.name,
+                capped=fsum(capped[atom] for atom in cell.atoms),
+                capped_deviation=float(found.deviation[0]) * root,
+                cap=float(cap * len(cell.atoms)),
+                homes=topic.tree.homes[cell.level, cell.code],
+                homes_deviation=topic.noise * root,
             )
 
 
-def _diagnosed(study: Study, model: Model, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Check]:
-    return diagnose(evidence_of(study, model, areas, sums), model.name)
-
-
-def _tree(study: Study, areas: AreaTable, topic: str, scores: BlockSum) -> Tree:
-    atoms = dict(zip(areas.codes["LSOA"], scores.values[:, 0].tolist(), strict=True))
-    whole = footprint_of(study, topic, LEVELS[1:] if topic == OCCUPANCY else LEVELS)
-    homes = {(cell.level, cell.code): sum(atoms[atom] for atom in cell.atoms) for cell in whole.cells}
-    return Tree(whole, homes, atoms)
-
-
-def _topics(study: Study, sums: Mapping[str, BlockSum]) -> Iterable[tuple[str, BlockSum, tuple[BlockSum, ...]]]:
-    """Every topic with the sum that counts its homes and the further sums that it is made of."""
-    for model in _estimable(study):
-        blocks = (find(study, sums, "class_score", model.name), find(study, sums, "area_label", model.name))
-        yield model.name, find(study, sums, "area_score", model.name), blocks
-    if _estimable(study) and has(study, "area_profile") and has(study, "diary_profile"):
-        blocks = (find(study, sums, "area_profile"), find(study, sums, "diary_profile"))
-        yield OCCUPANCY, find(study, sums, "area_score", _estimable(study)[0].name), blocks
-    if has(study, "area_use"):
-        medians = (find(study, sums, "area_use_histogram"),) if has(study, "area_use_histogram") else ()
-        yield ELECTRICITY, find(study, sums, "area_use"), medians
-
-
-def _facts(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterable[Facts]:
-    for topic, scores, others in _topics(study, sums):
-        suppliers = min(block.shares for block in (scores, *others))
-        for level in LEVELS[1:] if topic == OCCUPANCY else LEVELS:
-            homes: dict[str, float] = {}
-            for code, count in zip(areas.codes[level], scores.values[:, 0].tolist(), strict=True):
-                homes[code] = homes.get(code, 0.0) + count
-            yield from (Facts(level, code, topic, count, suppliers) for code, count in sorted(homes.items()))
+def _asks_occupancy(study: Study) -> bool:
+    return bool(_estimable(study)) and has(study, "area_profile") and has(study, "diary_profile")
 
 
 def _estimable(study: Study) -> tuple[Model, ...]:

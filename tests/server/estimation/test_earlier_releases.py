@@ -46,7 +46,7 @@ def test_what_the_two_would_give_away_is_withheld(studies):
     ]
     alone = estimation.estimate(*second)
     assert withheld(alone, "differencing") == set()
-    found = estimation.estimate(*second, earlier=earlier)
+    found = estimation.estimate(*second, record=estimation.checks(*second, earlier))
     assert withheld(found, "differencing") >= {(level, topic) for level in ("MSOA", "LAD") for topic in topics}, (
         "the district and the area's MSOA, less what was published before, are twenty homes"
     )
@@ -57,5 +57,7 @@ def test_the_same_study_again_lets_the_same_out(studies):
     first, _ = studies
     record = estimation.checks(*first)
     earlier = [published(footprint_of(first[0], "all_aged_66_plus", LEVELS), record)]
-    before, after = (estimation.estimate(*first, earlier=releases) for releases in ((), earlier))
+    before, after = (
+        estimation.estimate(*first, record=estimation.checks(*first, releases)) for releases in ((), earlier)
+    )
     assert [item.status for item in after] == [item.status for item in before]
