@@ -6,11 +6,12 @@ import datetime
 from pathlib import Path
 
 from skyglow_client.commands import ledger, study
-from skyglow_client.commands.terminal import Verbs, open_supplier, show, verb
+from skyglow_client.commands.terminal import Verbs, open_supplier, verb
 from skyglow_client.readings import ingest
 from skyglow_client.readings.formats import FORMATS, load_format
 from skyglow_shared import journal, signals
 from skyglow_shared.errors import RunError
+from skyglow_shared.screen import show
 from skyglow_shared.signing import load_or_generate, secret_bytes
 
 

@@ -2,11 +2,11 @@
 """``skyglow audit``: for whoever was given the books of both sides."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from skyglow_shared import audit
 from skyglow_shared.errors import FormatError, LedgerError
+from skyglow_shared.screen import show
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,21 +32,16 @@ def _compare(options: argparse.Namespace) -> int:
     if len(names) != 1:
         raise FormatError("the office's book does not show whose ledger this is; say it with --supplier")
     found = audit_compare.compare(ledger, office, names[0])
-    _print(f"supplier   {found.supplier}", f"heads      {ledger[-1].hash[:12]}  {office[-1].hash[:12]}")
+    show(f"supplier   {found.supplier}", f"heads      {ledger[-1].hash[:12]}  {office[-1].hash[:12]}")
     for one in found.accounts:
-        _print(
+        show(
             f"{one.study[:12]}  {one.name}  {one.agreed} replies agree, {one.unfinished} in a round not yet complete",
             f"              epsilon {one.charged:.6f} charged, {one.received:.6f} received, at delta {one.delta:g}",
         )
-    _print(*(f"DIFFERS    {problem}" for problem in found.problems))
+    show(*(f"DIFFERS    {problem}" for problem in found.problems))
     if found.problems:
         raise LedgerError(
             "the books differ; ask both sides to explain each line above before anything more is approved"
         )
-    _print("the books agree")
+    show("the books agree")
     return 0
-
-
-def _print(*lines: str) -> None:
-    for line in lines:  # what a book says may not move the cursor or begin lines of its own
-        sys.stdout.write("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line) + "\n")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 
 from skyglow_shared.errors import RunError, SkyglowError
+from skyglow_shared.screen import plain
 
 GROUP = "skyglow.commands"
 
@@ -79,7 +80,7 @@ def _needed(found: Iterable[EntryPoint], words: Sequence[str]) -> list[EntryPoin
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"skyglow: {message}", file=sys.stderr)
+    print(f"skyglow: {plain(message)}", file=sys.stderr)
     return code
 
 

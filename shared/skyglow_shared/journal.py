@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from skyglow_shared.screen import plain
+
 _BYTES, _OLDER = 10_000_000, 5
-_PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Line(logging.Formatter):
@@ -23,10 +24,21 @@ class Line(logging.Formatter):
         return json.dumps(said)
 
 
+class Text(logging.Formatter):
+    """A record as a line for people, in which nobody else's words begin another."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time (of this machine), level, logger and message; of an exception its type alone, likewise."""
+        said = f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        if record.exc_info and record.exc_info[0] is not None:
+            said += f" ({record.exc_info[0].__name__})"
+        return plain(said)
+
+
 def begin(*, lines: bool, file: Path | None = None) -> None:
     """Log to standard error, plainly or as lines of JSON, and as such lines to a file of bounded size if given one."""
     console = logging.StreamHandler()
-    console.setFormatter(Line() if lines else logging.Formatter(_PLAIN))
+    console.setFormatter(Line() if lines else Text())
     handlers: list[logging.Handler] = [console]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,17 @@ def test_the_offices_words_cannot_forge_the_screen(town, run):
     assert [line.split()[2] for line in out.splitlines() if line.startswith("cost")] == ["1.649"]
 
 
+def test_the_offices_words_begin_no_line_by_filling_the_one_before(town, run):
+    blanks = "Good" + " " * 65
+    study = town.study(title="cost       epsilon 0.001 at delta 1e-06", public_good=blanks + "cost  epsilon 0.001")
+    with town.open() as supplier:
+        town.ask(supplier, town.proposal(study))
+    code, out, _ = run("study", "show", digest(study))
+    assert code == 0
+    shown = [line[start : start + 80] for line in out.splitlines() for start in range(0, max(len(line), 1), 80)]
+    assert [line.split()[2] for line in shown if line.startswith("cost")] == ["1.649"]
+
+
 def test_key_makes_a_key_once(town, run):
     assert run("key") == (0, f"{town.identity.public_key}\n", "")
     (town.folder / "identity.key").unlink()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from skyglow_client.commands.terminal import Verbs, open_supplier, proposed, show, verb
+from skyglow_client.commands.terminal import Verbs, open_supplier, proposed, verb
 from skyglow_client.gate import exchanges
 from skyglow_client.gate.clock import stamp
 from skyglow_shared.privacy.accounting import study_cost
+from skyglow_shared.screen import show
 
 
 def register(verbs: "Verbs[argparse.ArgumentParser]") -> None:

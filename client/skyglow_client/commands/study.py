@@ -6,13 +6,14 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_client.commands.terminal import Verbs, chosen, open_supplier, proposed, show, verb
+from skyglow_client.commands.terminal import Verbs, chosen, open_supplier, proposed, verb
 from skyglow_client.gate import budget
 from skyglow_client.gate.preview import BlockPreview, preview
 from skyglow_client.supplier import Supplier
 from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.sampling import epoch_of
+from skyglow_shared.screen import folded, show
 from skyglow_shared.study import Block, Model, Phase, Study
 
 _SOURCES = {
@@ -63,15 +64,15 @@ def _show(options: argparse.Namespace) -> int:
     with open_supplier(options) as supplier:
         identity, study = chosen(supplier, options.study)
         show(
-            study.title,
+            *folded("title      ", study.title),
             f"digest     {identity}",
             f"state      {_STATES[supplier.gate.ledger.decision(identity)]}",
             f"purpose    {study.purpose} ({study.legal_gateway})",
-            f"why        {study.public_good}",
+            *folded("why        ", study.public_good),
             f"homes      of {len(study.areas)} areas, readings of {study.period.start} to {study.period.end}",
             f"until      {study.expires}",
             f"trust      {_trust(study)}",
-            f"presence   {_presence(study)}",
+            *folded("presence   ", _presence(study)),
             *(f"topic      {_topic(model)}" for model in study.answer_models),
         )
         for phase in study.phases:

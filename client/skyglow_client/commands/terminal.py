@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every verb shares: its parser, the supplier of its folder, and a screen that nobody else's words can move."""
+"""What every verb shares: its parser, and the supplier of its folder with what was proposed to it."""
 
 import argparse
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +49,3 @@ def chosen(supplier: Supplier, start: str) -> tuple[str, Study]:
     if len(found) != 1:
         raise ApprovalError("that is the digest of no proposed study, or of several; see `study list`", rule="approval")
     return found[0]
-
-
-def show(*lines: str) -> None:
-    """Print lines; the office's words may not move the cursor or begin lines of their own."""
-    for line in lines:
-        sys.stdout.write("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line) + "\n")
