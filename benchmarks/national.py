@@ -105,8 +105,8 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     own = (panel * each + rng.normal(0, _SPREAD, panel.shape) * np.sqrt(panel)).sum(axis=0)
     seen, labels = panel.sum(axis=0), panel @ np.array([1, 1, 0, 0, 0, 0])
     basis = presence.load(study.occupancy.basis)
-    curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1]))
-    diary = np.zeros((1, 2 * (1 + 4 * basis.components.shape[1])))
+    curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1] + 1))
+    diary = np.zeros((1, 2 * (1 + basis.components.shape[1]) + 2))
     exact: Mapping[str, Array] = {
         "area_score": np.stack([homes.sum(axis=1), totals.sum(axis=1)], axis=1),
         "class_score": np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1),

@@ -18,7 +18,9 @@ from skyglow_shared.secagg import codec
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 
 #: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
-_COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.25, 0.5
+_COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.05, 0.5
+#: To what share of the bound a profile is held, and the weight of what lies beyond.
+_HELD, _BEYOND = 0.9, 0.3
 
 #: Bins of equal width that scores, from -1 to 1, are counted in.
 SCORE_BINS = 12
@@ -36,9 +38,11 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     area_score        LSOAs of the study     1, score
     class_score       see `strata`           1, score, score²
     area_label        MSOAs of the study     1, label
-    area_profile      MSOAs of the study     K weekday, K weekend coefficients
-    diary_profile     1                      for weekday then weekend: 1, K rule coefficients z,
-                                             K diary coefficients d, z², z·d (zeros without a diary)
+    area_profile      MSOAs of the study     K weekday, K weekend coefficients held to `held_bound`, and how far
+                                             they went beyond it towards those of an empty home
+    diary_profile     1                      for weekday then weekend: 1, K coefficients r of the diary less the
+                                             meter on the same days (zeros without a diary); then the sum of all r²,
+                                             and of the first r times the profile's first coefficient
     area_capped_count LSOAs of the study     1
     area_histogram    LSOAs of the study     1 in the bin of the score, 0 in the other `SCORE_BINS`
     class_histogram   composition classes    the same
@@ -74,9 +78,9 @@ def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a sou
         case "class_score":
             return 1 + 2 * len(block.models)
         case "area_profile":
-            return 2 * _components(study)
+            return 2 * _components(study) + 1
         case "diary_profile":
-            return 2 * (1 + 4 * _components(study))
+            return 2 * (1 + _components(study)) + 2
         case "area_capped_count":
             return 1
         case "area_histogram" | "class_histogram":
@@ -132,12 +136,19 @@ def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
             return np.array([_COUNT] + [1.0] * len(block.models))
         case "class_score":  # class counts are the district's own panel estimate
             return np.array([1.0] + [1.0, _SQUARE] * len(block.models))
+        case "area_profile":
+            return np.r_[np.ones(2 * _components(study)), _BEYOND]
         case "diary_profile":
-            return np.tile(np.r_[_DIARY_COUNT, np.ones(4 * _components(study))], 2)
+            return np.r_[np.tile(np.r_[_DIARY_COUNT, np.ones(_components(study))], 2), 1.0, 1.0]
         case "area_use":
             return np.array([_COUNT, *[1.0] * len(PARTS), _COUNT, _COUNT])
         case _:
             return np.ones(block_shape(study, block)[1])
+
+
+def held_bound(block: Block) -> float:
+    """To what length the coefficients of an ``area_profile`` block are held, so that the rest of it has room."""
+    return _HELD * block.l2_bound
 
 
 def share_block(study: Study, block: Block) -> Block:

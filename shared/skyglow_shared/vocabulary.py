@@ -39,7 +39,7 @@ Source = Literal[
     "class_score",  # calibration half: (1, score, score²); by composition class, and by label for another question
     "area_label",  # calibration half: (1, label); by MSOA
     "area_profile",  # every metered home: projected presence profile; by MSOA
-    "diary_profile",  # calibration homes with a diary; one group
+    "diary_profile",  # panel homes with a diary, less their meter; one group
     "area_capped_count",  # every metered home: 1; by LSOA, each supplier's own sum held to the block's cap
     "area_histogram",  # every metered home: 1 in the bin of its score, 0 in the others; by LSOA
     "class_histogram",  # calibration half: the same; by composition class

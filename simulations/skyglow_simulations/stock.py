@@ -13,12 +13,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skyglow_client.features.class22 import class22
-from skyglow_client.features.presence import day_profile, presence_rule
+from skyglow_client.features.presence import presence_rule
+from skyglow_client.learning.half_hours import half_hours
 from skyglow_shared.errors import RunError
-from skyglow_shared.models import features, presence
+from skyglow_shared.models import features, network, presence, temporal
 from skyglow_shared.study import COMPOSITION_CLASSES, Study
 from skyglow_simulations.population import frame, households, load
 from skyglow_simulations.population import presence as at_home
@@ -29,6 +31,7 @@ from skyglow_simulations.processes import each
 
 _DRAW = 7  # label of a stock area's generator
 _ALIKE = 8  # stock areas that an area's homes may come from
+_HOMES_AT_ONCE = 50
 
 Array = NDArray[np.float32]
 Rows = tuple[dict[int, NDArray[np.int64]], ...]  # of homes, by class and stock area
@@ -46,9 +49,9 @@ class Stock:
     x : ndarray of float32, shape (homes, features)
         Normalised features of the study's first model.
     profile : ndarray of float32, shape (homes, 2, K)
-        Coefficients of the rule's presence profile.
+        Coefficients of the presence profile, by the study's installed model or the rule.
     diary : ndarray of float32, shape (homes, 2, K)
-        Coefficients of true presence on one weekday and one weekend day.
+        Coefficients of true presence less that of the meter, on one weekday and one weekend day.
     curve : ndarray of float32, shape (homes, 2, 48)
         True share of weekdays and weekend days with somebody home.
     likeness : ndarray of float32, shape (areas, 2)
@@ -154,16 +157,36 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     week = (study.feature_week - period.start).days
     x, _ = features.normalise(features.contract(study.models[0].features), class22(kwh[:, week : week + 7]))
     valid = np.broadcast_to(at_home.exists(period).all(axis=1), kwh.shape[:2])
-    profile = day_profile(presence_rule(kwh), valid, period.start)
+    readings = np.where(valid[:, :, None], kwh, np.float32(np.nan))
+    name = study.occupancy.model
+    seen = _chances(readings, study, name) if name else presence_rule(readings)
     kinds = frame.diary_days(period)
     days = [rng.choice(np.flatnonzero(kind), len(homes.size)) for kind in (kinds == 0, kinds > 0)]
-    diary = np.stack([there.occupied[np.arange(len(homes.size)), day] for day in days], axis=1).astype(np.float32)
-    curve = np.stack([there.occupied[:, kind].mean(axis=1) for kind in (kinds == 0, kinds > 0)], axis=1)
+    one, own = np.arange(len(homes.size)), (kinds == 0, kinds > 0)
+    gap = np.stack([there.occupied[one, day].astype(np.float32) - seen[one, day] for day in days], axis=1)
+    curve = np.stack([there.occupied[:, kind].mean(axis=1) for kind in own], axis=1)
+    profile = np.stack([seen[:, kind].mean(axis=1) for kind in own], axis=1)
     return {
         "composition": homes.composition,
         "size": homes.size,
         "x": x.astype(np.float32),
         "profile": basis.project(profile).astype(np.float32),
-        "diary": basis.project(diary).astype(np.float32),
+        "diary": basis.difference(gap).astype(np.float32),
         "curve": curve.astype(np.float32),
     }
+
+
+def _chances(kwh: Array, study: Study, name: str) -> Array:
+    """Chances that somebody is home by an installed model, many homes at once; as `occupied.chances`, to 10⁻⁵."""
+    days, model = kwh.shape[1], temporal.load(name)
+    shape = temporal.network(days, model.channels)
+    layers = network.parts(shape, model.weights, torch.float32)
+    found = np.empty(kwh.shape, np.float32)
+    for first in range(0, len(kwh), _HOMES_AT_ONCE):
+        part = slice(first, first + _HOMES_AT_ONCE)
+        values = torch.from_numpy(half_hours(kwh[part], study.period.start)[0]).flatten(1, 2)
+        for number, (layer, (weight, bias)) in enumerate(zip(shape.layers, layers, strict=True)):
+            values = network.forward(layer, weight, bias, network.surrounded(layer, values))
+            values = values.clamp_min(0.0) if number < len(layers) - 1 else torch.sigmoid(values)
+        found[part] = values.reshape(-1, days, at_home.SLOTS).numpy()
+    return found

@@ -13,7 +13,7 @@ from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import ROWS, by_blocks
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import block_shape, column_weights
+from skyglow_shared.layout import block_shape, column_weights, held_bound
 from skyglow_shared.models import logistic, presence
 
 K = presence.load("presence_basis_v1").components.shape[1]
@@ -109,7 +109,7 @@ def cohort_of(block, homes):
         "class_score": panel & homes.calibrates,
         "area_label": panel & homes.calibrates,
         "area_profile": homes.metered,
-        "diary_profile": panel & homes.calibrates & np.isfinite(homes.diary).all(axis=2).any(axis=1),
+        "diary_profile": panel & np.isfinite(homes.diary).all(axis=2).any(axis=1),
     }[block.source]
 
 
@@ -127,13 +127,20 @@ def test_columns_are_what_the_layout_says(study):
     label = np.isin(homes.composition, [0, 1]).astype(float)
     one = np.ones(200)
     kept = np.isfinite(homes.diary).all(axis=2)[..., None]
-    z, d = np.where(kept, homes.profile, 0), np.where(kept, homes.diary, 0)
+    gap = np.where(kept, homes.diary, 0)
+    square, cross = (gap**2).sum(axis=(1, 2)), (gap * homes.profile)[:, :, 0].sum(axis=1)
+    empty = presence.load("presence_basis_v1").empty.ravel()
+    profile = homes.profile.reshape(200, -1)
+    norm = np.linalg.norm(profile, axis=1, keepdims=True)
+    bound = held_bound(next(block for block in blocks_of(study) if block.name == "profiles"))
+    held = np.where(norm > bound, profile / norm * bound, profile)
+    assert (norm > bound).any() and (norm < bound).any()
     wanted = {
         "area_scores": (np.c_[one, score], homes.lsoa),
         "class_scores": (np.c_[one, score, score**2], homes.composition),
         "panel_labels": (np.c_[one, label], homes.msoa),
-        "profiles": (homes.profile.reshape(200, -1), homes.msoa),
-        "diaries": (np.concatenate([kept, z, d, z**2, z * d], axis=2).reshape(200, -1), np.zeros(200)),
+        "profiles": (np.c_[held, (profile - held) @ empty / np.linalg.norm(empty)], homes.msoa),
+        "diaries": (np.c_[np.concatenate([kept, gap], axis=2).reshape(200, -1), square, cross], np.zeros(200)),
     }
     for block in blocks_of(study)[1:]:
         cohort = cohort_of(block, homes)

@@ -18,8 +18,8 @@ SHAPES = {
     "area_score": (3, 2),
     "class_score": (6, 3),
     "area_label": (2, 2),
-    "area_profile": (2, 2 * COMPONENTS),
-    "diary_profile": (1, 2 + 8 * COMPONENTS),
+    "area_profile": (2, 2 * COMPONENTS + 1),
+    "diary_profile": (1, 4 + 2 * COMPONENTS),
     "area_capped_count": (3, 1),
     "area_histogram": (3, 12),
     "class_histogram": (6, 12),
@@ -59,7 +59,7 @@ def test_no_source_is_without_a_shape():
 def test_a_round_releases_the_numbers_of_all_its_blocks(study):
     phase = Phase(name="p", rounds=7, expected_homes=1, blocks=(block("area_score"), block("class_score")))
     assert round_numbers(study, phase) == 6 + 18
-    assert all_round_numbers(study) == {"training": 23, "release": 6 + 4 * COMPONENTS}
+    assert all_round_numbers(study) == {"training": 23, "release": 6 + 4 * COMPONENTS + 2}
 
 
 def test_the_parameter_vector_has_the_module_s_size(study):

@@ -22,7 +22,7 @@ _SOURCES = {
     "class_score": "calibration half of the panel: a count, its score and the score's square, by composition class",
     "area_label": "calibration half of the panel: a count and its label, by MSOA",
     "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
-    "diary_profile": "calibration homes with a diary: presence by rule beside presence by diary, all together",
+    "diary_profile": "panel homes with a diary: presence by diary less presence by meter that day, all together",
     "area_histogram": "every metered home: a count in the bin of its score, by LSOA",
     "class_histogram": "calibration half of the panel: a count in the bin of its score, by composition class",
     "area_use": "every metered home: a count, its mean kWh by part of the day, and whether it is vacant, by LSOA",

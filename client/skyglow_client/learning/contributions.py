@@ -16,7 +16,7 @@ from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights
+from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights, held_bound
 from skyglow_shared.models import logistic, presence
 from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
@@ -136,19 +136,37 @@ def _profile(study: Study, homes: Homes, weights: Weights) -> Vectors:
     return by_blocks(presence.load(study.occupancy.basis).project, found)
 
 
+def _gap(study: Study, homes: Homes, weights: Weights) -> Vectors:
+    """Coefficients [homes, 2, K] of diary less meter: by the study's own model at the request's weights, if it has."""
+    model = study.presence_model
+    if model is None:
+        return homes.diary
+    if homes.diaried is None:
+        raise InternalError("a study's model of presence lacks its half-hours; please report this")
+    found = homes.diaried.gaps(PresenceModel(weights[model.name], channels=model.hidden))
+    return by_blocks(presence.load(study.occupancy.basis).difference, found)
+
+
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    del block
     profile = _profile(study, homes, weights)
-    return profile.reshape(len(homes), int(np.prod(profile.shape[1:]))), homes.msoa
+    empty = presence.load(study.occupancy.basis).empty.ravel()
+    flat = profile.reshape(len(homes), empty.size)
+    with np.errstate(all="ignore"):
+        norm = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))
+        held = flat * (held_bound(block) / np.maximum(norm, held_bound(block)))
+        beyond = ((flat - held) * (empty / np.linalg.norm(empty))).sum(axis=1)
+    return np.column_stack([held, beyond]), homes.msoa
 
 
 def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     del block
     kept = _kept(homes)[..., None]
-    d = np.where(kept, homes.diary, 0.0)
-    z = np.where(kept, _profile(study, homes, weights), 0.0)
-    parts = np.concatenate([kept.astype(np.float64), z, d, z**2, z * d], axis=2)
-    return parts.reshape(len(homes), int(np.prod(parts.shape[1:]))), _one_group(homes)
+    gap = np.where(kept, _gap(study, homes, weights), 0.0)
+    with np.errstate(all="ignore"):
+        square = np.square(gap).sum(axis=(1, 2))
+        cross = (gap * np.where(kept, _profile(study, homes, weights), 0.0))[:, :, 0].sum(axis=1)
+    each = np.concatenate([kept.astype(np.float64), gap], axis=2).reshape(len(homes), 2 * (1 + gap.shape[2]))
+    return np.column_stack([each, square, cross]), _one_group(homes)
 
 
 def _area_capped_count(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -234,7 +252,7 @@ def _calibration(homes: Homes) -> NDArray[np.bool_]:
 
 
 def _diarists(homes: Homes) -> NDArray[np.bool_]:
-    return _calibration(homes) & np.asarray(_kept(homes).any(axis=1))
+    return homes.metered & (homes.composition >= 0) & np.asarray(_kept(homes).any(axis=1))
 
 
 _Source = Callable[[Study, Block, Homes, Weights], tuple[Vectors, Groups]]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from skyglow_client.features.table import HomeFeatures
 from skyglow_client.features.use import mean_use
-from skyglow_client.learning.diaried import Diaried, diaried
+from skyglow_client.learning.diaried import Diaried, by_model, by_rule, diaried, gaps
 from skyglow_client.learning.rows import by_blocks
 from skyglow_client.readings.panel import NOT_IN_PANEL, Panel
 from skyglow_client.readings.store import Store
 from skyglow_shared.errors import InternalError, StudyError
-from skyglow_shared.models import features, presence
+from skyglow_shared.models import features, presence, temporal
 from skyglow_shared.study import Study, digest
 
 
@@ -37,7 +37,9 @@ class Homes:
     composition : ndarray of int8, shape (homes,)
         Index in `COMPOSITION_CLASSES`; -1 = not in the panel.
     diary : ndarray of float64, shape (homes, 2, K)
-        Coefficients of the diary's presence; NaN for a day type without a diary.
+        Coefficients of how much more somebody was home by the diary than by the meter (rule or installed model) on the
+        diary's days; NaN for a day type without a diary. Of a study that trains a model of presence on diaries, NaN
+        for all homes that do not calibrate.
     calibrates : ndarray of bool, shape (homes,)
         Which half of the panel a home would be in: calibration (true) or training.
     answers : dict of str to ndarray of int8, shape (homes,)
@@ -129,6 +131,12 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     member = np.all([panel.composition[inside] >= 0, *(given >= 0 for given in answers.values())], axis=0)
     answers = {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
     composition = np.where(member, panel.composition[inside], NOT_IN_PANEL).astype(np.int8)
+    half = calibrates(store.pseudonyms[inside], digest(study))
+    installed = study.presence_model is None and bool(study.occupancy.model)
+    meter = by_model(temporal.load(study.occupancy.model), store.start) if installed else by_rule
+    gap = by_blocks(basis.difference, gaps(store, inside, panel.days, meter))
+    if study.presence_model is not None:
+        gap[~half] = np.nan
     return Homes(
         pseudonyms=store.pseudonyms[inside],
         lsoa=lsoa,
@@ -137,8 +145,8 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         profile=np.where(metered[:, None, None], profile, 0.0),
         metered=metered,
         composition=composition,
-        diary=by_blocks(basis.project, panel.diary[inside]),
-        calibrates=calibrates(store.pseudonyms[inside], digest(study)),
+        diary=gap,
+        calibrates=half,
         answers={name: given for name, given in answers.items() if name != "composition"},
         use=mean_use(store)[inside] if _asks_use(study) else None,
         diaried=None if study.presence_model is None else diaried(store, inside, panel.days),

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the presence curve of the whole study lies, and how the meters' rule moves it, from the noised diary moments.
+"""How much more somebody is home than the meters say, from the noised sums of the diary homes.
 
-For each day type and component, over n homes with a diary, the block holds n, Σz, Σd, Σz², Σzd: z the coefficient of
-the meter's rule, d that of the diary. Every moment carries noise of sd τ; all is done in linear form, which survives
-any n.
+A diary home sends r: coefficients of its diary's presence less those of its meter's *on the same days*. What is common
+to diary and meter, above all whether the home stood empty, cancels, so that r is about half as long as the diary's
+own coefficients and its mean half as uncertain. With R the sums of r, n those of homes, for each day type and
+component::
 
-Slope. S_zd - b S_zz ~ N(0, n σ_z² σ_r² + τ² (1 + b²)), b ~ N(slope, slope_deviation²).
+    R = n (ρ - β) + e,    ρ_weekday, ρ_weekend ~ N(0, prior),    e: sampling and noise
 
-Level. The diary homes are a sample, and their mean rule coefficient shows how unlike all homes they are. With Z the
-rule's mean over *all* metered homes::
+ρ is what has to be added to the mean of all meters: a difference estimator. β is what the bound on r cuts off on
+average, a planning constant. How much homes differ in r is measured too, by the sum of all r².
 
-    Σd = n (D + b ζ) + e,   Σz - n Z = n ζ + e',   ζ ~ N(0, σ_z²/n)
+Slope. If the meters tell homes apart too little or too much, r goes with the home's own profile z; the block has the
+sum of r z of the first component for it::
 
-D is estimated from Σd - c (Σz - n Z) with the c that has the least variance, c = b n σ_z² / (n σ_z² + τ²): the
-regression estimator when noise is small, the plain mean when it is not. Prior: D ~ N(0, planned sd²),
-the public mean curve.
+    Σ r z - R Z = (b - 1) n σ_z² + e',    b ~ N(slope, slope_deviation²)
 """
 
 from dataclasses import dataclass
@@ -27,68 +27,90 @@ from skyglow_server.estimation.planning import Planning
 from skyglow_shared.models.presence import PresenceBasis
 
 Array = NDArray[np.float64]
+_BELIEF = 0.7  # how far off, relatively, the planned variance of r may be
 
 
 @dataclass(frozen=True, slots=True)
 class DiaryModel:
-    """Slope and level with their variances, each of shape (2, K); `parts` splits the level's variance by source."""
+    """The mean gap ρ [2, K] with its variance by source, [2, K] each, and the slope with its variance."""
 
-    slope: Array
-    slope_variance: Array
-    level: Array
+    gap: Array
     parts: dict[str, Array]
-    rule_variance: Array
+    slope: float
+    slope_variance: float
 
 
-def diary_model(block: BlockSum, all_homes: Array, basis: PresenceBasis, planning: Planning) -> DiaryModel:
-    """Fit slope and level.
+def diary_model(
+    block: BlockSum, bound: float, all_homes: Array, basis: PresenceBasis, planning: Planning, *, deviation: float
+) -> DiaryModel:
+    """Fit gap and slope.
 
     Parameters
     ----------
     block : BlockSum
-        Values [1, 2 (1 + 4K)], see `skyglow_shared.layout`.
+        Values [1, 2 (1 + K) + 2], see `skyglow_shared.layout`.
+    bound : float
+        The block's `l2_bound`.
     all_homes : ndarray, shape (2, K)
-        Z: mean rule coefficients over all metered homes.
+        Z: mean profile coefficients over all metered homes.
     basis : PresenceBasis
     planning : Planning
+    deviation : float
+        Prior sd of the first component of ρ.
     """
     components = all_homes.shape[1]
-    moments = block.values.reshape(2, 1 + 4 * components)
-    count = np.maximum(moments[:, :1], 0.0)
-    z, d, zz, zd = (moments[:, 1 + i * components : 1 + (i + 1) * components] for i in range(4))
-    noise, count_noise = float(block.deviation[1]) ** 2, float(block.deviation[0]) ** 2
-    diary = planning.diary_variance(basis.mean, components)
-    centred = np.maximum(count, block.deviation[0])
-    spread = _rule_spread(zz - z**2 / centred, count, diary * planning.rule_variance_ratio, noise)
-    rule_variance = spread / np.maximum(count, 1.0)
-    slope, slope_variance = _slope(zd - z * d / centred, spread, diary, noise, planning)
-    residual = np.maximum(diary - slope**2 * rule_variance, diary / 2)
-    c = slope * spread / (spread + noise)
-    adjusted = d - c * (z - count * all_homes)
-    sampling = count * residual + (slope - c) ** 2 * spread
-    likely = planning.by_component(planning.presence_level_deviation, components)
-    privacy = noise * (1 + c**2) + count_noise * (likely + np.abs(c * all_homes)) ** 2
-    prior = likely**2
-    posterior = 1 / (1 / prior + count**2 / (sampling + privacy))
-    k = posterior * count / (sampling + privacy)
+    sums, noises = (numbers[:-2].reshape(2, 1 + components) for numbers in (block.values[0], block.deviation**2))
+    count, total, noise = np.maximum(sums[:, 0], 0.0), sums[:, 1:], noises[:, 1:]
+    one_home = _variance_of_a_home(block, count, basis, planning)
+    likely = np.tile(planning.by_component(deviation, components), (2, 1))
+    beyond = _beyond(basis, bound, planning)
+    prior = _both_day_types(likely, planning.gap_alike)
+    sampling = _both_day_types(np.sqrt(count[:, None] * one_home), planning.residual_alike)
+    privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + beyond**2)), 0.0)
+    design = np.diag(count)
+    gain = prior @ design @ np.linalg.inv(design @ prior @ design + sampling + privacy)
+    left = np.eye(2) - gain @ design
     parts = {
-        "diary sampling": k**2 * sampling,
-        "privacy noise of diaries": k**2 * privacy,
-        "public mean curve": (1 - k * count) ** 2 * prior,
+        "diary sampling": _variances(gain, sampling),
+        "privacy noise of diaries": _variances(gain, privacy),
+        "bound on diaries": np.einsum("kab,bk->ak", gain, count[:, None] * beyond) ** 2,
+        "public mean curve": _variances(left, prior),
     }
-    return DiaryModel(slope, slope_variance, k * adjusted, parts, rule_variance)
+    found = np.einsum("kab,bk->ak", gain, total + count[:, None] * beyond)
+    spread = (planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio)[:, 0]
+    cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
+    error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
+    return DiaryModel(found, parts, *_slope(cross, float(count @ spread), float(error), planning))
 
 
-def _rule_spread(observed: Array, count: Array, prior: Array, noise: float) -> Array:
-    """Shrink the noised centred sum of squares n σ_z² to the planning guess (good to half of it); positive."""
-    guess = count * prior
-    belief = (guess / 2) ** 2
-    weight = belief / (belief + noise)
-    return np.asarray(np.maximum(weight * observed + (1 - weight) * guess, guess / 4 + 1e-9), dtype=np.float64)
+def _both_day_types(deviation: Array, alike: float) -> Array:
+    """Covariance matrices [K, 2, 2] of weekday and weekend from standard deviations [2, K] and a correlation."""
+    correlation = np.array([[1.0, alike], [alike, 1.0]])
+    return np.asarray(np.einsum("ak,bk,ab->kab", deviation, deviation, correlation))
 
 
-def _slope(cross: Array, spread: Array, diary: Array, noise: float, planning: Planning) -> tuple[Array, Array]:
+def _variances(gain: Array, covariance: Array) -> Array:
+    """Diagonals of G C Gᵀ, [2, K]."""
+    return np.asarray(np.einsum("kab,kbc,kac->ak", gain, covariance, gain), dtype=np.float64)
+
+
+def _variance_of_a_home(block: BlockSum, count: Array, basis: PresenceBasis, planning: Planning) -> Array:
+    """Variance [2, K] of r between homes: as planned, times what the noised sum of all r² says of the plan."""
+    components = basis.components.shape[1]
+    planned = planning.diary_variance(basis.mean, components) * planning.residual_variance_ratio
+    expected = max(float(count @ planned.sum(axis=1)), 1e-9)
+    weight = (_BELIEF * expected) ** 2 / ((_BELIEF * expected) ** 2 + float(block.deviation[-2]) ** 2)
+    return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), 1 / 4))
+
+
+def _beyond(basis: PresenceBasis, bound: float, planning: Planning) -> Array:
+    """β [2, K]: what the bound cuts off on average, days on which nobody was home and the meter did not see it."""
+    length = float(np.linalg.norm(basis.empty))
+    return np.asarray(basis.empty / length * planning.unseen_absence * max(length - bound, 0.0))
+
+
+def _slope(cross: float, spread: float, error: float, planning: Planning) -> tuple[float, float]:
+    """Posterior mean and variance of b."""
     prior = planning.slope_deviation**2
-    error = spread * diary + noise * (1 + planning.slope**2)
     posterior = 1 / (1 / prior + spread**2 / error)
-    return planning.slope + posterior * spread / error * (cross - planning.slope * spread), posterior
+    return planning.slope + posterior * spread / error * (cross - (planning.slope - 1) * spread), posterior

@@ -47,12 +47,14 @@ class Planning:
         is a draw.
     drift_slope_deviation, drift_level_deviation : float
         Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
-        it stood. Within ten years households all aged 66 or over went from about 20.5 to 22 % of all in England and
-        Wales, a tenth of a logit; the prior allows a district twice that at one sd.
+        it stood. Of people aged 60 and over in England the share moved by 0.09 from mid-2015 to 2021, and districts'
+        moves differed from that by 0.05: together 0.10. Slopes within districts lay around -0.1 with sd 0.07.
     drift_lsoa, drift_msoa, drift_spread : float
-        Prior medians of the standard deviations of the LSOA and MSOA drifts, in logits (0.3 is about 4 points of an
-        area's share), and how far off they may be: sd of their logarithm. A prior that reaches to zero as easily as to
-        twice the truth lets noise pass for drift, or drift for noise, where homes are few.
+        Prior medians of the standard deviations of the LSOA and MSOA drifts, in logits (0.2 is about 2.5 points of an
+        area's share of 15 %), and how far off they may be: sd of their logarithm. Those people's shares moved by 0.13 in
+        31,810 LSOAs beside `turnover`, 0.06 in MSOAs, and LSOA sds differed between districts by 0.14 of their logarithm;
+        households are taken to move more, and by an amount that is less well known. A prior that reaches to zero as
+        easily as to twice the truth lets noise pass for drift, or drift for noise, where homes are few.
     drift_grid : tuple of float
         Values of σ_LSOA and σ_MSOA that are integrated over.
     metered_share_deviation : float
@@ -64,20 +66,31 @@ class Planning:
         Sd of the log of how much likelier homes that count have a meter, and answer, than these say.
     panel_size_deviation : float
         Relative sd of a MSOA's panel size around its share of the households.
-    presence_level_deviation : float
-        Prior sd of a district's first presence coefficient around the public mean curve (root-mean-square units);
-        further components as `by_component`.
+    rule_deviation, presence_model_deviation : float
+        Prior sd of how far the mean of all homes' first presence coefficient, by the rule or by a model, lies from the
+        truth (root-mean-square units); further components as `by_component`.
+    gap_alike, residual_alike : float
+        Correlation between weekday and weekend of that, and of how far one home's meter lies from its diary.
+    unseen_absence : float
+        Share of diary days on which nobody was home and the meter says that somebody was, mean and sd.
+    residual_variance_ratio : float
+        Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
     slope, slope_deviation : float
-        Prior of the slope from rule coefficients to diary coefficients.
+        Prior of the slope from profile coefficients to the truth.
     slope_area_deviation : float
         How much the slope between areas may differ from the slope between homes, sd.
     rule_variance_ratio : float
-        Prior guess of the variance of a rule coefficient between homes, as a share of that of a one-day diary's.
+        Prior guess of the variance of a profile coefficient between homes, as a share of that of a one-day diary's.
     diary_variance_share : tuple of float
         Share of a diary day's Bernoulli variance (mean over slots of m(1-m)) that lies along each component; the last
         is used for all further components.
+    presence_mix_deviation : float
+        Prior sd of how much an area's first mean profile coefficient moves with each composition class's share of it,
+        and with the share in employment; likewise.
+    presence_msoa_deviation, presence_lsoa_deviation : float
+        Prior sd of what it further differs by between MSOAs and between the LSOAs of a MSOA.
     presence_area_deviation : float
-        Sd of an area's true first coefficient around what its rule coefficient predicts; likewise.
+        Sd of a LSOA's true first coefficient around what its profile coefficient predicts; likewise.
     presence_slot_deviation : float
         Sd of what the components cannot express, by slot: share of homes.
     """
@@ -96,10 +109,10 @@ class Planning:
     score_context: float = 0.04
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)
     turnover: float = 0.3
-    drift_slope_deviation: float = 0.15
-    drift_level_deviation: float = 0.2
-    drift_lsoa: float = 0.18
-    drift_msoa: float = 0.12
+    drift_slope_deviation: float = 0.1
+    drift_level_deviation: float = 0.1
+    drift_lsoa: float = 0.17
+    drift_msoa: float = 0.105
     drift_spread: float = 0.4
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     metered_share_deviation: float = 0.1
@@ -108,13 +121,21 @@ class Planning:
     metering_deviation: float = 0.0
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
-    presence_level_deviation: float = 0.06
-    slope: float = 0.9
+    rule_deviation: float = 0.06
+    presence_model_deviation: float = 0.01
+    gap_alike: float = 0.8
+    residual_alike: float = 0.1
+    unseen_absence: float = 0.004
+    residual_variance_ratio: float = 0.25
+    slope: float = 1.0
     slope_deviation: float = 0.3
-    slope_area_deviation: float = 0.4
+    slope_area_deviation: float = 0.2
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
-    presence_area_deviation: float = 0.01
+    presence_mix_deviation: float = 0.15
+    presence_msoa_deviation: float = 0.003
+    presence_lsoa_deviation: float = 0.006
+    presence_area_deviation: float = 0.004
     presence_slot_deviation: float = 0.009
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:

@@ -40,9 +40,18 @@ class PresenceBasis:
 
     def project(self, profile: NDArray[np.floating]) -> NDArray[np.float64]:
         """Coefficients [..., 2, K] of profiles [..., 2, 48]; in root-mean-square units, so of size about 0.3."""
-        centred = np.asarray(profile, dtype=np.float64) - self.mean
-        coefficients: NDArray[np.float64] = np.einsum("...ts,tks->...tk", centred, self.components)
+        return self.difference(np.asarray(profile, dtype=np.float64) - self.mean)
+
+    def difference(self, profile: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Coefficients [..., 2, K] of a difference of two profiles [..., 2, 48]."""
+        wide = np.asarray(profile, dtype=np.float64)
+        coefficients: NDArray[np.float64] = np.einsum("...ts,tks->...tk", wide, self.components)
         return coefficients / np.sqrt(SLOTS)
+
+    @property
+    def empty(self) -> NDArray[np.float64]:
+        """Coefficients [2, K] of a home where nobody ever is."""
+        return self.project(np.zeros((2, SLOTS)))
 
     def curve(self, coefficients: NDArray[np.floating]) -> NDArray[np.float64]:
         """Profiles [..., 2, 48] of coefficients [..., 2, K]: the inverse of `project` within the components' span."""

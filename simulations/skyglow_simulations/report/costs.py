@@ -17,7 +17,7 @@ _WHAT = {
     "gradient": "how the model’s weights should change to fit the sampled panel homes better, added up",
     "class_score": "by household type, how many panel homes there are and the sum of their scores",
     "area_label": "by MSOA, how many panel homes there are and how many of them the topic counts",
-    "diary_profile": "how the rule for presence compares with the homes’ own diaries, added up",
+    "diary_profile": "how far the homes’ own diaries are from what the meters say of the same days, added up",
     "area_score": "by LSOA, how many metered homes there are and the sum of their scores",
     "area_profile": "by MSOA, the sum of the homes’ profiles of presence",
     "area_histogram": "by LSOA, how many metered homes score in each of a few bins",

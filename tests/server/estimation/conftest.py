@@ -166,15 +166,16 @@ class Days:
 
     homes: int = 1000  # in each MSOA, scaled up to a town's size in nothing: small areas, same noise
     msoas: int = 20
-    level: float = 0.03  # how far the town's curve lies from the public mean, by component
-    area: float = 0.015  # between areas
+    level: float = 0.03  # how far the town's curve lies from the public mean, first component; others less
+    area: float = 0.006  # between areas
     home: tuple[float, ...] = (0.14, 0.07, 0.05, 0.04, 0.03)  # between homes
     rule_slope: float = 0.9  # of the rule's coefficient on the truth
-    rule_bias: float = 0.05
+    rule_bias: float = 0.03
     rule_error: float = 0.05
     beyond: float = 0.007  # sd by slot of what the components cannot express
     diaries: int = 600
     persistence: float = 0.9  # of presence from one half-hour to the next
+    follows: float = 0.6  # how much of what sets a day apart the meter sees
     noise: dict = field(default_factory=lambda: {"area_scores": 3.2, "profiles": 1.0, "diaries": 3.0})
     bounds: tuple[float, float] = (np.inf, np.inf)  # l2 bounds of profiles and diaries
 
@@ -191,19 +192,26 @@ def presence_replicate(days: Days, rng: np.random.Generator):
     areas = AreaTable(areas.codes, areas.names, np.full(days.msoas, float(days.homes)), areas.counts)
     area = np.repeat(np.arange(days.msoas), days.homes)
     spread = np.array([days.home[min(k, len(days.home) - 1)] for k in range(components)])
-    local = rng.normal(0, days.level, (2, components)) + rng.normal(0, days.area, (days.msoas, 2, components))
+    lesser = np.array([1.0, 0.5, 0.4, 0.3])[:components]
+    local = lesser * (
+        rng.normal(0, days.level, (2, components)) + rng.normal(0, days.area, (days.msoas, 2, components))
+    )
     own = local[area] + (rng.normal(0, 1, (area.size, 1, components)) * spread)
     beyond = rng.normal(0, days.beyond, (2, presence.SLOTS))
     curves = np.clip(basis.curve(own) + beyond, 0.01, 0.995)
-    rule = days.rule_bias + days.rule_slope * basis.project(curves) + rng.normal(0, days.rule_error, own.shape)
+    seen = basis.project(curves)
+    rule = lesser * days.rule_bias + days.rule_slope * seen + rng.normal(0, days.rule_error, own.shape)
     metered = np.flatnonzero(rng.random(area.size) < 0.75)
-    profiles = clipped(rule[metered].reshape(metered.size, -1), days.bounds[0])
+    profiles = np.column_stack(
+        [clipped(rule[metered].reshape(metered.size, -1), days.bounds[0]), np.zeros(metered.size)]
+    )
     panel = rng.choice(metered, days.diaries, replace=False)
-    d = basis.project(one_day(curves[panel], days.persistence, rng))
+    special = basis.project(one_day(curves[panel], days.persistence, rng)) - seen[panel]
     kept = rng.random((panel.size, 2, 1)) < 0.6
-    z = rule[panel]
-    columns = np.concatenate([np.ones((panel.size, 2, 1)), z, d, z**2, z * d], axis=2) * kept
-    diaries = clipped(columns.reshape(panel.size, -1), days.bounds[1])
+    gap = (seen[panel] - rule[panel] + (1 - days.follows) * special) * kept
+    cross = (gap * rule[panel])[:, :, 0].sum(axis=1)
+    each = np.concatenate([kept, gap], axis=2).reshape(panel.size, -1)
+    diaries = clipped(np.column_stack([each, np.square(gap).sum(axis=(1, 2)), cross]), days.bounds[1])
     sums = {
         "area_scores": grouped(area[metered], days.msoas, np.ones(metered.size), np.zeros(metered.size)),
         "profiles": grouped(area[metered], days.msoas, *profiles.T),

@@ -8,7 +8,7 @@ import pytest
 
 from skyglow_server import estimation
 from skyglow_server.estimation.inputs import AreaTable
-from skyglow_server.estimation.occupancy import rule_means
+from skyglow_server.estimation.profiles import area_means
 from skyglow_server.estimation.shares import districts, evidence_of
 from skyglow_shared.models import presence
 
@@ -32,8 +32,8 @@ def country(simulator):
     areas = two_districts(simulator.town(world, rng))
     _, sums = simulator.replicate(world, areas, rng)
     components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(rng.normal(0, 20, (6, 2 * components)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + 4 * components))), 1.0, rng)
+    sums["profiles"] = simulator.noised(rng.normal(0, 20, (6, 2 * components + 1)), 1.0, rng)
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
     return simulator.study_of(areas), areas, sums
 
 
@@ -97,5 +97,5 @@ def test_district_curves_are_weighted_means_of_msoas(country, estimates):
             own = [code for code in msoas if lad_of[code] == item.area_code]
             weights = [households[code] for code in own]
             assert item.unclipped == pytest.approx(np.average([msoas[code] for code in own], weights=weights))
-    rules = rule_means(areas, sums["area_scores"], sums["profiles"], presence.load(BASIS), estimation.PLANNING)
-    assert rules.mean.shape[0] == len(study.msoas)
+    means, _ = area_means(areas, sums["area_scores"], sums["profiles"], presence.load(BASIS), estimation.PLANNING)
+    assert means["MSOA"].mean.shape[0] == len(study.msoas)

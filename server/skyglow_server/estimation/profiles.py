@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mean presence profiles of areas, by their meters: noised sums of MSOAs, and what kinds of homes areas have.
+
+Each coefficient by itself, district by district. With x_a the old census's shares of composition classes and of
+residents in employment, centred on the district::
+
+    Z_a = μ + x_a β + v_MSOA + u_a,    β ~ N(0, mix²), v ~ N(0, msoa²), u ~ N(0, lsoa²), μ unknown
+
+A MSOA's noised sum over its noised count measures the household-weighted mean of its LSOAs' Z_a, with an error from
+the noise and one from which homes have a meter. Everything is normal, so that the Z_a given all sums, their means over
+MSOAs and the district, and all covariances are a matter of linear algebra; levels agree by construction.
+
+The bound on a home's profile would make all means too high, for it is homes that stood empty for days that it shortens.
+How far they went beyond it is a number of its own in the block; its mean is given back to all areas of a district.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum
+from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.results import Level
+from skyglow_shared.models.presence import PresenceBasis
+
+Array = NDArray[np.float64]
+_LEAST_NOISES = 3.0  # below so many noise sds of homes, an area's own profile is not looked at
+_UNKNOWN = 0.3  # sd of μ: as good as nothing known
+
+
+@dataclass(frozen=True, slots=True)
+class AreaMeans:
+    """Mean profile coefficients of areas and their variance by source, each [areas, 2, K]."""
+
+    mean: Array
+    noise: Array
+    frame: Array
+    model: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Measured means of MSOAs [M, 2, K], and the variances of their errors; infinite where nothing is known."""
+
+    mean: Array
+    noise: Array
+    frame: Array
+
+
+def area_means(
+    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
+) -> tuple[Mapping[Level, AreaMeans], Array]:
+    """Means of all areas of every level, and of all homes [2, K].
+
+    Parameters
+    ----------
+    areas : AreaTable
+    scores : BlockSum
+        Of source ``area_score``: its first column counts metered homes by LSOA.
+    profiles : BlockSum
+        Of source ``area_profile``.
+    basis : PresenceBasis
+    planning : Planning
+    """
+    sums = _measured(areas, scores, profiles, basis, planning)
+    shape = basis.components.shape[:2]
+    found = {level: [np.zeros((len(areas.areas(level)), *shape)) for _ in range(4)] for level in LEVELS}
+    districts = np.array(areas.codes["LAD"])
+    _, msoa_of = np.unique(np.array(areas.codes["MSOA"]), return_inverse=True)
+    for place, (code, _) in enumerate(areas.areas("LAD")):
+        lsoas = np.flatnonzero(districts == code)
+        part = areas.part(districts == code)
+        rows = {"LSOA": lsoas, "MSOA": np.unique(msoa_of[lsoas]), "LAD": np.array([place])}
+        own = _district(part, sums, rows["MSOA"], planning)
+        for level in LEVELS:
+            for into, values in zip(found[level], own[level], strict=True):
+                into[rows[level]] = values
+    share = areas.totals("LAD", areas.households) / areas.households.sum()
+    means = {level: AreaMeans(*arrays) for level, arrays in found.items()}
+    return means, np.einsum("d,dtk->tk", share, means["LAD"].mean)
+
+
+def _measured(
+    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
+) -> _Sums:
+    """Means of MSOAs from noised sums and counts, what the bound cut off given back on average."""
+    components = basis.components.shape[1]
+    households, homes = areas.totals("MSOA", areas.households), areas.totals("MSOA", scores.values[:, 0])
+    count_error = scores.deviation[0] * np.sqrt(areas.totals("MSOA", np.ones(len(areas.households))))
+    known = (homes > _LEAST_NOISES * count_error)[:, None, None]
+    metered = np.where(known, np.minimum(homes, households)[:, None, None], 1.0)
+    raw = profiles.values[:, :-1].reshape(-1, 2, components) / metered
+    noise = (profiles.deviation[:-1].reshape(2, components) / metered) ** 2
+    typical = np.median(np.abs(raw), axis=0)
+    noise = noise + (typical * count_error[:, None, None] / metered) ** 2
+    between_homes = planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio
+    frame = between_homes * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
+    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
+    _, lad = np.unique([lad_of[code] for code, _ in areas.areas("MSOA")], return_inverse=True)
+    total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0, 0]), 1.0)
+    beyond = np.bincount(lad, np.where(known[:, 0, 0], profiles.values[:, -1], 0.0)) / total
+    mean = raw + beyond[lad][:, None, None] * basis.empty / np.linalg.norm(basis.empty)
+    return _Sums(np.where(known, mean, 0.0), np.where(known, noise, np.inf), np.broadcast_to(frame, raw.shape))
+
+
+def _district(part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], planning: Planning) -> dict[Level, Array]:
+    """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
+    kinds, inside = _kinds(part), part.membership("MSOA")
+    weights = {level: part.weights(level) for level in LEVELS}
+    to_msoa = weights["MSOA"]
+    shape = sums.mean.shape[1:]
+    deviations = [
+        planning.by_component(first, shape[1])
+        for first in (
+            planning.presence_mix_deviation,
+            planning.presence_msoa_deviation,
+            planning.presence_lsoa_deviation,
+        )
+    ]
+    alike, near = kinds @ kinds.T, inside.T @ inside
+    found = {level: np.zeros((4, len(rows), *shape)) for level, rows in weights.items()}
+    for k in range(shape[1]):
+        mix, msoa, lsoa = (deviation[k] ** 2 for deviation in deviations)
+        prior = _UNKNOWN**2 + mix * alike + msoa * near + lsoa * np.eye(len(kinds))
+        across, among = prior @ to_msoa.T, to_msoa @ prior @ to_msoa.T
+        for day in range(shape[0]):
+            noise, frame = sums.noise[msoas, day, k], sums.frame[msoas, day, k]
+            seen = np.isfinite(noise)
+            noise, frame = noise[seen], frame[seen]
+            gain = np.linalg.solve(among[np.ix_(seen, seen)] + np.diag(noise + frame), across[:, seen].T).T
+            mean = gain @ sums.mean[msoas, day, k][seen]
+            left = prior - gain @ across[:, seen].T
+            for level, rows in weights.items():
+                own = rows @ gain
+                from_noise, from_frame = np.square(own) @ noise, np.square(own) @ frame
+                whole = np.einsum("la,ab,lb->l", rows, left, rows)
+                values = (rows @ mean, from_noise, from_frame, np.maximum(whole - from_noise - from_frame, 0.0))
+                for into, value in zip(found[level], values, strict=True):
+                    into[:, day, k] = value
+    return found
+
+
+def _kinds(part: AreaTable) -> Array:
+    """Old shares [A, 6 or 7] of composition classes and of residents in employment, less the district's."""
+    kinds = part.counts / part.counts.sum(axis=1, keepdims=True)
+    if part.employed is not None:
+        kinds = np.column_stack([kinds, part.employed])
+    return np.asarray(kinds - part.weights("LAD") @ kinds)
