@@ -46,6 +46,24 @@ def test_what_takes_too_long_is_stopped(work):
     time.sleep(0.05)  # no alarm is left to ring
 
 
+def test_an_alarm_that_rings_while_it_is_turned_off_is_the_last(monkeypatch):
+    """Else the next would ring a second later, wherever the process then is, and end the serving."""
+    real, former = signal.setitimer, signal.getsignal(signal.SIGALRM)
+    rung = []
+
+    def ringing(which, seconds, again=0.0):
+        if not seconds and not rung:
+            rung.append(True)
+            signal.raise_signal(signal.SIGALRM)
+        return real(which, seconds, again)
+
+    monkeypatch.setattr(limits.signal, "setitimer", ringing)
+    with pytest.raises(LimitError, match="most_seconds"), limits.within(60.0, None):
+        pass
+    assert rung and signal.getsignal(signal.SIGALRM) is former
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("work", [too_much, too_much_for_torch])
 def test_what_needs_too_much_memory_is_stopped_and_there_is_as_much_as_before_after_it(work):
     before = resource.getrlimit(resource.RLIMIT_DATA)
