@@ -139,6 +139,45 @@ def test_a_supplier_answers_in_parts_and_marks_the_exchange(kit):
     assert link.decode(heard[2]) == link.Part(7, True, b"a share")
 
 
+class Greedy(Rogue):
+    """An office that asks and asks, and never takes a reply."""
+
+    def talk(self, frames, context):
+        yield link.encode(link.Challenge(link.VERSION, bytes(32)))
+        next(frames)
+        yield link.encode(link.Welcome())
+        for number in range(400):
+            yield from link.parts(number, b"once more")
+        while context.is_active():
+            threading.Event().wait(0.05)
+
+
+def test_an_office_that_takes_no_reply_gets_no_more_answers(kit, monkeypatch):
+    """Replies wait in this process's memory until the office takes them."""
+    office, folder, identity = kit
+    monkeypatch.setattr(client, "_MOST_WAITING", 8)
+    monkeypatch.setattr(link, "PART_BYTES", 64 * 1024)
+    told, credentials = serve.load(folder)
+    stop, handled = threading.Event(), []
+    reply = bytes(4 * link.PART_BYTES)
+    with Greedy(office) as rogue:
+        told = msgspec.structs.replace(told, address=f"127.0.0.1:{rogue.port}")
+        thread = threading.Thread(
+            target=client.serve,
+            args=(lambda request: handled.append(request) or reply, identity, told, credentials),
+            kwargs={"stop": stop},
+        )
+        thread.start()
+        before = -1
+        while len(handled) != before or not handled:
+            before = len(handled)
+            stop.wait(1.0)
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert 0 < len(handled) < 200
+
+
 def test_a_hello_is_for_one_office_and_one_challenge(kit):
     _, folder, identity = kit
     told, _ = serve.load(folder)

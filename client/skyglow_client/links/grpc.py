@@ -26,6 +26,8 @@ from skyglow_shared.signing import Identity
 _log = logging.getLogger(__name__)
 _OPTIONS = (*link.CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 _GOODBYE_SECONDS = 5.0
+_MOST_WAITING = 64  # pieces of replies that the office has not taken: as many as the largest message has
+_LOOK_SECONDS = 0.05
 
 #: Why a link can end, in words of our own: what the office writes beside a status is not repeated in a log.
 _REASONS = {
@@ -161,7 +163,7 @@ def _converse(
     handle: Callable[[bytes], bytes],
     identity: Identity,
     kit: Kit,
-    frames: Iterator[bytes],
+    frames: Any,  # noqa: ANN401 - gRPC is untyped: a call, whose frames it gives one after another
     session: _Session,
     *,
     told: Callable[[bool], None],
@@ -180,10 +182,20 @@ def _converse(
         if not isinstance(part, Part):
             raise ProtocolError("the office sent something other than a request; check both sides' versions")
         request = assembly.add(part)
-        if request is not None:
+        if request is not None and _has_room(session, frames):
             with session.turn:
                 for piece in link.parts(part.exchange, handle(request)):
                     session.outgoing.put(piece)
+
+
+def _has_room(session: _Session, call: Any) -> bool:  # noqa: ANN401 - gRPC is untyped
+    """Wait until the office has taken what it asked for before; False if the link ends first.
+
+    An office that asks on and on and takes nothing would have the replies fill this machine's memory.
+    """
+    while session.outgoing.qsize() > _MOST_WAITING and call.is_active():
+        time.sleep(_LOOK_SECONDS)
+    return bool(call.is_active())
 
 
 def _next(frames: Iterator[bytes]) -> object:
