@@ -18,6 +18,7 @@ from skyglow_shared.models.network import Network, Parameters, backward, forward
 
 _HOMES = 1024
 _PLACES_AT_ONCE, _MANY = 12000, 64
+_THRESHOLD = torch.ops.aten.threshold_backward.grad_input  # written over what it is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def passed(network: Network, parameters: Parameters, homes: Rows) -> Passed:
     errors = [error]
     for number in range(len(network.layers) - 1, 0, -1):
         back = backward(network.layers[number], parameters[number][0], error, rows[number])
-        error = torch.ops.aten.threshold_backward(back, outputs.pop(), 0.0)
+        error = _THRESHOLD(back, outputs.pop(), 0.0, grad_input=back)
         errors.append(error)
     return Passed(tuple(rows), tuple(reversed(errors)))
 
@@ -65,8 +66,6 @@ def _forward(network: Network, parameters: Parameters, x: Tensor) -> tuple[list[
     rows, outputs, values = [], [], x
     for number, (layer, (weight, bias)) in enumerate(zip(network.layers, parameters, strict=True)):
         rows.append(surrounded(layer, values))
-        values = forward(layer, weight, bias, rows[-1])
-        if number < len(network.layers) - 1:
-            values.clamp_min_(0.0)
+        values = forward(layer, weight, bias, rows[-1], rectified=number < len(network.layers) - 1)
         outputs.append(values)
     return rows, outputs
