@@ -55,6 +55,49 @@ def test_the_bundle_holds_no_code_and_is_the_same_everywhere():
     assert digest(bundle()) == "f20134c0392bd8d0773fea67d5339d06c2cd1638b483c6c8179a0e3067cf5002"
 
 
+class Lost:
+    """A SuperNode's runtime whose task is of a run that is gone: its message is announced, and never there."""
+
+    def __init__(self, runtime, message):
+        self.runtime, self.message, self.said, self.closed = runtime, message, [], False
+
+    def PullTaskInput(self, request):  # noqa: N802 - Flower's names
+        return self.runtime.PullTaskInputResponse()
+
+    def PullMessages(self, request):  # noqa: N802
+        tree = self.message.ObjectTree(object_id="ab" * 32)
+        return self.runtime.PullAppMessagesResponse(messages_list=[self.message.Message()], message_object_trees=[tree])
+
+    def PullObject(self, request):  # noqa: N802
+        return self.message.PullObjectResponse(object_found=True, object_available=False)
+
+    def ConfirmMessageReceived(self, request):  # noqa: N802
+        raise AssertionError("nothing was received")
+
+    def SendTaskHeartbeat(self, request):  # noqa: N802
+        return None
+
+    def PushTaskOutput(self, request):  # noqa: N802
+        self.said.append((request.sub_status, request.details))
+
+    def close(self):
+        self.closed = True
+
+
+def test_flower_does_not_wait_for_a_message_that_never_comes(monkeypatch, caplog):
+    pytest.importorskip("flwr", reason="needs the flower extra: make test-flower")
+    flower_site = importlib.import_module("skyglow_client.links.flower_site")
+    lost = Lost(importlib.import_module("flwr.proto.runtime_pb2"), importlib.import_module("flwr.proto.message_pb2"))
+    monkeypatch.setattr(flower_site, "_PULL_SECONDS", 0.5)
+    monkeypatch.setattr(flower_site.Site, "_client", lambda *_: lost)
+    begun = time.monotonic()
+    flower_site.Site("127.0.0.1:1", None, b"")._answer("token")
+    assert time.monotonic() - begun < 30
+    assert [(status, "does not arrive" in why) for status, why in lost.said] == [("failed", True)]
+    assert lost.closed
+    assert "does not arrive" in caplog.text
+
+
 @pytest.fixture(scope="module")
 def superlink():
     pytest.importorskip("flwr", reason="needs the flower extra: make test-flower")

@@ -6,8 +6,9 @@ executor would unpack the bundle that came from the coordinator and run its code
 at the bundle's digest, unpacks nothing, and has the installed client answer, in this very process. Any bundle but the
 one that holds no code (`skyglow_shared.bundle`) gets an error in place of an answer, and the supplier is not asked.
 
-A SuperNode waits for an answer to every task before it looks for another, so every task is answered. While the
-SuperNode is away the site waits for it, and an answer that could not be handed over is forgotten: it is asked again.
+A SuperNode waits for an answer to every task before it looks for another, so every task is answered: one whose message
+cannot be had within a minute by saying so, where Flower would try for two hours. While the SuperNode is away the site
+waits for it, and an answer that could not be handed over is forgotten: it is asked again.
 
 Uses parts of Flower that are not public, of exactly the version that is pinned. `skyglow_client.links.flower` says what
 travels.
@@ -15,6 +16,8 @@ travels.
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,7 @@ try:
     from flwr.app import Context, Error, Message
     from flwr.clientapp import ClientApp
     from flwr.common.constant import SubStatus
+    from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
     from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
     from flwr.supercore.constant import TaskType
     from flwr.supercore.fab import Fab
@@ -49,6 +53,7 @@ _log = logging.getLogger(__name__)
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _REFUSED, _FAILED = 403, 500  # beside Flower's own codes, which are small
 _LONGEST_PAUSE = 5.0
+_PULL_SECONDS = 60.0  # in which a message arrives, or its run is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Site:
 
     def _answer(self, token: str) -> None:
         client = self._client(RuntimeTokenHttpInterceptor(token))
+        client.PullObject = _until(time.monotonic() + _PULL_SECONDS, client.PullObject)
         beating = HeartbeatSender(lambda: _beat(client))
         beating.start()
         try:
@@ -120,6 +126,9 @@ class Site:
             reply, status, details = self._reply(message, context, given)
             push_message(client, reply, context)
             push_task_output(client=client, context=context, sub_status=status, details=details)
+        except RunError as error:
+            _log.error("a task could not be taken: %s", error)
+            push_task_output(client=client, context=None, sub_status=SubStatus.FAILED, details=str(error))
         except Exception as error:  # its text may hold anything: neither sent nor logged
             _log.error("a task could not be taken or its answer handed over: %s", type(error).__name__)
         finally:
@@ -182,6 +191,25 @@ def secret_in(path: Path | None) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FormatError(f"the SuperNode's secret cannot be read ({type(error).__name__}); {wanted}") from None
+
+
+def _until(
+    deadline: float, pull: "Callable[[PullObjectRequest], PullObjectResponse]"
+) -> "Callable[[PullObjectRequest], PullObjectResponse]":
+    """Pull parts of a message, each again and again while it is on its way, but not after the deadline.
+
+    Raises
+    ------
+    RunError
+        It has passed.
+    """
+
+    def pulled(request: "PullObjectRequest") -> "PullObjectResponse":
+        if time.monotonic() > deadline:
+            raise RunError("the message of a task does not arrive; its run is gone, and the office asks again")
+        return pull(request)
+
+    return pulled
 
 
 def _beat(client: RuntimeHttpClient) -> bool:
