@@ -27,7 +27,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "study",
         nargs="?",
         default=new.study,
-        help="TOML file or built-in study: southampton (the default), southampton-households, southampton-electricity",
+        help="TOML file or built-in study: southampton (the default), southampton-households, "
+        "southampton-electricity, southampton-presence",
     )
     simulate.add_argument("--area", default=new.district, metavar="CODE", help="district, e.g. E06000045 (Southampton)")
     simulate.add_argument("--census", type=Path, metavar="DIR", help="folder with the full census tables")

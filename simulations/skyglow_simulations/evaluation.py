@@ -146,14 +146,14 @@ def presence_figures(
 ) -> dict[str, float]:
     """Matthews correlation of a model of presence, or of the rule, by half-hour, and how much absence it finds.
 
-    On homes that trained nothing.
+    On homes that trained no such model.
     """
     bits = np.load(folder.truth / "presence.npy", mmap_mode="r")
     called, true = [], []
     for name, part in zip(suppliers, held, strict=True):
         store = Store.open(folder.supplier(name) / "store")
-        trained = (part.homes.composition >= 0) & ~part.homes.calibrates
-        rows = np.flatnonzero(part.homes.metered & ~trained)[:_PRESENCE_HOMES]
+        unseen = True if part.homes.diaried is None else part.homes.calibrates | (part.homes.diaried.kept < 0)
+        rows = np.flatnonzero(part.homes.metered & unseen)[:_PRESENCE_HOMES]
         kwh = np.asarray(store.kwh[part.store_row[rows]])
         valid = store.valid[part.store_row[rows]]
         called.append(_called(kwh, store.start, model)[valid].ravel())
