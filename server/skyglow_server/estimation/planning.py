@@ -44,7 +44,7 @@ class Planning:
         homes of a kind differ in other ways too. Used to check, not to estimate.
     turnover : float
         Share of an area's households that are others, or of another kind, than at the census: how many of them count
-        is a draw.
+        is a draw. People aged 60 and over in England moved as if 0.75 were; simulated areas as if none were.
     drift_slope_deviation, drift_level_deviation : float
         Prior sd of β1 and β0: how the logit of the share has moved since the census, with and without regard to where
         it stood. Of people aged 60 and over in England the share moved by 0.09 from mid-2015 to 2021, and districts'
@@ -111,9 +111,9 @@ class Planning:
     turnover: float = 0.3
     drift_slope_deviation: float = 0.1
     drift_level_deviation: float = 0.1
-    drift_lsoa: float = 0.17
-    drift_msoa: float = 0.105
-    drift_spread: float = 0.4
+    drift_lsoa: float = 0.175
+    drift_msoa: float = 0.11
+    drift_spread: float = 0.3
     drift_grid: tuple[float, ...] = (0.02, 0.08, 0.14, 0.2, 0.28, 0.4, 0.6)
     metered_share_deviation: float = 0.1
     metering: tuple[float, ...] = ()
