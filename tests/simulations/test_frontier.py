@@ -181,6 +181,9 @@ def test_the_table_has_a_line_for_each_measure_and_level(swept):
     [census] = [point for point in rmse if point.series == "old census"]
     assert census.value == pytest.approx(np.sqrt(np.mean(np.square(own))))
     assert (census.cities, census.low, census.high) == (2, None, None), "two cities make no band"
+    begun = [cell.models["all_aged_66_plus"]["auc_start"] for cell in cells if cell.series == "without noise"]
+    assert [point.value for point in table if point.measure == "auc_start"] == [pytest.approx(np.mean(begun))]
+    assert all(0.55 < value < 0.85 for value in begun), "what simulated homes taught ranks these too"
     lines = to_csv(table).splitlines()
     assert len(lines) == 1 + len(table)
     assert lines[0] == "measure,topic,level,series,epsilon,value,low,high,cities"
@@ -195,7 +198,9 @@ def test_the_plot_has_a_panel_for_each_topic_and_level_with_every_series(swept):
     assert len(charts) == 6, "three levels of shares, two of occupancy, and the model"
     for chart in charts:
         kinds = [node.get("class") for node in chart.iter(f"{space}path")]
-        assert kinds == ["band local", "line local", "band aggregate", "line aggregate"]
+        assert kinds == ["band local", "band aggregate", "line local", "line aggregate"], "no line lies under a band"
+    [model] = [chart for chart in charts if chart.find(f"{space}text").text == "All aged 66+: model"]
+    assert {node.get("class") for node in model.iter(f"{space}line")} == {"grid", "base", "without", "start"}
     assert "A heading <&>" in [node.text for node in svg.iter(f"{space}text")]
 
 

@@ -99,11 +99,13 @@ def _check(options: argparse.Namespace) -> None:
 
 def _words(plan: Plan) -> tuple[str, str]:
     """Heading and note of the plot."""
-    heading = f"{Path(plan.city.study).stem} in {plan.city.district}: error of the estimates against epsilon"
+    heading = (
+        f"Error of the estimates against epsilon: study {Path(plan.city.study).stem}, district {plan.city.district}"
+    )
     homes = "all homes" if plan.city.scale == 1 else f"{100 * plan.city.scale:g} % of the homes"
     note = (
-        f"{plan.seeds} simulated cities with {homes}; epsilon of the whole study per supplier. "
-        "Lines: over cities; bands: 10th to 90th percentile of cities."
+        f"{plan.seeds} simulated cities with {homes}; epsilon of the whole study per supplier, at its delta. "
+        "Lines: over all cities (errors: root mean square, AUC: mean); bands: 10th to 90th percentile of cities."
     )
     return heading, note
 

@@ -13,24 +13,27 @@ from skyglow_simulations.frontier.table import Point
 from skyglow_simulations.report.svg import Axis, group, line, path, tag, text
 
 _WIDTH, _HEIGHT = 300.0, 220.0  # of a panel
-_LEFT, _TOP, _GAP, _BELOW = 56.0, 84.0, 34.0, 80.0
+_LEFT, _TOP, _GAP, _BELOW = 56.0, 110.0, 46.0, 96.0
+_MARK = 3.4  # half the width of a point
 _PLACES = {"LSOA": "LSOAs", "MSOA": "MSOAs", "LAD": "the district"}
 _MODES: tuple[Series, ...] = ("local", "aggregate")
-_WORDS: dict[Series, str] = {
-    "local": "each supplier adds all the noise (local)",
-    "aggregate": "suppliers share the noise under secure aggregation (aggregate)",
+_START = "start"
+_WORDS: dict[str, str] = {
+    "local": "local: each supplier adds all the noise",
+    "aggregate": "aggregate: suppliers share the noise, by secure aggregation",
     "without noise": "without noise",
     "old census": "old census as it is",
+    _START: "model before training",
 }
 _STYLE = """
 text{font:12px 'Helvetica Neue',Arial,sans-serif;fill:#222}
 .title{font-size:16px;font-weight:600}.panel{font-size:13px;font-weight:600}.axis{fill:#555}
 .grid{stroke:#e4e4e4}.base{stroke:#888}
-.line{fill:none;stroke-width:2.2}.band{stroke:none;opacity:.16}
-.local{stroke:#b3541e;fill:#b3541e}.aggregate{stroke:#1d5f8a;fill:#1d5f8a}path.line{fill:none}
+.local{stroke:#b3541e;fill:#b3541e}.aggregate{stroke:#1d5f8a;fill:#1d5f8a}
+path.line{fill:none;stroke-width:2}line.local,line.aggregate{stroke-width:2}path.band{stroke:none;opacity:.14}.mark{stroke:#fff;stroke-width:1}
 .without{stroke:#222;stroke-dasharray:6 4;stroke-width:1.4;fill:none}
 .old{stroke:#777;stroke-dasharray:1.5 4;stroke-width:1.8;fill:none}
-circle{stroke:#fff;stroke-width:1}
+.start{stroke:#777;stroke-dasharray:9 3 1.5 3;stroke-width:1.4;fill:none}
 """
 
 
@@ -45,12 +48,13 @@ class _Panel:
     unit: str
     scale: float
 
-    def of(self, table: Sequence[Point], series: Series) -> list[Point]:
-        """The points of a series, by rising epsilon."""
+    def of(self, table: Sequence[Point], series: str) -> list[Point]:
+        """The points of a series, or of what training began from, by rising epsilon."""
+        wanted = (f"{self.measure}_start", "without noise") if series == _START else (self.measure, series)
         mine = [
             point
             for point in table
-            if (point.measure, point.topic, point.level, point.series) == (self.measure, self.topic, self.level, series)
+            if (point.topic, point.level) == (self.topic, self.level) and (point.measure, point.series) == wanted
         ]
         return sorted(mine, key=lambda point: point.epsilon or 0.0)
 
@@ -74,13 +78,13 @@ def render(table: Sequence[Point], heading: str, note: str) -> str:
     rows = [panels[first : first + 3] for first in range(0, len(panels), 3)]
     columns = max((len(row) for row in rows), default=1)
     width = _LEFT + columns * (_WIDTH + _GAP)
-    height = _TOP + len(rows) * (_HEIGHT + _BELOW) + 36
+    height = _TOP + len(rows) * (_HEIGHT + _BELOW)
     parts = [text((_LEFT - 40, 26), heading, **{"class": "title"}), text((_LEFT - 40, 46), note, **{"class": "axis"})]
     for number, row in enumerate(rows):
         for place, panel in enumerate(row):
             corner = (_LEFT + place * (_WIDTH + _GAP), _TOP + number * (_HEIGHT + _BELOW))
             parts.append(_panel(table, panel, corner))
-    parts += _legend(table, height - 34)
+    parts += _legend(table, height - 22)
     root = {
         "xmlns": "http://www.w3.org/2000/svg",
         "viewBox": f"0 0 {width:.0f} {height:.0f}",
@@ -104,7 +108,8 @@ def _panels(table: Sequence[Point]) -> list[_Panel]:
         if ("rmse", topic, level) in known
     ]
     models = dict.fromkeys(point.topic for point in table if point.measure == "auc")
-    return found + [_Panel("auc", model, "", f"{_named(model)}: model", "AUC on unseen homes", 1.0) for model in models]
+    unit = "AUC on homes that did not train; 0.5 is chance"
+    return found + [_Panel("auc", model, "", f"{_named(model)}: model", unit, 1.0) for model in models]
 
 
 def _panel(table: Sequence[Point], panel: _Panel, corner: tuple[float, float]) -> Markup:
@@ -113,7 +118,10 @@ def _panel(table: Sequence[Point], panel: _Panel, corner: tuple[float, float]) -
     epsilons = sorted({point.epsilon for point in drawn if point.epsilon is not None})
     x = Axis(math.log(epsilons[0]) - 0.12, math.log(epsilons[-1]) + 0.12, left, left + _WIDTH)
     y, step = _vertical(panel, drawn, top)
-    parts = [text((left, top - 10), panel.heading, **{"class": "panel"})]
+    parts = [
+        text((left - 40, top - 30), panel.heading, **{"class": "panel"}),
+        text((left - 40, top - 13), panel.unit, **{"class": "axis"}),
+    ]
     for tick in y.ticks(step):
         parts += [
             line((left, y(tick)), (left + _WIDTH, y(tick)), "grid"),
@@ -127,33 +135,37 @@ def _panel(table: Sequence[Point], panel: _Panel, corner: tuple[float, float]) -
     parts.append(
         text(
             (left + _WIDTH / 2, top + _HEIGHT + 33),
-            f"epsilon – {panel.unit}",
+            "epsilon",
             text_anchor="middle",
             **{"class": "axis"},
         )
     )
-    references: tuple[Series, ...] = ("old census", "without noise")
-    for series in references:
+    for series in ("old census", _START, "without noise"):
         for point in panel.of(table, series):
             at = y(panel.scale * point.value)
             parts.append(line((left, at), (left + _WIDTH, at), series.split()[0]))
-    for series in _MODES:
-        parts += _curve(panel, panel.of(table, series), x, y, series)
+    curves = {series: curve for series in _MODES if (curve := panel.of(table, series))}
+    parts += [path(_band(panel, curve, x, y), f"band {series}", closed=True) for series, curve in curves.items()]
+    for series, curve in curves.items():
+        places = [(x(math.log(point.epsilon or 1.0)), y(panel.scale * point.value)) for point in curve]
+        parts += [path(places, f"line {series}"), *(_mark(at, series) for at in places)]
     return group("chart", *parts)
 
 
-def _curve(panel: _Panel, curve: Sequence[Point], x: Axis, y: Axis, kind: str) -> list[Markup]:
-    if not curve:
-        return []
-    across = [x(math.log(point.epsilon or 1.0)) for point in curve]
-    parts = []
-    if all(point.low is not None and point.high is not None for point in curve):
-        upper = [(at, y(panel.scale * (point.high or 0.0))) for at, point in zip(across, curve, strict=True)]
-        lower = [(at, y(panel.scale * (point.low or 0.0))) for at, point in zip(across, curve, strict=True)]
-        parts.append(path([*upper, *reversed(lower)], f"band {kind}", closed=True))
-    middle = [(at, y(panel.scale * point.value)) for at, point in zip(across, curve, strict=True)]
-    parts.append(path(middle, f"line {kind}"))
-    return parts + [tag("circle", {"cx": at[0], "cy": at[1], "r": 3.4, "class": kind}) for at in middle]
+def _band(panel: _Panel, curve: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float]]:
+    """Corners of what most cities had; none where there are too few of them to say."""
+    known = [(x(math.log(point.epsilon or 1.0)), point.low, point.high) for point in curve]
+    upper = [(across, y(panel.scale * high)) for across, _, high in known if high is not None]
+    lower = [(across, y(panel.scale * low)) for across, low, _ in known if low is not None]
+    return [*upper, *reversed(lower)]
+
+
+def _mark(at: tuple[float, float], series: str) -> Markup:
+    """A point: round or square, so that modes differ in black and white too."""
+    if series == "local":
+        return tag("circle", {"cx": at[0], "cy": at[1], "r": _MARK, "class": f"mark {series}"})
+    square = {"x": at[0] - _MARK, "y": at[1] - _MARK, "width": 2 * _MARK, "height": 2 * _MARK}
+    return tag("rect", {**square, "class": f"mark {series}"})
 
 
 def _vertical(panel: _Panel, drawn: Sequence[Point], top: float) -> tuple[Axis, float]:
@@ -170,11 +182,11 @@ def _vertical(panel: _Panel, drawn: Sequence[Point], top: float) -> tuple[Axis, 
 def _legend(table: Sequence[Point], top: float) -> list[Markup]:
     parts, place = [], _LEFT - 40
     for series, words in _WORDS.items():
-        if not any(point.series == series for point in table):
+        if not any(point.series == series or (series == _START and point.measure == "auc_start") for point in table):
             continue
-        kind = f"line {series}" if series in _MODES else series.split()[0]
-        parts += [line((place, top), (place + 26, top), kind), text((place + 32, top + 4), words)]
-        place += 54 + 5.7 * len(words)
+        parts += [line((place, top), (place + 26, top), series.split()[0]), text((place + 34, top + 4), words)]
+        parts += [_mark((place + 13, top), series)] if series in _MODES else []
+        place += 52 + 6.1 * len(words)
     return parts
 
 

@@ -21,6 +21,7 @@ from skyglow_server.estimation import compare, estimate, load_areas
 from skyglow_server.estimation.topics import CENSUS_ALONE
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
+from skyglow_shared.models.logistic import first_weights
 from skyglow_shared.study import Study, TrustMode, digest
 from skyglow_simulations import evaluation
 from skyglow_simulations.evaluation import HeldHomes
@@ -70,7 +71,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     study : str
         The study's digest.
     models : dict
-        By model, see `evaluation.model_figures`; empty for the old census.
+        By model, see `evaluation.model_figures`, and ``auc_start``: of what training begins from, where the study has
+        such a start; empty for the old census.
     figures : dict
         ``[topic][level]``, see `report.summary.topic_figures`.
     """
@@ -185,10 +187,14 @@ def _model_figures(study: Study, outcome: Outcome, held: Sequence[HeldHomes]) ->
         replace(part, homes=replace(part.homes, calibrates=calibrates(part.homes.pseudonyms, digest(study))))
         for part in held
     ]
-    return {
+    found = {
         model.name: evaluation.model_figures(model, outcome.models[model.name].final, own)
         for model in study.answer_models
     }
+    for model in study.answer_models:
+        if model.start:
+            found[model.name]["auc_start"] = evaluation.model_figures(model, first_weights(model), own)["auc"]
+    return found
 
 
 def _seeds(plan: Plan) -> range:

@@ -22,7 +22,8 @@ class Point:
     Attributes
     ----------
     measure : str
-        ``rmse``, ``bias``, ``coverage``, ``interval_width`` (of estimates) or ``auc`` (of a model).
+        ``rmse``, ``bias``, ``coverage``, ``interval_width`` (of estimates), ``auc`` (of a model), ``auc_start`` (of
+        what its training began from) or ``auc_non_private`` (of a fit to the same homes without privacy).
     topic : str
     level : str
         Of geography; empty for `auc`.
@@ -76,7 +77,9 @@ def _measured(cell: Cell) -> Iterator[tuple[str, str, str, float]]:
     for name, figures in cell.models.items():
         yield "auc", name, "", figures["auc"]
         if cell.series == "without noise":
-            yield "auc_non_private", name, "", figures["auc_non_private"]
+            for measure in ("auc_start", "auc_non_private"):
+                if measure in figures:
+                    yield measure, name, "", figures[measure]
 
 
 def _point(key: tuple[str, str, str, Series, float | None], values: NDArray[np.float64]) -> Point:
