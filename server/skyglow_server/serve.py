@@ -9,8 +9,6 @@ A study's folder, ``studies/NAME/`` in the office's::
     estimates.csv   electricity-use.csv  what came of it; the second where the study asks for it
 """
 
-import csv
-import io
 from pathlib import Path
 
 from skyglow_server import keys, traces
@@ -22,6 +20,7 @@ from skyglow_server.estimation import checks, electricity, estimate, load_areas,
 from skyglow_server.federation import Federation
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
+from skyglow_server.public_tables import read_rows
 from skyglow_server.publication.tables import write_estimates_csv
 from skyglow_server.publication.tidy import use_table
 from skyglow_server.traces import Traced
@@ -75,13 +74,13 @@ def prepare(folder: Path, template: Path, areas: Path) -> Study:
     """
     roster = [Supplier(name=name, public_key=entry.public_key) for name, entry in keys.admitted(folder).items()]
     office = Identity.load(folder / "identity.key")
-    content, listed = _areas(areas)
+    listed = [Area(*(row[column] for column in _COLUMNS)) for row in read_rows(areas, _COLUMNS)]
     study = draft(template, areas=listed, office_key=office.public_key, suppliers=roster)
     place = _place(folder, study.name)
     if (place / "study.json").exists():
         raise RunError("a study of that name was drafted here before; give the new one another name")
     load_areas(areas, study)
-    write_atomically(place / "areas.csv", content)
+    write_atomically(place / "areas.csv", areas.read_bytes())
     write_atomically(place / "study.json", canonical_bytes(study))
     return study
 
@@ -130,14 +129,3 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
 
 def _place(folder: Path, name: str) -> Path:
     return folder / "studies" / name
-
-
-def _areas(path: Path) -> tuple[bytes, list[Area]]:
-    """A public table of areas: its bytes, and the codes in it."""
-    try:
-        content = path.read_bytes()
-        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
-        return content, [Area(*(row[column] for column in _COLUMNS)) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
-        message = f"{path.name} is not a table of areas ({type(error).__name__}); it needs {', '.join(_COLUMNS)}"
-        raise FormatError(message) from None

@@ -17,7 +17,6 @@ that need not be withheld may be, where homes are few or the noise is much.
 Where the numbers of homes by area and supplier are public, a table of them does as well and costs nothing (`Market`).
 """
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from skyglow_server.disclosure.footprint import Footprint
 from skyglow_server.disclosure.rules import Check
+from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_shared.errors import FormatError, GeographyError
 from skyglow_shared.study import Study, Thresholds
 
@@ -117,18 +117,12 @@ def load_market(path: Path, study: Study) -> Market:
     GeographyError
         An area of the study is not in it.
     """
+    rows = read_rows(path, _COLUMNS)
     found: dict[str, dict[str, float]] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                area, supplier, homes = (row[column] for column in _COLUMNS)
-                own = found.setdefault(area, {})
-                if supplier in own or not 0 <= float(homes) < math.inf:
-                    raise FormatError(f"{path.name} has a line twice or a negative count; use the published table")
-                own[supplier] = float(homes)
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        message = f"{path.name} is not a table of suppliers ({type(error).__name__}); it needs {', '.join(_COLUMNS)}"
-        raise FormatError(message) from None
+    for row, homes in zip(rows, read_numbers(path, rows, ["homes"])[:, 0].tolist(), strict=True):
+        found.setdefault(row["lsoa21cd"], {})[row["supplier"]] = homes
+    if sum(map(len, found.values())) < len(rows):
+        raise FormatError(f"{path.name} has an area's supplier twice; leave one of the lines out")
     missing = [code for code in study.lsoas if code not in found]
     if missing:
         raise GeographyError(f"{path.name} lacks {len(missing)} of the study's areas; use the table of its vintage")

@@ -12,7 +12,6 @@ the narrower for it, and says how much of what is left is the total's own error.
 the study are an error: agreement that is forced would only hide it.
 """
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,12 +25,14 @@ from skyglow_server.estimation.inputs import LEVELS, AreaTable
 from skyglow_server.estimation.observations import Evidence
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior
-from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.results import Estimate, Level
 from skyglow_server.estimation.shares import districts, of_level, posterior_of
+from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 
 Array = NDArray[np.float64]
 SOURCE = "official total"
+_LEVELS: tuple[Level, ...] = ("LAD", "MSOA")  # of the areas that totals are given for, the larger first
 _COLUMNS = ("area_code", "topic", "homes", "standard_error")
 _MOST = 5.0  # standard deviations that two figures may lie apart
 
@@ -54,33 +55,27 @@ def load_totals(path: Path, areas: AreaTable) -> Totals:
     Raises
     ------
     FormatError
-        The file cannot be read, lacks a column, has a line twice, or a number that is none.
+        The file cannot be read, lacks a column, has a line twice, or a number that cannot be one.
     GeographyError
         An area is neither a district nor an MSOA of the study.
     DataError
         Totals contradict each other, or are more homes than there are.
     """
-    found: dict[tuple[str, str], Total] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                place, total = (
-                    (row["topic"], row["area_code"]),
-                    Total(float(row["homes"]), float(row["standard_error"])),
-                )
-                if place in found or not (0 <= total.homes < math.inf and 0 <= total.error < math.inf):
-                    raise FormatError(f"{path.name} has a line twice or a negative number; use the published table")
-                found[place] = total
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        message = f"{path.name} is not a table of totals ({type(error).__name__}); it needs {', '.join(_COLUMNS)}"
-        raise FormatError(message) from None
+    rows = read_rows(path, _COLUMNS)
+    numbers = read_numbers(path, rows, _COLUMNS[2:])
+    found = {
+        (row["topic"], row["area_code"]): Total(homes, error)
+        for row, (homes, error) in zip(rows, numbers.tolist(), strict=True)
+    }
+    if len(found) < len(rows):
+        raise FormatError(f"{path.name} has a topic's area twice; leave one of the lines out")
     check_totals(found, areas)
     return found
 
 
 def check_totals(totals: Totals, areas: AreaTable) -> None:
     """GeographyError for an area the study has not; DataError for totals that cannot all be so."""
-    known = {code for level in LEVELS[1:] for code in areas.codes[level]}
+    known = {code for level in _LEVELS for code in areas.codes[level]}
     foreign = {code for _, code in totals} - known
     if foreign:
         raise GeographyError(f"{len(foreign)} of the official totals are of no district or MSOA of the study")
@@ -90,25 +85,24 @@ def check_totals(totals: Totals, areas: AreaTable) -> None:
 
 
 def _check_topic(topic: str, totals: Mapping[str, Total], areas: AreaTable) -> None:
-    households = {
-        code: homes
-        for level in LEVELS[1:]
-        for (code, _), homes in zip(areas.areas(level), areas.totals(level, areas.households).tolist(), strict=True)
-    }
-    if any(total.homes > households[code] for code, total in totals.items()):
+    codes, households = _counted(areas)
+    value = np.array([totals[code].homes if code in totals else 0.0 for code in codes])
+    error = np.array([totals[code].error if code in totals else math.inf for code in codes])
+    if (value > households).any():
         raise DataError(f"an official total of {topic} is more than there are homes; correct it or the table of areas")
-    lads = [code for code, _ in areas.areas("LAD")]
-    parents = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
-    order = [*lads, *sorted(parents)]
-    tree = Tree.of(np.array([-1] * len(lads) + [lads.index(parents[code]) for code in order[len(lads) :]]))
-    value = np.array([totals[code].homes if code in totals else 0.0 for code in order])
-    variance = np.array([totals[code].error ** 2 if code in totals else math.inf for code in order])
-    agreed = agree(tree, value, variance)  # counts without error that contradict each other are an error there
-    off = np.abs(agreed.value - value)[np.isfinite(variance) & (variance > 0)]
-    if (off > _MOST * np.sqrt(variance[np.isfinite(variance) & (variance > 0)])).any():
+    tree = Tree.of(np.concatenate([np.full(len(areas.areas("LAD")), -1), areas.places("LAD", of="MSOA")]))
+    agreed = agree(tree, value, error**2)  # counts without error that contradict each other are an error there
+    uncertain = np.isfinite(error) & (error > 0)
+    if (np.abs(agreed.value - value)[uncertain] > _MOST * error[uncertain]).any():
         raise DataError(
             f"official totals of {topic} contradict each other beyond their errors; use tables of one source"
         )
+
+
+def _counted(areas: AreaTable) -> tuple[list[str], Array]:
+    """Codes and households of all areas that totals may be given for."""
+    codes = [code for level in _LEVELS for code, _ in areas.areas(level)]
+    return codes, np.concatenate([areas.totals(level, areas.households) for level in _LEVELS])
 
 
 def benchmarked(evidence: Evidence, topic: str, planning: Planning, totals: Totals) -> tuple[Estimate, ...]:
@@ -152,16 +146,12 @@ class _Official:
 
 def _official(areas: AreaTable, topic: str, totals: Totals) -> _Official:
     """The totals of one topic that are of these areas."""
-    rows, share, error = [np.zeros((0, len(areas.households)))], [], []
-    for level in LEVELS[1:]:
-        homes = areas.totals(level, areas.households)
-        for place, (code, _) in enumerate(areas.areas(level)):
-            total = totals.get((topic, code))
-            if total is not None:
-                rows.append(areas.weights(level)[place : place + 1])
-                share.append(total.homes / float(homes[place]))
-                error.append(total.error / float(homes[place]))
-    return _Official(np.concatenate(rows), np.array(share), np.array(error))
+    codes, homes = _counted(areas)
+    known = np.array([(topic, code) in totals for code in codes])
+    given = [totals[topic, code] for code in codes if (topic, code) in totals]
+    rows = np.concatenate([areas.weights(level) for level in _LEVELS])[known]
+    share = np.array([total.homes for total in given]) / homes[known]
+    return _Official(rows, share, np.array([total.error for total in given]) / homes[known])
 
 
 def _conditioned(topic: str, posterior: Posterior, official: _Official) -> tuple[Posterior, Array]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the office estimates from: noised sums, and the public table of areas with their old census."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.results import Level
+from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_shared.errors import FormatError, GeographyError, RunError
 from skyglow_shared.layout import block_shape, columns_of, strata
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Source, Study
@@ -127,11 +127,10 @@ def load_areas(path: Path, study: Study) -> AreaTable:
     GeographyError
         A code occurs twice, is missing or unknown to the study, or nests otherwise than the study says.
     """
-    rows = _read(path)
-    rows.sort(key=lambda row: row["lsoa21cd"])
-    numbers = _numbers(path, rows, COLUMNS[6:])
-    if not rows or not np.isfinite(numbers).all() or (numbers < 0).any():
-        raise FormatError(f"{path.name} is empty or has a negative or infinite count; use the published table")
+    rows = sorted(read_rows(path, COLUMNS), key=lambda row: row["lsoa21cd"])
+    numbers = read_numbers(path, rows, COLUMNS[6:])
+    if not rows:
+        raise FormatError(f"{path.name} is empty; use the published table")
     if (numbers[:, 0] < 1).any() or (numbers[:, 1:].sum(axis=1) < 1).any():
         raise FormatError(f"{path.name} has an area without households; leave it out of table and study")
     columns = {name: tuple(row[name] for row in rows) for name in CODE_COLUMNS}
@@ -146,36 +145,14 @@ def load_areas(path: Path, study: Study) -> AreaTable:
     return table
 
 
-def _further(path: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64] | None:
+def _further(path: Path, rows: Sequence[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64] | None:
     """Columns that only some topics need; None if the table lacks them."""
     if not set(columns) <= rows[0].keys():
         return None
-    numbers = _numbers(path, rows, columns)
-    if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers.sum(axis=1) <= 0).any():
-        raise FormatError(f"{path.name} has {columns[0]} negative, infinite or all zero; use the published table")
+    numbers = read_numbers(path, rows, columns)
+    if (numbers.sum(axis=1) <= 0).any():
+        raise FormatError(f"{path.name} has an area with no {' or '.join(columns)}; use the published table")
     return numbers
-
-
-def _numbers(path: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64]:
-    try:
-        return np.array([[float(row[name]) for name in columns] for row in rows], dtype=np.float64)
-    except (ValueError, TypeError):
-        raise FormatError(f"{path.name} has a count that is not a number; use the published table") from None
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise FormatError(f"{path.name} lacks the columns {', '.join(missing)}; use the published table")
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path.name} cannot be read as CSV ({type(error).__name__}); fetch it again") from None
-    if any(row[name] is None or row[name] == "" for row in rows for name in COLUMNS):
-        raise FormatError(f"{path.name} has a line with too few fields; fetch it again")
-    return rows
 
 
 def check_areas(table: AreaTable, study: Study) -> None:
