@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole study that lets the installed model say when homes are occupied, beside the same study by the rule."""
 
-from importlib import resources
-
 import msgspec
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ from skyglow_shared.models import presence
 from skyglow_simulations import evaluation, experiment, outputs
 from skyglow_simulations.run import Folder, Parameters
 
-STUDY = resources.files("skyglow_simulations") / "studies" / "southampton.toml"
-BASIS = 'basis = "presence_basis_v1"'
 SCALE, SEED = 0.03, 5
 
 
@@ -20,9 +16,7 @@ SCALE, SEED = 0.03, 5
 def made(tmp_path_factory):
     """A city, and on it a study that names the model; run through every supplier's gate."""
     folder = tmp_path_factory.mktemp("presence")
-    text = STUDY.read_text(encoding="utf-8").replace(BASIS, f'{BASIS}\nmodel = "presence_model_v1"')
-    (folder / "study.toml").write_text(text, encoding="utf-8")
-    parameters = Parameters(scale=SCALE, seed=SEED, workers=1, study=str(folder / "study.toml"))
+    parameters = Parameters(scale=SCALE, seed=SEED, workers=1)
     one = experiment.begin(Folder(folder / "run"), parameters, lambda *_: None)
     one.prepare()
     one.approve()

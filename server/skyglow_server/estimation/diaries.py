@@ -73,7 +73,7 @@ def diary_model(
     parts = {
         "diary sampling": _variances(gain, sampling),
         "privacy noise of diaries": _variances(gain, privacy),
-        "bound on diaries": np.einsum("kab,bk->ak", gain, count[:, None] * beyond) ** 2,
+        "bound on diaries": (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 2) ** 2,
         "public mean curve": _variances(left, prior),
     }
     found = np.einsum("kab,bk->ak", gain, total + count[:, None] * beyond)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from skyglow_shared.models.presence import SLOTS
 
+_AT_WEEKENDS = 0.4
+
 
 @dataclass(frozen=True, slots=True)
 class Planning:
@@ -51,10 +53,10 @@ class Planning:
         moves differed from that by 0.05: together 0.10. Slopes within districts lay around -0.1 with sd 0.07.
     drift_lsoa, drift_msoa, drift_spread : float
         Prior medians of the standard deviations of the LSOA and MSOA drifts, in logits (0.2 is about 2.5 points of an
-        area's share of 15 %), and how far off they may be: sd of their logarithm. Those people's shares moved by 0.13 in
-        31,810 LSOAs beside `turnover`, 0.06 in MSOAs, and LSOA sds differed between districts by 0.14 of their logarithm;
-        households are taken to move more, and by an amount that is less well known. A prior that reaches to zero as
-        easily as to twice the truth lets noise pass for drift, or drift for noise, where homes are few.
+        area's share of 15 %), and how far off they may be: sd of their logarithm. Those people's shares moved by 0.13
+        in 31,810 LSOAs beside `turnover`, 0.06 in MSOAs, and LSOA sds differed between districts by 0.14 of their
+        logarithm; households are taken to move more, and by an amount that is less well known. A prior that reaches to
+        zero as easily as to twice the truth lets noise pass for drift, or drift for noise, where homes are few.
     drift_grid : tuple of float
         Values of σ_LSOA and σ_MSOA that are integrated over.
     metered_share_deviation : float
@@ -72,7 +74,7 @@ class Planning:
     gap_alike, residual_alike : float
         Correlation between weekday and weekend of that, and of how far one home's meter lies from its diary.
     unseen_absence : float
-        Share of diary days on which nobody was home and the meter says that somebody was, mean and sd.
+        Share of diary days on which nobody was home and the meter says that somebody was; good to half of it.
     residual_variance_ratio : float
         Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
     slope, slope_deviation : float
@@ -85,8 +87,9 @@ class Planning:
         Share of a diary day's Bernoulli variance (mean over slots of m(1-m)) that lies along each component; the last
         is used for all further components.
     presence_mix_deviation : float
-        Prior sd of how much an area's first mean profile coefficient moves with each composition class's share of it,
-        and with the share in employment; likewise.
+        Prior sd of how much an area's first mean coefficient of a weekday moves with each composition class's share of
+        it, and with the share in employment. What kinds of homes there are says how much people are out on weekdays
+        more than when, and little of weekends: see `by_mix`.
     presence_msoa_deviation, presence_lsoa_deviation : float
         Prior sd of what it further differs by between MSOAs and between the LSOAs of a MSOA.
     presence_area_deviation : float
@@ -122,21 +125,21 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.06
-    presence_model_deviation: float = 0.01
+    presence_model_deviation: float = 0.008
     gap_alike: float = 0.8
-    residual_alike: float = 0.1
-    unseen_absence: float = 0.004
+    residual_alike: float = 0.4
+    unseen_absence: float = 0.006
     residual_variance_ratio: float = 0.25
     slope: float = 1.0
     slope_deviation: float = 0.3
     slope_area_deviation: float = 0.2
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
-    presence_mix_deviation: float = 0.15
+    presence_mix_deviation: float = 0.1
     presence_msoa_deviation: float = 0.003
-    presence_lsoa_deviation: float = 0.006
-    presence_area_deviation: float = 0.004
-    presence_slot_deviation: float = 0.009
+    presence_lsoa_deviation: float = 0.005
+    presence_area_deviation: float = 0.003
+    presence_slot_deviation: float = 0.003
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
@@ -151,6 +154,11 @@ class Planning:
         """
         shares = self._shares(components)
         return np.asarray(first * (shares / shares[0]) ** 0.65, dtype=np.float64)
+
+    def by_mix(self, components: int) -> NDArray[np.float64]:
+        """Standard deviations [2, K] of the effects of an area's kinds of homes, weekday and weekend."""
+        falling = self.by_component(1.0, components) ** 2
+        return np.asarray(self.presence_mix_deviation * np.outer([1.0, _AT_WEEKENDS], falling), dtype=np.float64)
 
     def _shares(self, components: int) -> NDArray[np.float64]:
         last = len(self.diary_variance_share) - 1

@@ -111,34 +111,29 @@ def _district(part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], planning: P
     weights = {level: part.weights(level) for level in LEVELS}
     to_msoa = weights["MSOA"]
     shape = sums.mean.shape[1:]
-    deviations = [
-        planning.by_component(first, shape[1])
-        for first in (
-            planning.presence_mix_deviation,
-            planning.presence_msoa_deviation,
-            planning.presence_lsoa_deviation,
-        )
-    ]
+    mix = planning.by_mix(shape[1]) ** 2
+    msoa, lsoa = (
+        planning.by_component(first, shape[1]) ** 2
+        for first in (planning.presence_msoa_deviation, planning.presence_lsoa_deviation)
+    )
     alike, near = kinds @ kinds.T, inside.T @ inside
     found = {level: np.zeros((4, len(rows), *shape)) for level, rows in weights.items()}
-    for k in range(shape[1]):
-        mix, msoa, lsoa = (deviation[k] ** 2 for deviation in deviations)
-        prior = _UNKNOWN**2 + mix * alike + msoa * near + lsoa * np.eye(len(kinds))
+    for day, k in np.ndindex(*shape):
+        prior = _UNKNOWN**2 + mix[day, k] * alike + msoa[k] * near + lsoa[k] * np.eye(len(kinds))
         across, among = prior @ to_msoa.T, to_msoa @ prior @ to_msoa.T
-        for day in range(shape[0]):
-            noise, frame = sums.noise[msoas, day, k], sums.frame[msoas, day, k]
-            seen = np.isfinite(noise)
-            noise, frame = noise[seen], frame[seen]
-            gain = np.linalg.solve(among[np.ix_(seen, seen)] + np.diag(noise + frame), across[:, seen].T).T
-            mean = gain @ sums.mean[msoas, day, k][seen]
-            left = prior - gain @ across[:, seen].T
-            for level, rows in weights.items():
-                own = rows @ gain
-                from_noise, from_frame = np.square(own) @ noise, np.square(own) @ frame
-                whole = np.einsum("la,ab,lb->l", rows, left, rows)
-                values = (rows @ mean, from_noise, from_frame, np.maximum(whole - from_noise - from_frame, 0.0))
-                for into, value in zip(found[level], values, strict=True):
-                    into[:, day, k] = value
+        noise, frame = sums.noise[msoas, day, k], sums.frame[msoas, day, k]
+        seen = np.isfinite(noise)
+        noise, frame = noise[seen], frame[seen]
+        gain = np.linalg.solve(among[np.ix_(seen, seen)] + np.diag(noise + frame), across[:, seen].T).T
+        mean = gain @ sums.mean[msoas, day, k][seen]
+        left = prior - gain @ across[:, seen].T
+        for level, rows in weights.items():
+            own = rows @ gain
+            from_noise, from_frame = np.square(own) @ noise, np.square(own) @ frame
+            whole = np.einsum("la,ab,lb->l", rows, left, rows)
+            values = (rows @ mean, from_noise, from_frame, np.maximum(whole - from_noise - from_frame, 0.0))
+            for into, value in zip(found[level], values, strict=True):
+                into[:, day, k] = value
     return found
 
 

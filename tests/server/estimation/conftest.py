@@ -166,13 +166,13 @@ class Days:
 
     homes: int = 1000  # in each MSOA, scaled up to a town's size in nothing: small areas, same noise
     msoas: int = 20
-    level: float = 0.03  # how far the town's curve lies from the public mean, first component; others less
-    area: float = 0.006  # between areas
-    home: tuple[float, ...] = (0.14, 0.07, 0.05, 0.04, 0.03)  # between homes
+    level: float = 0.02  # how far the town's curve lies from the public mean, first component; others less
+    area: float = 0.005  # between areas
+    home: tuple[float, ...] = (0.06, 0.03, 0.02, 0.02, 0.02)  # between homes; with more, bounds at 0 and 1 bend curves
     rule_slope: float = 0.9  # of the rule's coefficient on the truth
     rule_bias: float = 0.03
-    rule_error: float = 0.05
-    beyond: float = 0.007  # sd by slot of what the components cannot express
+    rule_error: float = 0.04
+    beyond: float = 0.003  # sd by slot of what the components cannot express
     diaries: int = 600
     persistence: float = 0.9  # of presence from one half-hour to the next
     follows: float = 0.6  # how much of what sets a day apart the meter sees
