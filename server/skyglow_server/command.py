@@ -48,7 +48,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     change.add_argument(
         "--persistence",
         type=float,
-        default=0.5,
         help="how much of what areas had drifted from the old census is thought to last, 0 to 1; 0 is widest",
     )
     change.set_defaults(func=_change)
@@ -139,12 +138,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _change(options: argparse.Namespace) -> int:
-    from skyglow_server.publication import change  # noqa: PLC0415
+    from skyglow_server.publication import change, earlier  # noqa: PLC0415
 
-    if not 0 <= options.persistence <= 1:
-        raise FormatError("--persistence must be from 0 to 1; 0.5 is the default")
-    releases = [change.read_release(path) for path in (options.earlier, options.later)]
-    found = change.changes(releases[0], releases[1], persistence=options.persistence)
+    persistence = change.PERSISTENCE if options.persistence is None else options.persistence
+    if not 0 <= persistence <= 1:
+        raise FormatError(f"--persistence must be from 0 to 1; {change.PERSISTENCE} is the default")
+    releases = [earlier.read_release(path) for path in (options.earlier, options.later)]
+    found = change.changes(releases[0], releases[1], persistence=persistence)
     for path in change.write(options.out, found):
         _print(str(path))
     return 0

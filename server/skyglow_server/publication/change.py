@@ -15,49 +15,26 @@ parts of a topic and level on average, not of each area; and figures are rounded
 half a step.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.results import QUANTILE
-from skyglow_server.publication import tidy, words
-from skyglow_server.publication.columns import DIGITS
-from skyglow_server.publication.folder import STUDY
-from skyglow_shared.errors import FormatError, GeographyError, StudyError
+from skyglow_server.publication import words
+from skyglow_server.publication.columns import DIGITS, number, table
+from skyglow_server.publication.earlier import Published
+from skyglow_shared.errors import GeographyError, StudyError
 from skyglow_shared.files import write_atomically
-from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import Model, Study
+from skyglow_shared.study import Model
 
 PERSISTENCE = 0.5
-SHARED = "area model"
 COLUMNS = (
     "area_code", "area_name", "level", "topic", "group", "earlier", "later", "change", "lower", "upper",
     "standard_error", "evidence", "status", "shorthand", "reason",
 )  # fmt: skip
 _STEP = 10.0**-DIGITS
-
-Key = tuple[str, str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A release as its folder tells it.
-
-    Attributes
-    ----------
-    study : Study
-    rows : mapping of (topic, level, area code, group) to the row of its table
-    shared : mapping of (topic, level) to float
-        Mean share of the variance that is the area model's.
-    """
-
-    study: Study
-    rows: Mapping[Key, Mapping[str, str]]
-    shared: Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,55 +50,22 @@ class Change:
     deviation: float | None = None
     shorthand: str = ""
     reason: str = ""
-    interval: tuple[float, float] | None = field(init=False, default=None)
 
-    def __post_init__(self) -> None:
-        if self.earlier is not None and self.later is not None and self.deviation is not None:
-            middle, reach = self.later - self.earlier, QUANTILE * self.deviation
-            object.__setattr__(self, "interval", (middle - reach, middle + reach))
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the change; None where there are no numbers."""
+        if self.earlier is None or self.later is None or self.deviation is None:
+            return None
+        middle, reach = self.later - self.earlier, QUANTILE * self.deviation
+        return middle - reach, middle + reach
 
     @property
     def evidence(self) -> str:
         """Whether the interval holds zero, in words; empty where there is none."""
         if self.interval is None:
             return ""
-        return "higher" if self.interval[0] > 0 else "lower" if self.interval[1] < 0 else "no clear change"
-
-
-def read_release(path: Path) -> Published:
-    """Read a release's folder, or the one in a run's folder.
-
-    Raises
-    ------
-    FormatError
-        It is no release's folder, or a table of it cannot be read.
-    StudyError
-        Its study cannot be read.
-    """
-    folder = path / "release" if (path / "release").is_dir() else path
-    try:
-        study = decode_study((folder / STUDY).read_bytes())
-        rows = {
-            (row["topic"], row["level"], row["area_code"], row["group"]): row
-            for table in sorted(folder.glob("estimates-*.csv"))
-            for row in _rows(table, tuple(tidy.COLUMNS))
-        }
-        shared = {
-            (row["topic"], row["level"]): float(row["share_of_variance"])
-            for row in _rows(folder / tidy.SOURCES, ("topic", "level", "source", "share_of_variance"))
-            if row["source"] == SHARED
-        }
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise FormatError(f"{path.name} is not a release's folder ({type(error).__name__}); name another") from None
-    return Published(study, rows, shared)
-
-
-def _rows(table: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        if tuple(reader.fieldnames or ()) != columns:
-            raise FormatError(f"{table.name} has other columns than a release's table; name another folder")
-        yield from reader
+        low, high = self.interval
+        return "higher" if low > 0 else "lower" if high < 0 else "no clear change"
 
 
 def changes(earlier: Published, later: Published, *, persistence: float = PERSISTENCE) -> tuple[Change, ...]:
@@ -196,12 +140,8 @@ def write(path: Path, found: Iterable[Change]) -> tuple[Path, ...]:
         tables.setdefault(item.names[3], []).append(item)
     paths = []
     for topic, items in tables.items():
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(map(_line, items))
         paths.append(path / f"change-{words.dashed(topic)}.csv")
-        write_atomically(paths[-1], text.getvalue().encode("utf-8"))
+        write_atomically(paths[-1], table(COLUMNS, map(_line, items)))
     return tuple(paths)
 
 
@@ -209,6 +149,5 @@ def _line(item: Change) -> list[str]:
     numbers: tuple[float | None, ...] = (None,) * 6
     if item.earlier is not None and item.later is not None and item.interval is not None:
         numbers = (item.earlier, item.later, item.later - item.earlier, *item.interval, item.deviation)
-    shown = ("" if number is None else f"{number:.{DIGITS}f}" for number in numbers)
     status = "suppressed" if item.interval is None else "published"
-    return [*item.names, *shown, item.evidence, status, item.shorthand, item.reason]
+    return [*item.names, *map(number, numbers), item.evidence, status, item.shorthand, item.reason]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every tidy table of figures has in common: whose a figure is, how good it is, and why it may be withheld."""
 
-from collections.abc import Iterable, Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from skyglow_server.estimation.results import Estimate
@@ -30,6 +32,11 @@ def state(shorthand: str) -> Columns:
     }
 
 
+def number(value: float | None) -> str:
+    """A figure as it is published; empty where there is none."""
+    return "" if value is None else f"{value:.{DIGITS}f}"
+
+
 def line(item: Estimate, numbers: Iterable[float | None], *more: str) -> list[str]:
     """One figure's line: its area and group, `more` about it, its numbers, empty where there is none, and its state."""
     return [
@@ -39,9 +46,18 @@ def line(item: Estimate, numbers: Iterable[float | None], *more: str) -> list[st
         item.topic,
         item.group,
         *more,
-        *("" if number is None else f"{number:.{DIGITS}f}" for number in numbers),
+        *map(number, numbers),
         words.quality(item),
         item.status,
         words.shorthand(item),
         item.reason,
     ]
+
+
+def table(columns: Iterable[str], lines: Iterable[Sequence[str]]) -> bytes:
+    """A table as CSV, with the line end that CSVW readers expect by default."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    return text.getvalue().encode("utf-8")

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an earlier release let out, read from its folder, so that the next can be checked against it."""
+"""What an earlier release let out, read from its folder: to compare the next with it, and to check the next against it.
+
+Differencing needs to know which areas had a figure, change needs the figures themselves.
+"""
 
 import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
@@ -10,43 +15,87 @@ from skyglow_server.publication import electricity, tidy
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError
 from skyglow_shared.soundness import decode_study
+from skyglow_shared.study import Study
+
+#: The source of error that two studies share.
+SHARED = "area model"
+
+Key = tuple[str, str, str, str]
+Rows = Mapping[Key, Mapping[str, str]]
 
 
-def read_footprints(path: Path) -> tuple[Footprint, ...]:
-    """Footprints of every topic of a release's folder, in the LSOAs of its own vintage.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A release as its folder tells it.
+
+    Attributes
+    ----------
+    study : Study
+    rows : mapping of (topic, level, area code, group) to the row of its table
+        Shares of homes.
+    shared : mapping of (topic, level) to float
+        Mean share of the variance that is the area model's.
+    use : as `rows`
+        Electricity use, where the study asks for it.
+    """
+
+    study: Study
+    rows: Rows
+    shared: Mapping[tuple[str, str], float]
+    use: Rows = field(default_factory=dict)
+
+
+def read_release(path: Path) -> Published:
+    """Read a release's folder, or the one in a run's folder.
 
     Raises
     ------
     FormatError
-        The folder is not a release, or a table of it cannot be read.
+        It is no release's folder, or a table of it cannot be read.
     StudyError
         Its study cannot be read.
     """
+    folder = path / "release" if (path / "release").is_dir() else path
     try:
-        study = decode_study((path / STUDY).read_bytes())
-        tables = [*sorted(path.glob("estimates-*.csv")), *path.glob(electricity.NAME)]
-        shown = [_published(table) for table in tables]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        study = decode_study((folder / STUDY).read_bytes())
+        rows = _by_key(sorted(folder.glob("estimates-*.csv")), tidy.COLUMNS)
+        use = _by_key(folder.glob(electricity.NAME), electricity.COLUMNS)
+        shared = {
+            (row["topic"], row["level"]): float(row["share_of_variance"])
+            for row in _rows(folder / tidy.SOURCES, tidy.SOURCE_COLUMNS)
+            if row["source"] == SHARED
+        }
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise FormatError(f"{path.name} is not a release's folder ({type(error).__name__}); name another") from None
-    found = []
-    for areas in shown:
-        for topic, published in areas.items():
-            levels = [level for level in LEVELS if any(known == level for known, _ in published)]
-            whole = footprint_of(study, topic, levels)
-            hidden = [(c.level, c.code) for c in whole.cells if not published.get((c.level, c.code), False)]
-            found.append(whole.without(hidden))
-    return tuple(found)
+    return Published(study, rows, shared, use)
 
 
-def _published(table: Path) -> dict[str, dict[tuple[str, str], bool]]:
-    """Whether each (level, code) of a table has a figure, by topic."""
-    found: dict[str, dict[tuple[str, str], bool]] = {}
+def _by_key(tables: Iterable[Path], columns: Iterable[str]) -> Rows:
+    return {
+        (row["topic"], row["level"], row["area_code"], row["group"]): row
+        for table in tables
+        for row in _rows(table, columns)
+    }
+
+
+def _rows(table: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
     with table.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        if reader.fieldnames not in (list(tidy.COLUMNS), list(electricity.COLUMNS)):
+        if reader.fieldnames != list(columns):
             raise FormatError(f"{table.name} has other columns than a release's table; name another folder")
-        for row in reader:
-            place = row["level"], row["area_code"]
-            own = found.setdefault(row["topic"], {})
-            own[place] = own.get(place, False) or row["estimate"] != ""
-    return found
+        yield from reader
+
+
+def read_footprints(path: Path) -> tuple[Footprint, ...]:
+    """Footprints of every topic of a release's folder, in the LSOAs of its own vintage; raises as `read_release`."""
+    release = read_release(path)
+    shown: dict[str, dict[tuple[str, str], bool]] = {}
+    for (topic, level, code, _), row in (*release.rows.items(), *release.use.items()):
+        own = shown.setdefault(topic, {})
+        own[level, code] = own.get((level, code), False) or row["estimate"] != ""
+    found = []
+    for topic, places in shown.items():
+        whole = footprint_of(release.study, topic, [level for level in LEVELS if any(at == level for at, _ in places)])
+        every = ((cell.level, cell.code) for cell in whole.cells)
+        found.append(whole.without(place for place in every if not places.get(place, False)))
+    return tuple(found)

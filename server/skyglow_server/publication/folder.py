@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing a release's folder, whole or not at all."""
 
-import csv
-import io
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from skyglow_server.publication import (
     tidy,
     words,
 )
+from skyglow_server.publication.columns import table
 from skyglow_server.publication.release import Release
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import canonical_bytes
@@ -108,10 +107,10 @@ def _workbook(release: Release, scratch: Path) -> bytes:
 
 
 def _checks(release: Release) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["rule", "topic", "level", "area_code", "passed", "reason"])
-    for check in release.checks:
-        passed = "yes" if check.passed else "no"
-        writer.writerow([check.rule, check.topic, check.level, check.area_code, passed, check.reason])
-    return text.getvalue().encode("utf-8")
+    return table(
+        ("rule", "topic", "level", "area_code", "passed", "reason"),
+        (
+            (check.rule, check.topic, check.level, check.area_code, "yes" if check.passed else "no", check.reason)
+            for check in release.checks
+        ),
+    )

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tidy CSV, one figure a line, and the CSVW metadata that says what every column is (W3C Tabular Data, 2015)."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.publication import electricity, words
-from skyglow_server.publication.columns import AREA, DIGITS, Columns, line, state
+from skyglow_server.publication.columns import AREA, Columns, line, number, state, table
 from skyglow_server.publication.release import Release
 
 METADATA = "csv-metadata.json"
@@ -28,7 +26,7 @@ COLUMNS: Columns = {
     "standard_error": ({"base": "decimal", "minimum": "0"}, "Standard error of the unclipped estimate"),
     **state("; ".join(f"{mark} {meaning}" for mark, meaning in words.SHORTHAND.items())),
 }
-_SOURCE_COLUMNS: Columns = {
+SOURCE_COLUMNS: Columns = {
     "topic": ("string", "What is counted"),
     "level": ({"base": "string", "format": "LSOA|MSOA|LAD"}, "Kind of area"),
     "source": ("string", "Source of error"),
@@ -43,8 +41,8 @@ def table_name(topic: str) -> str:
 
 def files(release: Release) -> dict[str, bytes]:
     """Every CSV file of a release and their common metadata, by name."""
-    found = {table_name(topic): _csv(COLUMNS, map(_line, release.of_topic(topic))) for topic in release.topics}
-    found[SOURCES] = _csv(_SOURCE_COLUMNS, sources(release))
+    found = {table_name(topic): table(COLUMNS, map(_line, release.of_topic(topic))) for topic in release.topics}
+    found[SOURCES] = table(SOURCE_COLUMNS, sources(release))
     if release.use:
         found[electricity.NAME] = use_table(release.use)
     return {**found, METADATA: json.dumps(_metadata(release), indent=1, ensure_ascii=False).encode() + b"\n"}
@@ -52,7 +50,7 @@ def files(release: Release) -> dict[str, bytes]:
 
 def use_table(use: Iterable[Estimate]) -> bytes:
     """The table of electricity use."""
-    return _csv(electricity.COLUMNS, electricity.lines(use))
+    return table(electricity.COLUMNS, electricity.lines(use))
 
 
 def sources(release: Release) -> list[list[str]]:
@@ -63,20 +61,12 @@ def sources(release: Release) -> list[list[str]]:
         names = dict.fromkeys(name for item in known for name in item.parts)
         for name in names:
             share = sum(max(item.parts.get(name, 0.0), 0.0) / sum(item.parts.values()) for item in known) / len(known)
-            rows.append([topic, level, name, f"{min(share, 1.0):.{DIGITS}f}"])
+            rows.append([topic, level, name, number(min(share, 1.0))])
     return rows
 
 
 def _line(item: Estimate) -> list[str]:
     return line(item, (item.estimate, item.lower, item.upper, item.unclipped, item.deviation))
-
-
-def _csv(columns: Mapping[str, Any], lines: Iterable[list[str]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")  # the line end that CSVW readers expect by default
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return text.getvalue().encode("utf-8")
 
 
 def _metadata(release: Release) -> dict[str, Any]:
@@ -85,7 +75,7 @@ def _metadata(release: Release) -> dict[str, Any]:
         _table(table_name(topic), words.title(topic), COLUMNS, ["area_code", "group"]) for topic in release.topics
     ]
     tables.append(
-        _table(SOURCES, "What the intervals are made of", _SOURCE_COLUMNS, ["topic", "level", "source"]),
+        _table(SOURCES, "What the intervals are made of", SOURCE_COLUMNS, ["topic", "level", "source"]),
     )
     if release.use:
         tables.append(_table(electricity.NAME, electricity.TITLE, electricity.COLUMNS, ["area_code", "group"]))

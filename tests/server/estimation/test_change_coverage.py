@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skyglow_server import estimation
-from skyglow_server.publication import Release, change, tidy
+from skyglow_server.publication import Release, change, earlier, tidy
 
 TOWNS = 5
 REDRAWN = replace(estimation.PLANNING, turnover=1.0)  # a town's households are all drawn anew
@@ -33,9 +33,9 @@ def published(study, estimates):
     release = Release(study=study, estimates=estimates, checks=(), made=study.reference_date, producer="none")
     rows = [dict(zip(tidy.COLUMNS, tidy._line(item), strict=True)) for item in estimates]
     shared = {
-        (topic, level): float(share) for topic, level, source, share in tidy.sources(release) if source == change.SHARED
+        (topic, level): float(share) for topic, level, source, share in tidy.sources(release) if source == earlier.SHARED
     }
-    return change.Published(study, {(r["topic"], r["level"], r["area_code"], r["group"]): r for r in rows}, shared)
+    return earlier.Published(study, {(r["topic"], r["level"], r["area_code"], r["group"]): r for r in rows}, shared)
 
 
 def two_studies(simulator, seed, truths):

@@ -11,6 +11,7 @@ import pytest
 
 from skyglow_server.estimation.results import QUANTILE, estimate_of
 from skyglow_server.publication import change, publish
+from skyglow_server.publication.earlier import read_release
 from skyglow_shared import command
 from skyglow_shared.errors import FormatError, GeographyError, StudyError
 
@@ -41,7 +42,7 @@ def folders(published, later, tmp_path):
 
 
 def read(folders, **options):
-    return {item.names: item for item in change.changes(*map(change.read_release, folders), **options)}
+    return {item.names: item for item in change.changes(*map(read_release, folders), **options)}
 
 
 def of_topic(found, code, topic=TOPIC, group="all"):
@@ -105,31 +106,31 @@ def test_releases_in_the_wrong_order_are_refused(folders):
 
 
 def spoilt(folders, **study):
-    earlier, later = map(change.read_release, folders)
+    earlier, later = map(read_release, folders)
     return earlier, replace(later, study=msgspec.structs.replace(later.study, **study))
 
 
 def test_other_areas_or_another_vintage_are_refused(folders):
-    for wrong in ({"areas": change.read_release(folders[0]).study.areas[:2]}, {"vintage": "2011"}):
+    for wrong in ({"areas": read_release(folders[0]).study.areas[:2]}, {"vintage": "2011"}):
         with pytest.raises(GeographyError, match="vintage"):
             change.changes(*spoilt(folders, **wrong))
 
 
 def test_a_topic_that_counts_other_homes_is_refused(folders):
-    models = change.read_release(folders[0]).study.models
+    models = read_release(folders[0]).study.models
     other = (msgspec.structs.replace(models[0], positive_classes=("one_person_66_plus",)),)
     with pytest.raises(StudyError, match="other homes"):
         change.changes(*spoilt(folders, models=other))
 
 
 def test_presence_told_by_other_means_is_refused(folders):
-    occupancy = change.read_release(folders[0]).study.occupancy
+    occupancy = read_release(folders[0]).study.occupancy
     with pytest.raises(StudyError, match="other means"):
         change.changes(*spoilt(folders, occupancy=msgspec.structs.replace(occupancy, basis_digest="0" * 64)))
 
 
 def test_no_topic_in_common_is_refused(folders):
-    earlier, later = map(change.read_release, folders)
+    earlier, later = map(read_release, folders)
     with pytest.raises(StudyError, match="no topic"):
         change.changes(earlier, replace(later, rows={}))
 
@@ -138,4 +139,4 @@ def test_no_topic_in_common_is_refused(folders):
 def test_a_spoilt_folder_is_refused(folders, name):
     (folders[0] / name).write_bytes(b"area_code\n\xff")
     with pytest.raises((FormatError, StudyError), match=r"release|study|table"):
-        change.read_release(folders[0])
+        read_release(folders[0])
