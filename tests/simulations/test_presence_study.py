@@ -59,11 +59,11 @@ def test_the_trained_model_says_when_homes_are_occupied(trained):
 @pytest.mark.parametrize("company", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_rehearsal_has_the_sums_of_the_run_itself_alone_and_in_company(trained, company):
     one, theirs = trained
+    studies = [*[levels.scaled(one.study, 0.5, 19.0)] * company, one.study]  # another digest: other halves of the panel
     with experiment.opened(one.folder, one.parameters) as held:
         seed = one.parameters.seed
-        parties = [Party(name, own.homes(one.study), SeededRandomness(seed, name)) for name, own in held.items()]
-    others = [levels.scaled(one.study, 0.5, 19.0)] * company  # of another digest: other halves of the panel
-    mine = rehearse([*others, one.study], parties)[-1]
+        parties = [Party(name, own.homes(studies[0]), SeededRandomness(seed, name)) for name, own in held.items()]
+    mine = rehearse(studies, parties)[-1]
     np.testing.assert_array_equal(mine.models["presence"].final, theirs.models["presence"].final)
     assert mine.sums.keys() == theirs.sums.keys()
     for name, block in theirs.sums.items():

@@ -252,7 +252,9 @@ def _calibration(homes: Homes) -> NDArray[np.bool_]:
 
 
 def _diarists(homes: Homes) -> NDArray[np.bool_]:
-    return homes.metered & (homes.composition >= 0) & np.asarray(_kept(homes).any(axis=1))
+    """Homes with a diary; but those that trained a model of presence cannot say how far it is off."""
+    asked = homes.metered & (homes.composition >= 0) if homes.diaried is None else _calibration(homes)
+    return asked & np.asarray(_kept(homes).any(axis=1))
 
 
 _Source = Callable[[Study, Block, Homes, Weights], tuple[Vectors, Groups]]

@@ -38,8 +38,7 @@ class Homes:
         Index in `COMPOSITION_CLASSES`; -1 = not in the panel.
     diary : ndarray of float64, shape (homes, 2, K)
         Coefficients of how much more somebody was home by the diary than by the meter (rule or installed model) on the
-        diary's days; NaN for a day type without a diary. Of a study that trains a model of presence on diaries, NaN
-        for all homes that do not calibrate.
+        diary's days; NaN for a day type without a diary.
     calibrates : ndarray of bool, shape (homes,)
         Which half of the panel a home would be in: calibration (true) or training.
     answers : dict of str to ndarray of int8, shape (homes,)
@@ -131,12 +130,9 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     member = np.all([panel.composition[inside] >= 0, *(given >= 0 for given in answers.values())], axis=0)
     answers = {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
     composition = np.where(member, panel.composition[inside], NOT_IN_PANEL).astype(np.int8)
-    half = calibrates(store.pseudonyms[inside], digest(study))
     installed = study.presence_model is None and bool(study.occupancy.model)
     meter = by_model(temporal.load(study.occupancy.model), store.start) if installed else by_rule
     gap = by_blocks(basis.difference, gaps(store, inside, panel.days, meter))
-    if study.presence_model is not None:
-        gap[~half] = np.nan
     return Homes(
         pseudonyms=store.pseudonyms[inside],
         lsoa=lsoa,
@@ -146,7 +142,7 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         metered=metered,
         composition=composition,
         diary=gap,
-        calibrates=half,
+        calibrates=calibrates(store.pseudonyms[inside], digest(study)),
         answers={name: given for name, given in answers.items() if name != "composition"},
         use=mean_use(store)[inside] if _asks_use(study) else None,
         diaried=None if study.presence_model is None else diaried(store, inside, panel.days),
