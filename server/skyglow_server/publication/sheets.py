@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Electricity use as tables of the spreadsheet: an area a row, the day, its parts and the share of vacant homes."""
+"""What each sheet of the spreadsheet shows: shares, an area a row or a half-hour a column, then electricity use."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,46 +10,102 @@ from skyglow_server.estimation.electricity import ALL_DAY, MEDIAN, VACANT
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.publication import words
+from skyglow_server.publication.columns import DIGITS
+from skyglow_server.publication.release import Release
 from skyglow_shared.electricity import PARTS
 
-SCOPE = "kWh a home and day; percentage of homes"
-_LIMITS = ("Mean, all day (kWh)", "Lower limit (kWh)", "Upper limit (kWh)")
-_HEADS = {MEDIAN: "Median, all day (kWh)", **{part: f"{part} (kWh)" for part in PARTS}, VACANT: "Vacant homes (%)"}
+_AREA = ("Area code", "Area name")
+_ONE = ("Estimate (%)", "Lower limit (%)", "Upper limit (%)", "Quality")
+_DAYS: Mapping[str, str] = {"weekday": ", weekdays", "weekend": ", weekends"}
+_DAY = ("Mean, all day (kWh)", "Lower limit (kWh)", "Upper limit (kWh)")
+_USE = {MEDIAN: "Median, all day (kWh)", **{part: f"{part} (kWh)" for part in PARTS}, VACANT: "Vacant homes (%)"}
+
+Row = list[str | float]
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One level's table, its title, and the figures in it."""
+    """One table, its title, the figures in it, their unit, the notes it needs by name, and what is said beside it."""
 
     title: str
     table: pd.DataFrame
     items: Sequence[Estimate]
+    scope: str
+    notes: tuple[str, ...] = ()
+    about: str = ""
 
 
-def sheets(use: Iterable[Estimate]) -> Iterable[Sheet]:
-    """Yield a table a level, districts first."""
-    every = list(use)
+def sheets(release: Release) -> Iterator[Sheet]:
+    """Yield a release's tables in their order."""
+    for (topic, level), items in release.tables.items():
+        title = f"{words.title(topic)}, {words.LEVELS[level]}"
+        if all(item.group == "all" for item in items):
+            yield Sheet(title, _one_a_row(items), items, "Percentage of all households", ("interval", "quality"))
+            continue
+        about = "Estimates only; their intervals are in the CSV file of the same topic."
+        for day, on in _DAYS.items():
+            chosen = [item for item in items if item.group.startswith(day)]
+            yield Sheet(title + on, _by_half_hour(chosen), chosen, "Percentage of all households", about=about)
+    yield from use_sheets(release.use)
+
+
+def use_sheets(use: Sequence[Estimate]) -> Iterator[Sheet]:
+    """Yield electricity use, a table a level, districts first."""
     for level in reversed(LEVELS):
-        items = sorted((item for item in every if item.level == level), key=lambda item: item.area_code)
+        items = sorted((item for item in use if item.level == level), key=lambda item: item.area_code)
         if items:
-            yield Sheet(f"Electricity use of homes, {words.LEVELS[level]}", _table(items), items)
+            yield Sheet(
+                f"Electricity use of homes, {words.LEVELS[level]}",
+                _by_part(items),
+                items,
+                "kWh a home and day; percentage of homes",
+                ("interval",),
+                "Local time. Limits of the parts, the median and vacant homes are in electricity-use.csv.",
+            )
 
 
-def _table(items: Sequence[Estimate]) -> pd.DataFrame:
+def _one_a_row(items: Sequence[Estimate]) -> pd.DataFrame:
+    return pd.DataFrame([_row(item) for item in items], columns=[*_AREA, *_ONE])
+
+
+def _row(item: Estimate) -> Row:
+    mark = words.shorthand(item)
+    if item.estimate is None:
+        return [item.area_code, item.area_name, *[mark] * len(_ONE)]
+    quality = " ".join(filter(None, [words.quality(item), mark]))
+    limits = [words.UNAVAILABLE if end is None else _percent(end) for end in (item.lower, item.upper)]
+    return [item.area_code, item.area_name, _percent(item.estimate), *limits, quality or words.UNAVAILABLE]
+
+
+def _by_half_hour(items: Sequence[Estimate]) -> pd.DataFrame:
+    rows: dict[str, Row] = {}
+    times: dict[str, None] = {}
+    for item in items:
+        row = rows.setdefault(item.area_code, [item.area_code, item.area_name])
+        row.append(words.shorthand(item) if item.estimate is None else _percent(item.estimate))
+        times.setdefault(item.group.split(" ")[-1])
+    return pd.DataFrame(list(rows.values()), columns=[*_AREA, *times])
+
+
+def _by_part(items: Sequence[Estimate]) -> pd.DataFrame:
     areas: dict[tuple[str, str], dict[str, Estimate]] = {}
     for item in items:
         areas.setdefault((item.area_code, item.area_name), {})[item.group] = item
-    groups = [group for group in _HEADS if any(group in own for own in areas.values())]
-    rows = [[*area, *_day(own[ALL_DAY]), *(_cell(own[group]) for group in groups)] for area, own in areas.items()]
-    return pd.DataFrame(rows, columns=["Area code", "Area name", *_LIMITS, *(_HEADS[group] for group in groups)])
+    groups = [group for group in _USE if any(group in own for own in areas.values())]
+    rows = [[*area, *_day(own[ALL_DAY]), *(_part(own[group]) for group in groups)] for area, own in areas.items()]
+    return pd.DataFrame(rows, columns=[*_AREA, *_DAY, *(_USE[group] for group in groups)])
 
 
-def _day(item: Estimate) -> list[str | float]:
+def _day(item: Estimate) -> Row:
     ends = (item.estimate, item.lower, item.upper)
     return [words.shorthand(item) if end is None else round(end, 2) for end in ends]
 
 
-def _cell(item: Estimate) -> str | float:
+def _part(item: Estimate) -> str | float:
     if item.estimate is None:
         return words.shorthand(item)
-    return round(100 * item.estimate, 1) if item.group == VACANT else round(item.estimate, 2)
+    return _percent(item.estimate) if item.group == VACANT else round(item.estimate, 2)
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, DIGITS - 2)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import electricity, publish, tidy, use_sheets
+from skyglow_server.publication import electricity, publish, sheets, tidy
 from skyglow_server.publication.earlier import read_footprints
 
 GROUPS = {"all day": 8.25, "vacant homes": 0.04, "06:00 to 12:00": 2.0}
@@ -74,7 +74,7 @@ def test_withheld_cells_are_flagged_for_the_output_checker(folder):
 
 
 def test_the_spreadsheet_has_a_sheet_a_level(release, use):
-    found = list(use_sheets.sheets(use))
+    found = list(sheets.use_sheets(use))
     assert [sheet.title.split("(")[-1].strip(")") for sheet in found][1:] == ["MSOA", "LSOA"]
     lsoas = found[-1].table
     assert lsoas["Mean, all day (kWh)"].tolist() == [8.25, "[c]"]
