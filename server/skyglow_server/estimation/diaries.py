@@ -8,8 +8,9 @@ component::
 
     R = n (ρ - β) + e,    ρ_weekday, ρ_weekend ~ N(0, prior),    e: sampling and noise
 
-ρ is what has to be added to the mean of all meters: a difference estimator. β is what the bound on r cuts off on
-average, a planning constant. How much homes differ in r is measured too, by the sum of all r².
+ρ is what has to be added to the mean of all meters: a difference estimator. Its prior is narrow, with a chance of a far
+wider one that the sums decide on. β is what the bound on r cuts off on average, a planning constant. How much homes
+differ in r is measured too, by the sum of all r².
 
 Slope. If the meters tell homes apart too little or too much, r goes with the home's own profile z; the block has the
 sum of r z of the first component for it::
@@ -64,23 +65,55 @@ def diary_model(
     one_home = _variance_of_a_home(block, count, basis, planning)
     likely = np.tile(planning.by_component(deviation, components), (2, 1))
     beyond = _beyond(basis, bound, planning)
-    prior = _both_day_types(likely, planning.gap_alike)
     sampling = _both_day_types(np.sqrt(count[:, None] * one_home), planning.residual_alike)
     privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + beyond**2)), 0.0)
-    design = np.diag(count)
-    gain = prior @ design @ np.linalg.inv(design @ prior @ design + sampling + privacy)
-    left = np.eye(2) - gain @ design
+    whole = total + count[:, None] * beyond
+    times, chances = np.array(planning.presence_multiples).T
+    priors = [_both_day_types(time * likely, planning.gap_alike) for time in times]
+    fits = [_fit(whole, count, prior, sampling, privacy) for prior in priors]
+    weight = shares_of(np.log(chances) + np.array([fit.evidence for fit in fits]))
+    gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
     parts = {
-        "diary sampling": _variances(gain, sampling),
-        "privacy noise of diaries": _variances(gain, privacy),
-        "bound on diaries": (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 2) ** 2,
-        "public mean curve": _variances(left, prior),
+        name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
     }
-    found = np.einsum("kab,bk->ak", gain, total + count[:, None] * beyond)
+    parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.gap - gap) ** 2 for fit in fits]))
+    gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
+    parts["bound on diaries"] = (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 2) ** 2
     spread = (planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio)[:, 0]
     cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
     error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
-    return DiaryModel(found, parts, *_slope(cross, float(count @ spread), float(error), planning))
+    return DiaryModel(gap, parts, *_slope(cross, float(count @ spread), float(error), planning))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Under one prior: posterior mean [2, K], its variance by source, gain [K, 2, 2], and the log of the evidence."""
+
+    gap: Array
+    parts: dict[str, Array]
+    gain: Array
+    evidence: float
+
+
+def _fit(whole: Array, count: Array, prior: Array, sampling: Array, privacy: Array) -> _Fit:
+    """Posterior of ρ under a normal prior, from n ρ measured with errors."""
+    design = np.diag(count)
+    seen = design @ prior @ design + sampling + privacy
+    gain = prior @ design @ np.linalg.inv(seen)
+    parts = {
+        "diary sampling": _variances(gain, sampling),
+        "privacy noise of diaries": _variances(gain, privacy),
+        "public mean curve": _variances(np.eye(2) - gain @ design, prior),
+    }
+    length = np.einsum("ak,kab,bk->", whole, np.linalg.inv(seen), whole)
+    evidence = -0.5 * (length + np.linalg.slogdet(seen)[1].sum())
+    return _Fit(np.einsum("kab,bk->ak", gain, whole), parts, gain, float(evidence))
+
+
+def shares_of(logarithms: Array) -> Array:
+    """Weights that add up to one from their logarithms, up to a constant."""
+    weights = np.exp(logarithms - logarithms.max())
+    return np.asarray(weights / weights.sum())
 
 
 def _both_day_types(deviation: Array, alike: float) -> Array:

@@ -71,6 +71,9 @@ class Planning:
     rule_deviation, presence_model_deviation : float
         Prior sd of how far the mean of all homes' first presence coefficient, by the rule or by a model, lies from the
         truth (root-mean-square units); further components as `by_component`.
+    presence_multiples : tuple of pairs of float
+        By how much all prior sds of presence may be too small, and with what chance: of how far meters are off, and of
+        how much areas differ.
     gap_alike, residual_alike : float
         Correlation between weekday and weekend of that, and of how far one home's meter lies from its diary.
     unseen_absence : float
@@ -125,7 +128,8 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.06
-    presence_model_deviation: float = 0.008
+    presence_model_deviation: float = 0.005
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.9), (4.0, 0.1))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
     unseen_absence: float = 0.006

@@ -8,7 +8,8 @@ residents in employment, centred on the district::
 
 A MSOA's noised sum over its noised count measures the household-weighted mean of its LSOAs' Z_a, with an error from
 the noise and one from which homes have a meter. Everything is normal, so that the Z_a given all sums, their means over
-MSOAs and the district, and all covariances are a matter of linear algebra; levels agree by construction.
+MSOAs and the district, and all covariances are a matter of linear algebra; levels agree by construction. Areas may
+differ far more than planned: a second, wider set of deviations has a small chance, which the sums raise or lower.
 
 The bound on a home's profile would make all means too high, for it is homes that stood empty for days that it shortens.
 How far they went beyond it is a number of its own in the block; its mean is given back to all areas of a district.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.estimation.diaries import shares_of
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.results import Level
@@ -107,34 +109,51 @@ def _measured(
 
 def _district(part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], planning: Planning) -> dict[Level, Array]:
     """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
+    fits = [_fit(part, sums, msoas, times, planning) for times, _ in planning.presence_multiples]
+    chances = np.log([chance for _, chance in planning.presence_multiples])
+    weight = shares_of(chances + np.array([evidence for _, evidence in fits]))
+    found = {}
+    for level in LEVELS:
+        every = np.stack([values[level] for values, _ in fits])
+        found[level] = np.einsum("f,f...->...", weight, every)
+        found[level][3] += np.einsum("f,f...->...", weight, (every[:, 0] - found[level][0]) ** 2)
+    return found
+
+
+def _fit(
+    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], times: float, planning: Planning
+) -> tuple[dict[Level, Array], float]:
+    """What `_district` finds if areas differ so many times as much as planned, and the log of the evidence for it."""
     kinds, inside = _kinds(part), part.membership("MSOA")
     weights = {level: part.weights(level) for level in LEVELS}
     to_msoa = weights["MSOA"]
     shape = sums.mean.shape[1:]
-    mix = planning.by_mix(shape[1]) ** 2
+    mix = (times * planning.by_mix(shape[1])) ** 2
     msoa, lsoa = (
-        planning.by_component(first, shape[1]) ** 2
+        (times * planning.by_component(first, shape[1])) ** 2
         for first in (planning.presence_msoa_deviation, planning.presence_lsoa_deviation)
     )
     alike, near = kinds @ kinds.T, inside.T @ inside
     found = {level: np.zeros((4, len(rows), *shape)) for level, rows in weights.items()}
+    evidence = 0.0
     for day, k in np.ndindex(*shape):
         prior = _UNKNOWN**2 + mix[day, k] * alike + msoa[k] * near + lsoa[k] * np.eye(len(kinds))
-        across, among = prior @ to_msoa.T, to_msoa @ prior @ to_msoa.T
-        noise, frame = sums.noise[msoas, day, k], sums.frame[msoas, day, k]
+        noise, frame, mean = (values[msoas, day, k] for values in (sums.noise, sums.frame, sums.mean))
         seen = np.isfinite(noise)
-        noise, frame = noise[seen], frame[seen]
-        gain = np.linalg.solve(among[np.ix_(seen, seen)] + np.diag(noise + frame), across[:, seen].T).T
-        mean = gain @ sums.mean[msoas, day, k][seen]
-        left = prior - gain @ across[:, seen].T
+        noise, frame, mean, rows_seen = noise[seen], frame[seen], mean[seen], to_msoa[seen]
+        across = prior @ rows_seen.T
+        total = rows_seen @ across + np.diag(noise + frame)
+        gain = np.linalg.solve(total, across.T).T
+        evidence -= 0.5 * float(mean @ np.linalg.solve(total, mean) + np.linalg.slogdet(total)[1])
+        left = prior - gain @ across.T
         for level, rows in weights.items():
             own = rows @ gain
             from_noise, from_frame = np.square(own) @ noise, np.square(own) @ frame
-            whole = np.einsum("la,ab,lb->l", rows, left, rows)
-            values = (rows @ mean, from_noise, from_frame, np.maximum(whole - from_noise - from_frame, 0.0))
+            whole = np.einsum("la,la->l", rows @ left, rows)
+            values = (own @ mean, from_noise, from_frame, np.maximum(whole - from_noise - from_frame, 0.0))
             for into, value in zip(found[level], values, strict=True):
                 into[:, day, k] = value
-    return found
+    return found, evidence
 
 
 def _kinds(part: AreaTable) -> Array:
