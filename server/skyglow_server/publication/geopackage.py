@@ -77,18 +77,21 @@ def geopackage(release: Release) -> bytes | None:
     if not places:
         return None
     columns = _columns(places)
+    meant = {place.code: (_parts(place), {name: place.figures.get(name) for name in columns}) for place in places}
     about = " ".join(filter(None, [release.banner, release.study.title]))
-    content = _written(places, columns, about, f"{release.made.isoformat()}T00:00:00.000Z")
-    if read(content) != {place.code: (_parts(place), {n: place.figures.get(n) for n in columns}) for place in places}:
+    content = _written(list(meant.values()), columns, about, f"{release.made.isoformat()}T00:00:00.000Z")
+    if read(content) != meant:
         raise InternalError("a GeoPackage does not hold what was put into it; please report this")
     return content
 
 
-def _written(places: Sequence[Place], columns: Mapping[str, str], about: str, made: str) -> bytes:
+def _written(
+    places: Sequence[tuple[Parts, Mapping[str, Any]]], columns: Mapping[str, str], about: str, made: str
+) -> bytes:
     kinds = ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
     layer = f"CREATE TABLE {LAYER} (fid INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, geom MULTIPOLYGON, {kinds});"
-    entry = (LAYER, "features", words.LEVELS["MSOA"], about, made, *_envelope(map(_parts, places)), _GRID)
-    rows = [(None, _binary(place), *(place.figures.get(name) for name in columns)) for place in places]
+    entry = (LAYER, "features", words.LEVELS["MSOA"], about, made, *_envelope(parts for parts, _ in places), _GRID)
+    rows = [(None, _binary(parts), *figures.values()) for parts, figures in places]
     with closing(sqlite3.connect(":memory:")) as database:
         database.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};")
         database.executescript(_TABLES + layer)
@@ -143,8 +146,7 @@ def _envelope(all_parts: Iterable[Parts]) -> tuple[float, float, float, float]:
     return min(x), min(y), max(x), max(y)
 
 
-def _binary(place: Place) -> bytes:
-    parts = _parts(place)
+def _binary(parts: Parts) -> bytes:
     west, south, east, north = _envelope([parts])
     pieces = [_HEADER.pack(b"GP", 0, _FLAGS, _GRID, west, east, south, north)]
     pieces.append(struct.pack("<BII", 1, _MULTIPOLYGON, len(parts)))
