@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model of presence that a study trains: one clipped gradient a home over all of its diary, and what is refused."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import polars as pl
@@ -10,8 +12,9 @@ from skyglow_client.commands import study as command
 from skyglow_client.learning.block_sum import block_sum
 from skyglow_client.learning.clipped_sums import DOUBLE, Batch, clipped_sum
 from skyglow_client.learning.contributions import contributions
+from skyglow_client.learning.diaried import diaried
 from skyglow_client.learning.half_hours import half_hours
-from skyglow_client.readings import Store
+from skyglow_client.readings import Store, load_panel
 from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_shared.layout import block_shape
 from skyglow_shared.messages import Refusal, Share, encode_weights
@@ -19,7 +22,7 @@ from skyglow_shared.models import features, logistic, temporal
 from skyglow_shared.models.features import HALF_HOURS
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.release import step_size
-from skyglow_shared.study import Block, Model, Phase, Study
+from skyglow_shared.study import COMPOSITION_CLASSES, Block, Model, Phase, Study
 
 NAME, INSTALLED = "presence", temporal.load("presence_model_v1")
 ROUNDS = (("presence", 0), ("presence", 1), ("calibration", 0), ("release", 0))
@@ -137,11 +140,16 @@ def test_diaries_that_never_change_are_no_special_case(town, study, always):
 def test_days_outside_the_period_or_without_readings_teach_nothing(town, study):
     block, said = study.phases[0].blocks[0], [1, 0] * 24
     store = Store.open(town.folder / "store")
-    invalid = int(np.flatnonzero(~store.valid.all(axis=0))[0]) if not store.valid.all() else None
-    days = [-1, 28] if invalid is None else [-1, 28, invalid]
-    diaries(town, [(number, day, said) for number in range(24) for day in days])
+    diaries(town, [(number, day, said) for number in range(24) for day in (-1, 9, 28)])
     with town.open() as supplier:
-        assert not block_sum(study, block, supplier.homes(study), weights_of(study)).any()
+        homes = supplier.homes(study)
+    assert block_sum(study, block, homes, weights_of(study)).any()
+    valid = store.valid.copy()
+    valid[:, 9] = False
+    panel = load_panel(town.folder / "raw", store.pseudonyms, town.raw.key, COMPOSITION_CLASSES)
+    own = diaried(replace(store, valid=valid), np.ones(24, dtype=np.bool_), panel.days)
+    assert (own.kept >= 0).all()
+    assert not block_sum(study, block, replace(homes, diaried=own), weights_of(study)).any()
 
 
 def test_profiles_are_by_the_weights_of_the_request(town):
