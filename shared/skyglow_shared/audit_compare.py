@@ -4,8 +4,10 @@
 Everything is recomputed from the two files alone, by anyone: what left, under which charge, and what the charges cost.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import msgspec
@@ -78,7 +80,7 @@ class Comparison:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is worked out once is kept
 class _Books:
     """Both books decoded, the office's narrowed to one supplier."""
 
@@ -103,8 +105,14 @@ class _Books:
         """Digests of what was sealed where a reply belongs: its own step, or in secure aggregation its attempt."""
         if not self.together(reply.study):
             return {self.seals[reply.key]} if reply.key in self.seals else set()
-        return set(self.attempts().get(_attempt(reply.key), {}).values())
+        return self.left.get(_attempt(reply.key), set())
 
+    @cached_property
+    def left(self) -> dict[str, set[str]]:
+        """Digests of what left in each attempt at secure aggregation."""
+        return {attempt: set(sealed.values()) for attempt, sealed in self.attempts.items()}
+
+    @cached_property
     def attempts(self) -> dict[str, dict[str, str]]:
         """What was sealed of secure aggregation and left, by attempt: digests by key, in the order in which it was."""
         found: dict[str, dict[str, str]] = {}
@@ -177,7 +185,7 @@ def _charge_problems(books: _Books) -> list[str]:
     """Charges made twice or of something else than the signed plan, and replies that no charge covers."""
     found = []
     keys = [charge.key for charge in books.charges]
-    found += [f"{_place(key)}: charged twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    found += [f"{_place(key)}: charged twice" for key in _repeated(keys)]
     covered = set(keys)
     found += [f"{_place(key)}: sealed without a charge" for key in books.seals if books.charge_of(key) not in covered]
     begun: set[str] = set()
@@ -207,7 +215,7 @@ def _reply_problems(books: _Books) -> list[str]:
         elif reply.reply not in books.places(reply):
             found.append(f"{place}: the office has another reply than the ledger sealed")
     received = [reply.key for reply in books.received]
-    found += [f"{_place(key)}: the office has it twice" for key in dict.fromkeys(received) if received.count(key) > 1]
+    found += [f"{_place(key)}: the office has it twice" for key in _repeated(received)]
     found += [f"{_place(key)}: it left, and the office does not show it" for key in _missing(books)]
     return found
 
@@ -218,10 +226,10 @@ def _missing(books: _Books) -> list[str]:
     In secure aggregation a supplier that was not heard is not asked on, so that holds within an attempt.
     """
     received, missing = {reply.reply for reply in books.received}, []
-    for attempt in books.attempts().values():
-        shown = [key for key, sealed in attempt.items() if sealed in received]
-        steps = list(attempt)
-        missing += [key for key in steps[: steps.index(shown[-1])] if key not in shown] if shown else []
+    for attempt in books.attempts.values():
+        shown = [sealed in received for sealed in attempt.values()]
+        last = len(shown) - 1 - shown[::-1].index(True) if any(shown) else 0
+        missing += [key for key, seen in list(zip(attempt, shown, strict=True))[:last] if not seen]
     keys = {reply.key for reply in books.received}
     sealed = [key for key in books.seals if not books.together(key.partition("/")[0])]
     latest = {key.partition("/")[0]: place for place, key in enumerate(sealed) if key in keys}
@@ -258,13 +266,22 @@ def _planned(study: Study, key: str, begun: set[str]) -> Event | None:
     """
     parts = key.split("/")
     found = [phase for phase in study.phases if phase.name == parts[1]] if len(parts) > 2 else []
-    if not found or not parts[2].isdecimal() or int(parts[2]) >= found[0].rounds:
+    if not found or not _is_below(parts[2], found[0].rounds):
         return None
     sampler = sampler_of(study, found[0], round_numbers(study, found[0]))
     epoch = f"{parts[0]}/{parts[1]}/{int(parts[2]) // sampler.epoch}"
     begins = epoch not in begun
     begun.add(epoch)
     return sampler.event(begins=begins)
+
+
+def _is_below(text: str, limit: int) -> bool:
+    """Whether a text is a whole number below a limit, as keys have it: a book may say anything, at any length."""
+    return text.isdecimal() and len(text) <= len(str(limit)) and str(int(text)) == text and int(text) < limit
+
+
+def _repeated(keys: Iterable[str]) -> list[str]:
+    return [key for key, times in Counter(keys).items() if times > 1]
 
 
 def _attempt(key: str) -> str:
