@@ -8,6 +8,7 @@ every home's numbers fill whole lines of 64 bytes. What is added has no weight a
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from skyglow_shared.models.network import Network, forward, parts, surrounded
 _LINE = 16  # numbers of 4 bytes
 
 
+@lru_cache(maxsize=64)
 def aligned(network: Network) -> Network:
     """The network with layers as wide as alignment wants; itself where a home's places fill whole lines anyway."""
     if network.count % _LINE == 0:
@@ -27,13 +29,13 @@ def aligned(network: Network) -> Network:
     return Network(tuple(layers), network.places)
 
 
-def widened(network: Network, wide: Network, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def widened(network: Network, wide: Network, weights: NDArray[np.floating]) -> NDArray[np.floating]:
     """A parameter vector of the widened network that gives the same log-odds."""
     if weights.shape != (network.parameters,):
         raise InternalError("a parameter vector is not of its network's length; please report this")
     if wide == network:
         return weights
-    found = np.zeros(wide.parameters)
+    found = np.zeros(wide.parameters, weights.dtype)
     for into, own in zip(_layers(network, wide, found), _layers(network, network, weights), strict=True):
         for inside, numbers in zip(into, own, strict=True):
             inside[...] = numbers
@@ -50,8 +52,8 @@ def narrowed(network: Network, wide: Network, vectors: NDArray[np.float64]) -> N
 
 
 def _layers(
-    network: Network, wide: Network, vectors: NDArray[np.float64]
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    network: Network, wide: Network, vectors: NDArray[np.floating]
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
     """Views of each layer's own weights and biases in vectors of the widened network."""
     rows, begin = vectors.shape[:-1], 0
     for own, other in zip(network.layers, wide.layers, strict=True):

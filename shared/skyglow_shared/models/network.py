@@ -112,7 +112,7 @@ class Network:
         return sum(layer.parameters for layer in self.layers)
 
 
-def parts(network: Network, weights: NDArray[np.float64], dtype: torch.dtype) -> Parameters:
+def parts(network: Network, weights: NDArray[np.floating], dtype: torch.dtype) -> Parameters:
     """Cut a flat parameter vector into each layer's weights and bias."""
     if weights.shape != (network.parameters,):
         raise InternalError("a parameter vector is not of its network's length; please report this")

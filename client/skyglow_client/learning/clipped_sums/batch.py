@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The homes of a training round as a network sees them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,21 +100,21 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
         days[: len(batch)] = batch.days
         left_out = ~torch.from_numpy(days).repeat_interleave(network.count // network.places[0], dim=1)[:, :, None]
         x, y = x.masked_fill(left_out, 0.0), y.masked_fill(left_out, torch.nan)
-    count = torch.full((homes, 1, network.outputs), network.count, dtype=dtype)
-    share, unknown = (1.0 / count).expand(y.shape), None
+    outputs = batch.y.shape[-1]
+    share, unknown = torch.full((network.outputs,), 1.0 / network.count, dtype=dtype), None
     if bool(torch.isnan(y.sum())):  # far quicker than to ask each
         unknown = torch.isnan(y)
         y = y.masked_fill(unknown, 0.0)
         known = (~unknown).to(dtype)
         share = known / known.sum(1, keepdim=True).clamp_min_(1.0)
-    outputs, largest = batch.y.shape[-1], torch.finfo(dtype).max
-    if outputs < network.outputs:
-        share = share.clone()
-        share[:, :, outputs:] = 0.0
+    share[..., outputs:] = 0.0
+    share = share.expand(y.shape)
     usable = torch.arange(homes) < len(batch)
-    for values, least, most in ((x.flatten(1), -largest, largest), (y.flatten(1), 0.0, 1.0)):
-        usable &= (values.amin(1) >= least) & (values.amax(1) <= most)  # NaN stays NaN
-    if not bool(usable.all()):
+    least, most = (float(end) for end in torch.aminmax(y))
+    if not (math.isfinite(float(x.sum())) and least >= 0.0 and most <= 1.0):  # else no home needs a look
+        largest = torch.finfo(dtype).max
+        for values, low, high in ((x.flatten(1), -largest, largest), (y.flatten(1), 0.0, 1.0)):
+            usable &= (values.amin(1) >= low) & (values.amax(1) <= high)  # NaN stays NaN
         x, y, share = (values.masked_fill(~usable[:, None, None], 0.0) for values in (x, y, share))
     return Rows(x, y, share, unknown, usable)
 

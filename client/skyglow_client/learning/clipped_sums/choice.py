@@ -18,10 +18,9 @@ from skyglow_client.learning.clipped_sums.rounding import (
     SINGLE,
     Arithmetic,
     home_steps,
-    leaf_homes,
     slack,
 )
-from skyglow_client.learning.clipped_sums.sums import Clip, fused_sums, rows_alike
+from skyglow_client.learning.clipped_sums.sums import Clip, fused_sums, most_homes, rows_alike
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.aligned import aligned
 from skyglow_shared.models.network import Network
@@ -109,8 +108,9 @@ def exact_sum(
 
 def on_grid(network: Network, block: Block) -> Clip:
     """What becomes of each home in the fused sum on a block's grid: its bound leaves room for all that rounds."""
-    products, charged = terms(aligned(network)), sensitivity_steps(block.noise_multiplier)
-    steps = home_steps(block, network.parameters, slack(SINGLE, products, leaf_homes(SINGLE, products)))
+    charged = sensitivity_steps(block.noise_multiplier)
+    share = slack(SINGLE, terms(aligned(network)), most_homes(network, SINGLE))
+    steps = home_steps(block, network.parameters, share)
     return Clip(block.l2_bound * steps / charged, FINE * charged / block.l2_bound, whole=True)
 
 

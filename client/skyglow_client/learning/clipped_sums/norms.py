@@ -9,7 +9,9 @@ places, one of two things is made, whichever takes fewer products: the inner pro
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skyglow_client.learning.clipped_sums.rounding import Arithmetic
@@ -26,17 +28,17 @@ class Measured:
 
     Attributes
     ----------
-    square : Tensor
-        Upper bound on each home's squared norm, float64 ``[homes]``; not finite where a home cannot be used.
-    magnitude : Tensor
-        Upper bound on the squared norm of its summed magnitudes, float64 ``[homes]``.
+    square : ndarray of float64, shape (homes,)
+        Upper bound on each home's squared norm; not finite where a home cannot be used.
+    magnitude : ndarray of float64, shape (homes,)
+        Upper bound on the squared norm of its summed magnitudes.
     left, right : Tensor
         Two factors of the gradients, ``[homes, places, …]``: errors and inputs; or, where the form is explicit, ones
         ``[homes, 1, 1]`` and the gradients ``[homes, 1, parameters]``.
     """
 
-    square: Tensor
-    magnitude: Tensor
+    square: NDArray[np.float64]
+    magnitude: NDArray[np.float64]
     left: Tensor
     right: Tensor
 
@@ -75,18 +77,19 @@ def _explicit(weights: Tensor, biases: Tensor, arithmetic: Arithmetic) -> Measur
 def _gram(inputs: Tensor, errors: Tensor, margin: float, arithmetic: Arithmetic) -> Measured:
     """A gram's products may cancel: its rounding is bounded by the magnitudes, which cannot."""
     of_errors, of_inputs = torch.bmm(errors, errors.mT), torch.bmm(inputs, inputs.mT).add_(1.0)
-    of_places = (of_errors.diagonal(dim1=1, dim2=2).double() + _floor(errors, arithmetic)) * (
-        of_inputs.diagonal(dim1=1, dim2=2).double() + _floor(inputs, arithmetic)
-    )
-    magnitude = of_places.sqrt().sum(1).square() * (1 + 2 * margin)
-    found = of_errors.mul_(of_inputs).sum((1, 2), dtype=torch.float64).clamp_min(0.0)
+    of_places = [
+        one.diagonal(dim1=1, dim2=2).double().numpy() + _floor(values, arithmetic)
+        for one, values in ((of_errors, errors), (of_inputs, inputs))
+    ]
+    magnitude = np.square(np.sqrt(of_places[0] * of_places[1]).sum(axis=1)) * (1 + 2 * margin)
+    found = of_errors.mul_(of_inputs).sum((1, 2), dtype=torch.float64).clamp_min_(0.0).numpy()
     return Measured(found * (1 + margin) + 2 * margin * magnitude, magnitude, errors, inputs)
 
 
-def _squares(values: Tensor, arithmetic: Arithmetic) -> Tensor:
-    """Squared norm of each home's numbers, float64 ``[homes]``, with what underflow may have taken."""
-    norm = torch.linalg.vector_norm(values.flatten(1), dim=1)
-    return norm.double().square() + _floor(values, arithmetic)
+def _squares(values: Tensor, arithmetic: Arithmetic) -> NDArray[np.float64]:
+    """Squared norm of each home's numbers, with what underflow may have taken."""
+    norms: NDArray[np.floating] = torch.linalg.vector_norm(values.flatten(1), dim=1).numpy()
+    return np.square(norms, dtype=np.float64) + _floor(values, arithmetic)
 
 
 def _floor(values: Tensor, arithmetic: Arithmetic) -> float:

@@ -12,27 +12,19 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from skyglow_client.learning.clipped_sums.batch import Batch, rows
+from skyglow_client.learning.clipped_sums.leaf_sums import Piece, Scaled, Total, Way, summed
 from skyglow_client.learning.clipped_sums.leaves import leaves
-from skyglow_client.learning.clipped_sums.norms import form, measured, terms
+from skyglow_client.learning.clipped_sums.norms import measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.aligned import aligned, widened
-from skyglow_shared.models.network import Layer, Network, Parameters, outer, parts, product
+from skyglow_shared.models.network import Network, Parameters, parts, product
 
 _LEAVES_AT_ONCE = 4096
 _ROUNDINGS = 4  # from a norm to a scaled error
-_FULL_UP = 16  # homes of a product are filled up to a multiple: each new size of a product takes a while to prepare
-
-
-Pair = tuple[Tensor, Tensor]
-"""Two factors of a block's gradients, one row a home."""
-
-Piece = tuple[Tensor, Tensor, slice]
-"""The same, and which of the homes are meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +51,42 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done to every block: the network as wide as it is computed, parameters, and what becomes of gradients."""
+    """What is done to every block.
+
+    Attributes
+    ----------
+    network : Network
+        As wide as it is computed.
+    ways : tuple of Way
+        By layer.
+    parameters : Parameters
+    clip : Clip
+    """
 
     network: Network
+    ways: tuple[Way, ...]
     parameters: Parameters
     clip: Clip
+
+    @classmethod
+    def of(cls, network: Network, weights: NDArray[np.float64], clip: Clip) -> "Work":
+        """The work for a network's own parameters."""
+        wide, ways = _ways(network)
+        dtype = clip.arithmetic.dtype
+        rounded = torch.from_numpy(np.ascontiguousarray(weights)).to(dtype).numpy()
+        return cls(wide, ways, parts(wide, widened(network, wide, rounded), dtype), clip)
+
+
+@lru_cache(maxsize=64)
+def _ways(network: Network) -> tuple[Network, tuple[Way, ...]]:
+    wide = aligned(network)
+    return wide, tuple(Way.of(wide, *layers) for layers in zip(wide.layers, network.layers, strict=True))
+
+
+@lru_cache(maxsize=64)
+def most_homes(network: Network, arithmetic: Arithmetic) -> int:
+    """Most homes of a leaf."""
+    return leaf_homes(arithmetic, terms(aligned(network)))
 
 
 def fused_sums(
@@ -80,15 +103,12 @@ def fused_sums(
     batch.check(network)
     _check_precision()
     _keep_memory()
-    wide = aligned(network)
-    work = Work(wide, parts(wide, widened(network, wide, weights), clip.arithmetic.dtype), clip)
-    cuts = list(leaves(batch.keys, leaf_homes(clip.arithmetic, terms(wide))))
+    work = Work.of(network, weights, clip)
+    cuts = list(leaves(batch.keys, most_homes(network, clip.arithmetic)))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
         total = np.zeros(network.parameters)
-        into = parts(network, total, torch.float64)
-        totals = [
-            _Total(*each, layer, form(wide, layer) == "explicit") for each, layer in zip(into, wide.layers, strict=True)
-        ]
+        into = zip(parts(network, total, torch.float64), work.ways, strict=True)
+        totals = [Total(weights.numpy(), biases.numpy(), way) for (weights, biases), way in into]
         _sum(work, batch, cuts[first : first + _LEAVES_AT_ONCE], totals)
         yield total
 
@@ -96,17 +116,17 @@ def fused_sums(
 @torch.no_grad()
 def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> bool:
     """Whether the homes of a block, all equal, come out equal to the last bit, and sums of them wherever they lie."""
-    wide = aligned(network)
-    parameters = parts(wide, widened(network, wide, weights), torch.float32)
-    pairs = clipped_block(Work(wide, parameters, Clip(1.0)), batch)
-    homes = max(1, len(batch) // 3)
-    for pair in pairs:
-        wanted = _summed([(*pair, slice(0, homes))])
+    work, homes = Work.of(network, weights, Clip(1.0)), max(1, len(batch) // 3)
+    block = clipped_block(work, batch)
+    for number, way in enumerate(work.ways):
+        wanted = summed([(block, slice(0, homes))], number, way)
         for first in (1, len(batch) - homes):
-            found = _summed([(*pair, slice(first, first + homes))])
+            found = summed([(block, slice(first, first + homes))], number, way)
             if not all(torch.equal(*both) for both in zip(found, wanted, strict=True)):
                 return False
-    return all(bool((factor == factor[:1]).all()) for pair in pairs for factor in pair)
+    factors = [block.factor, *(factor for pair in block.pairs for factor in pair)]
+    each = (factor.view(len(batch), -1) for factor in factors)
+    return all(bool((values == values[:1]).all()) for values in each)
 
 
 def _check_precision() -> None:
@@ -121,8 +141,8 @@ def _check_precision() -> None:
 @lru_cache(maxsize=1)
 def _products_are_whole() -> bool:
     """Whether products keep all bits of float32: libraries can be told not to where torch does not see it."""
-    one = torch.eye(_FULL_UP).mul_(1 + 2.0**-22)
-    return bool(torch.equal(product(one, torch.eye(_FULL_UP)), one))
+    one = torch.eye(16).mul_(1 + 2.0**-22)
+    return bool(torch.equal(product(one, torch.eye(16)), one))
 
 
 @lru_cache(maxsize=1)
@@ -136,99 +156,49 @@ def _keep_memory() -> None:
 
 
 @torch.no_grad()
-def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence["_Total"]) -> None:
+def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence[Total]) -> None:
     """Add neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
     step, end = block_homes(work.network), cuts[-1].stop
     waiting = iter(cuts)
     cut: slice | None = next(waiting)
-    pieces: list[list[Piece]] = [[] for _ in totals]
+    pieces: list[Piece] = []
     for begin in range(cuts[0].start, end, step):
-        block = slice(begin, min(begin + step, end))
-        pairs = clipped_block(work, batch.take(block))
-        while cut is not None and cut.start < block.stop:
-            own = slice(max(cut.start, begin) - begin, min(cut.stop, block.stop) - begin)
-            for held, pair in zip(pieces, pairs, strict=True):
-                held.append((*pair, own))
-            if cut.stop > block.stop:
+        stop = min(begin + step, end)
+        block = clipped_block(work, batch.take(slice(begin, stop)))
+        while cut is not None and cut.start < stop:
+            pieces.append((block, slice(max(cut.start, begin) - begin, min(cut.stop, stop) - begin)))
+            if cut.stop > stop:
                 break
-            for total, held in zip(totals, pieces, strict=True):
-                total.add(held, whole=work.clip.whole)
-                held.clear()
+            for number, total in enumerate(totals):
+                total.add(pieces, number, whole=work.clip.whole)
+            pieces.clear()
             cut = next(waiting, None)
 
 
-def _joined(pieces: Sequence[Piece]) -> Pair:
-    """Both factors of a leaf's sum from where its homes lie; errors are filled up with zeros, and add nothing."""
-    homes = sum(own.stop - own.start for _, _, own in pieces)
-    left, right, own = pieces[0]
-    more = -homes % _FULL_UP if left.shape[1] == 1 else 0
-    errors = [some[place] for some, _, place in pieces]
-    if more:
-        errors.append(left.new_zeros(more, *left.shape[1:]))
-    joined = torch.cat(errors) if len(errors) > 1 else errors[0]
-    if len(pieces) == 1 and own.stop + more <= len(right):
-        return joined, right[own.start : own.stop + more]
-    inputs = [some[place] for _, some, place in pieces]
-    if more:
-        inputs.append(right.new_zeros(more, *right.shape[1:]))
-    return joined, torch.cat(inputs)
+def clipped_block(work: Work, batch: Batch) -> Scaled:
+    """The gradients of a block's homes, and by what each home's are to be scaled."""
+    arithmetic = work.clip.arithmetic
+    block = rows(work.network, batch, arithmetic.dtype, block_homes(work.network))
+    found = passed(work.network, work.parameters, block)
+    with np.errstate(all="ignore"):  # of homes that cannot be used: a warning would tell of them
+        layers = [
+            measured(way.form, way.layer, into, errors, arithmetic)
+            for way, into, errors in zip(work.ways, found.rows, found.errors, strict=True)
+        ]
+        square, magnitude = (np.sum([getattr(one, name) for one in layers], 0) for name in ("square", "magnitude"))
+        finite = np.isfinite(square) & np.isfinite(magnitude)
+        scale = _scale(work.clip, square, magnitude)
+    factor = np.where(finite & block.usable.numpy(), scale, 0.0)[:, None]
+    pairs = [(one.left.flatten(0, 1), one.right.flatten(0, 1)) for one in layers]
+    if not finite.all():
+        wrong = [torch.from_numpy(np.repeat(~finite, way.rows))[:, None] for way in work.ways]
+        masked = zip(pairs, wrong, strict=True)
+        pairs = [(left.masked_fill(own, 0.0), right.masked_fill(own, 0.0)) for (left, right), own in masked]
+    return Scaled(pairs, torch.from_numpy(factor).to(arithmetic.dtype))
 
 
-def _summed(pieces: Sequence[Piece]) -> Pair:
-    """The sum of all homes' products of both factors, and of the first factor."""
-    left, right = _joined(pieces)
-    errors = left.flatten(0, 1)
-    return outer(errors, right.flatten(0, 1)), errors.sum(0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Total:
-    """One layer's sum so far, in float64.
-
-    Attributes
-    ----------
-    weights, biases : Tensor
-        The layer's part of a vector of the network's own parameters.
-    layer : Layer
-        As wide as it is computed.
-    explicit : bool
-        Whether homes' gradients are given, and not their factors.
-    """
-
-    weights: Tensor
-    biases: Tensor
-    layer: Layer
-    explicit: bool
-
-    def add(self, pieces: Sequence[Piece], *, whole: bool) -> None:
-        """Add a leaf, given in pieces; rounded to whole numbers if asked."""
-        weights, biases = _summed(pieces)
-        if self.explicit:
-            split = self.layer.outputs * self.layer.width
-            weights, biases = weights[0, :split].view(self.layer.outputs, -1), weights[0, split:]
-        for total, found in ((self.weights, weights), (self.biases, biases)):
-            own = found[tuple(slice(size) for size in total.shape)]
-            into, more = total.numpy(), (own.round_() if whole else own).numpy()
-            np.add(into, more, out=into)  # numpy widens a little at a time, torch all at once
-
-
-def clipped_block(work: Work, batch: Batch) -> list[Pair]:
-    """Both factors of the clipped gradients of a block's homes, layer by layer."""
-    network, parameters, clip = work.network, work.parameters, work.clip
-    block = rows(network, batch, clip.arithmetic.dtype, block_homes(network))
-    found = passed(network, parameters, block)
-    layers = [
-        measured(form(network, layer), layer, into, errors, clip.arithmetic)
-        for layer, into, errors in zip(network.layers, found.rows, found.errors, strict=True)
-    ]
-    square = torch.stack([one.square for one in layers]).sum(0)
-    magnitude = torch.stack([one.magnitude for one in layers]).sum(0)
-    usable = block.usable & torch.isfinite(square) & torch.isfinite(magnitude)
-    longest = torch.maximum(square.sqrt(), magnitude.sqrt() / clip.arithmetic.spread)
-    factor = clip.scale * (clip.bound / longest).clamp_max(1.0) * (1 - _ROUNDINGS * clip.arithmetic.roundoff)
-    factor = torch.where(usable, factor, 0.0).to(clip.arithmetic.dtype)[:, None, None]
-    pairs = [(one.left.mul_(factor), one.right) for one in layers]
-    if not bool(usable.all()):
-        for values in (values for pair in pairs for values in pair):
-            values.masked_fill_(~usable[:, None, None], 0.0)
-    return pairs
+def _scale(clip: Clip, square: NDArray[np.float64], magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What brings each home within its bound, what rounds on the way taken off."""
+    longest = np.maximum(np.sqrt(square), np.sqrt(magnitude) / clip.arithmetic.spread)
+    found: NDArray[np.float64] = np.minimum(clip.bound / longest, 1.0)
+    return found * (clip.scale * (1 - _ROUNDINGS * clip.arithmetic.roundoff))
