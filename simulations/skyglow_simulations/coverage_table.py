@@ -53,7 +53,23 @@ def tables(found: Replicates, census: Census, *, ours: str) -> tuple[list[str], 
     ):
         values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
         lines.append(f"{method:<30}{topic:<20}" + "".join(f"{value:>8}" for value in values))
-    return lines, holds and not rejections
+    return [*lines, *_presence(found)], holds and not rejections
+
+
+def _presence(found: Replicates) -> list[str]:
+    """Errors of occupancy by epsilon: from noise and bounds, and in all, beside those without them and of no study."""
+    keys = [key for key in found[0] if "|noise and clip|" in key]
+    if not keys:
+        return []
+    columns = ("noise and clip", "error", "no noise", "public curve")
+    lines = ["", f"{'rmse, points':<9}{'epsilon':>9}  {'topic':<20}{'level':<6}" + "".join(f"{c:>16}" for c in columns)]
+    for key in keys:
+        epsilon, _, topic, level = key.split("|")
+        ours = next(one for one in found[0] if one.startswith(f"{epsilon}|") and one.endswith(f"panel|{topic}|{level}"))
+        others = (f"1|{method}|{topic}|{level}" for method in ("without noise", "public curve"))
+        values = (_error(found, one) for one in (key, ours, *others))
+        lines.append(f"{'':<12}{epsilon:>9}  {topic:<20}{level:<6}" + "".join(f"{value:>16}" for value in values))
+    return lines
 
 
 def pooled(found: Replicates, key: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,15 +26,16 @@ from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import PLANNING, AreaTable, Estimate
 from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
-from skyglow_server.estimation.occupancy import occupancy_estimates
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
-from skyglow_shared.study import Study
+from skyglow_shared.models import presence
+from skyglow_shared.study import Block, Study
 from skyglow_simulations import coverage_table
 from skyglow_simulations.experiment import begin, trusting
-from skyglow_simulations.frontier.levels import factor, scaled, without_noise
+from skyglow_simulations.frontier.levels import factor, mapped, scaled, without_noise
 from skyglow_simulations.population.frame import FRAMES
 from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.processes import each
@@ -45,6 +47,10 @@ Array = NDArray[np.float64]
 #: Methods of the table of errors, ours first.
 OURS = "meters and panel"
 _COMPARED = 1.0  # the epsilon at which every other method is tried too
+#: Occupancy from 9:00 to 17:00 on weekdays, as a topic of its own.
+DAYTIME = f"{OCCUPANCY} 9-17"
+_DAYTIME_GROUPS = GROUPS[18:34]
+_UNBOUNDED = 5.0  # longer than any home's profile or diary
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Setting:
     Attributes
     ----------
     studies : tuple of Study
-        One an epsilon, then the one without noise if methods are compared.
+        One an epsilon, then the one without noise, and without bounds on presence, if methods are compared.
     world : World
         Without its stock, which every process reads for itself.
     stock : Path
@@ -80,11 +86,12 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
     dict of "epsilon|method|topic|level" to ndarray of shape (4, areas)
         By area, sorted by code: share of estimates whose interval holds the truth, mean error, mean squared error, mean
         width; the mean is over the topic's groups. Of the method ``withheld`` the first is whether diagnostics
-        withhold the topic.
+        withhold the topic; of ``noise and clip`` errors are against the study without noise and bounds, not the truth.
     """
     drawn = draw(setting.world, _stock(setting.stock), setting.studies[0], seed)
     outcomes = carried_out(drawn, setting.studies)
     found: dict[str, Array] = {}
+    curves: dict[str, dict[float, Sequence[Estimate]]] = {OCCUPANCY: {}, DAYTIME: {}}
     for study, outcome in zip(setting.studies, outcomes, strict=True):
         quiet = setting.compared and study is setting.studies[-1]
         level = _COMPARED if quiet else study.epsilon
@@ -93,10 +100,27 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
         withheld = any(not check.passed for check in diagnose(evidence, model.name))
         found[f"{level:g}|withheld{' without noise' * quiet}|{model.name}|LAD"] = np.full((4, 1), float(withheld))
         for method, topic, items in _estimated(drawn, study, outcome, setting, quiet=quiet):
+            if topic in curves and method in (OURS, "without noise"):
+                curves[topic][0.0 if quiet else level] = items
             for one in LEVELS:
                 rows = [item for item in items if item.level == one]
                 if rows:
                     found[f"{level:g}|{method}|{topic}|{one}"] = _held(rows, _truth(drawn, study, topic, one))
+    return found | _noise_and_clip(curves)
+
+
+def _noise_and_clip(curves: dict[str, dict[float, Sequence[Estimate]]]) -> dict[str, Array]:
+    """How far estimates of occupancy are from those of the same homes without noise and bounds, where there are."""
+    found = {}
+    for topic, by_epsilon in curves.items():
+        twin = by_epsilon.pop(0.0, ())
+        for epsilon, items in by_epsilon.items():
+            for level in LEVELS:
+                plain = np.array([item.unclipped for item in twin if item.level == level], dtype=float)
+                rows = [item for item in items if item.level == level]
+                if plain.size:
+                    areas = len({item.area_code for item in rows})
+                    found[f"{epsilon:g}|noise and clip|{topic}|{level}"] = _held(rows, plain.reshape(areas, -1))
     return found
 
 
@@ -107,14 +131,23 @@ def _estimated(
     model, areas = study.models[0], drawn.areas
     evidence = evidence_of(study, model, areas, outcome.sums)
     share = partial(share_estimates, evidence, model.name, known_of(setting.world.gaps))
-    occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING)
+    occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING, LEVELS)
+    daytime = [item for item in occupied if item.group in _DAYTIME_GROUPS]
     if quiet:
+        public = _public(study, areas)
         return [
             ("without noise", model.name, share()),
             ("panel alone without noise", model.name, share(meters=False)),
             ("without noise", OCCUPANCY, occupied),
+            ("without noise", DAYTIME, daytime),
+            ("public curve", OCCUPANCY, public),
+            ("public curve", DAYTIME, [item for item in public if item.group in _DAYTIME_GROUPS]),
         ]
-    found: list[tuple[str, str, Sequence[Estimate]]] = [(OURS, model.name, share()), (OURS, OCCUPANCY, occupied)]
+    found: list[tuple[str, str, Sequence[Estimate]]] = [
+        (OURS, model.name, share()),
+        (OURS, OCCUPANCY, occupied),
+        (OURS, DAYTIME, daytime),
+    ]
     if setting.compared and study.epsilon == _COMPARED:
         found.append(("meters alone", model.name, share(panel=False)))
         found.append(("panel alone", model.name, share(meters=False)))
@@ -133,9 +166,21 @@ def _plain(areas: AreaTable, values: Array) -> list[Estimate]:
     ]
 
 
+def _public(study: Study, areas: AreaTable) -> list[Estimate]:
+    """The public mean curve as every area's estimate."""
+    curve = presence.load(study.occupancy.basis).mean.ravel()
+    return [
+        Estimate(*area, level, OCCUPANCY, group, unclipped=float(value))
+        for level in LEVELS
+        for area in areas.areas(level)
+        for group, value in zip(GROUPS, curve, strict=True)
+    ]
+
+
 def _truth(drawn: Drawn, study: Study, topic: str, level: str) -> Array:
     """True values [areas, groups] of a level."""
-    values = drawn.occupied if topic == OCCUPANCY else (drawn.composition @ positives(study))[:, None]
+    curves = {OCCUPANCY: drawn.occupied, DAYTIME: drawn.occupied[:, 18:34]}
+    values = curves[topic] if topic in curves else (drawn.composition @ positives(study))[:, None]
     return np.asarray(drawn.areas.weights(level) @ values)  # type: ignore[arg-type]
 
 
@@ -157,11 +202,17 @@ def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
     plain = untrained(plain) if options.lie == "panel" else plain
     studies = [scaled(plain, factor(plain, epsilon), epsilon) for epsilon in options.epsilon]
     if options.methods:
-        studies.append(without_noise(plain))
+        studies.append(mapped(without_noise(plain), _unbounded))
     place = folder / f"stock-{options.area}.npz"
     load_or_make(place, experiment.census, experiment.study, seed=1, workers=options.workers)
     world = World(experiment.census, FRAMES[options.frame], options.panel, options.scale, options.lie)
     return Setting(tuple(studies), world, place, options.methods)
+
+
+def _unbounded(block: Block) -> Block:
+    if block.source not in ("area_profile", "diary_profile"):
+        return block
+    return msgspec.structs.replace(block, l2_bound=_UNBOUNDED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -101,8 +101,17 @@ def test_every_method_is_judged_by_the_same_truth(setting):
     methods = {key.split("|")[1] for key in found if "|withheld" not in key}
     assert methods == {
         OURS, "meters alone", "panel alone", "panel alone without noise", "without noise", "old census",
-        "classify and count", "adjusted count",
+        "classify and count", "adjusted count", "noise and clip", "public curve",
     }  # fmt: skip
+    lines, _ = coverage_table.tables([found, found], setting.world.census, ours=OURS)
+    errors = [
+        line.split()[-4:] for line in lines if line.split()[1:3] == ["occupancy", "MSOA"] and len(line.split()) == 7
+    ]
+    assert len(errors) == 1
+    assert float(errors[0][1]) == pytest.approx(
+        100 * coverage_table.pooled([found], f"1|{OURS}|occupancy|MSOA")["rmse"], abs=0.006
+    )
+    assert not np.isnan(found["1|noise and clip|occupancy 9-17|MSOA"][1:3]).any()
     assert {values.shape for key, values in found.items() if key.endswith("LSOA")} == {(4, 9)}
     again = replication.replicate(compared, 5)
     np.testing.assert_array_equal(found[f"1|old census|{TOPIC}|LSOA"], again[f"1|old census|{TOPIC}|LSOA"])
