@@ -12,7 +12,7 @@ from skyglow_client.readings.formats import FORMATS, load_format
 from skyglow_shared import journal, signals
 from skyglow_shared.errors import RunError
 from skyglow_shared.screen import show
-from skyglow_shared.signing import load_or_generate, secret_bytes
+from skyglow_shared.signing import kept_secret, load_or_generate, secret_bytes
 
 
 def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
@@ -51,7 +51,8 @@ def register(commands: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _load(options: argparse.Namespace) -> int:
-    key = secret_bytes(options.folder / "pseudonym.key")
+    loaded = (options.folder / "store" / "meta.json").exists()
+    key = (kept_secret if loaded else secret_bytes)(options.folder / "pseudonym.key")
     report = ingest(
         options.folder / "raw",
         options.folder / "store",

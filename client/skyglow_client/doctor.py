@@ -6,16 +6,17 @@ Nothing is sent but a TLS handshake to the office of the kit, and nothing is rea
 
 import hashlib
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
+from skyglow_client.commands.terminal import name_in
 from skyglow_client.gate.policy import load_policy
 from skyglow_client.links.handshake import shake_hands
 from skyglow_client.serve import KIT_FOLDER
@@ -50,7 +51,8 @@ def accept_kit(kit: Path, folder: Path) -> Kit:
     sums = kit / link.SUMS_FILE
     if not sums.exists():
         raise FormatError(f"the kit has no {link.SUMS_FILE}; ask the office for a new one")
-    wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums.read_text().splitlines())}
+    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
+    wanted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in link.KIT_FILES:
         path = kit / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted.get(name):
@@ -58,7 +60,7 @@ def accept_kit(kit: Path, folder: Path) -> Kit:
     told = link.load_kit(kit)
     _check_certificate(kit, told)
     named = folder / "supplier.toml"
-    if named.exists() and tomllib.loads(named.read_text(encoding="utf-8")).get("name") != told.name:
+    if named.exists() and name_in(folder) != told.name:
         raise RunError(f"the kit is for {told.name}, and this folder is another supplier's; choose its own folder")
     load_or_generate(folder / "identity.key")
     secret_bytes(folder / "pseudonym.key")
@@ -88,7 +90,7 @@ def accept_authorities(file: Path, folder: Path) -> str:
 def examine(folder: Path) -> Iterator[Finding]:
     """Look at everything that serving needs."""
     checks: tuple[tuple[str, Callable[[Path], str]], ...] = (
-        ("name", _name),
+        ("name", name_in),
         ("keys", _keys),
         ("policy", _policy),
         ("kit", _kit),
@@ -103,10 +105,6 @@ def examine(folder: Path) -> Iterator[Finding]:
             yield Finding(what, well=False, words=str(error))
         except (OSError, ValueError, KeyError) as error:
             yield Finding(what, well=False, words=f"cannot be read ({type(error).__name__}); see that it is there")
-
-
-def _name(folder: Path) -> str:
-    return str(tomllib.loads((folder / "supplier.toml").read_text(encoding="utf-8"))["name"])
 
 
 def _keys(folder: Path) -> str:
@@ -124,7 +122,7 @@ def _policy(folder: Path) -> str:
 
 def _kit(folder: Path) -> str:
     told = link.load_kit(folder / KIT_FOLDER)
-    if told.name != _name(folder):
+    if told.name != name_in(folder):
         raise RunError("the kit is another supplier's; run `skyglow supplier init` with your own")
     if told.office_key != load_policy(folder / "policy.toml").office_key:
         raise RunError("the kit is of another office than policy.toml allows; ask the office for its key")
@@ -134,9 +132,12 @@ def _kit(folder: Path) -> str:
 
 def _check_certificate(kit: Path, told: Kit) -> datetime:
     """When a kit's certificate ends; FormatError unless it belongs to the other parts, and holds for a while yet."""
-    certificate = x509.load_pem_x509_certificate((kit / link.CERTIFICATE_FILE).read_bytes())
-    authorities = x509.load_pem_x509_certificates((kit / link.AUTHORITY_FILE).read_bytes())
-    private = load_pem_private_key((kit / link.PRIVATE_FILE).read_bytes(), password=None)
+    try:
+        certificate = x509.load_pem_x509_certificate((kit / link.CERTIFICATE_FILE).read_bytes())
+        authorities = x509.load_pem_x509_certificates((kit / link.AUTHORITY_FILE).read_bytes())
+        private = load_pem_private_key((kit / link.PRIVATE_FILE).read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise FormatError("a certificate or key of the kit is none; ask the office for a new kit") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     names = [str(item.value) for item in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     authority = next((one for one in authorities if _issued(certificate, one)), None)

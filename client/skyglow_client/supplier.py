@@ -39,7 +39,7 @@ from skyglow_shared.errors import (
 )
 from skyglow_shared.messages import Refusal, Reply, StepRequest, StudyRequest, open_request, seal_reply
 from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
-from skyglow_shared.signing import Identity, secret_bytes
+from skyglow_shared.signing import Identity, kept_secret
 from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest
 
 _log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Supplier:
             table = build_features(self.folder / "store", week_start=study.feature_week, name=contracts.pop())
             if study.occupancy.model and study.presence_model is None:
                 table = replace(table, profile=build_profiles(self.folder / "store", study.occupancy.model))
-            secret = secret_bytes(self.folder / "pseudonym.key")
+            secret = kept_secret(self.folder / "pseudonym.key")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
             if current(self.folder / "store") != store.folder:  # else one home's readings could be another's too
                 raise DataError("the store was loaded anew while it was read; ask again")

@@ -4,6 +4,8 @@
 import errno
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,6 +16,21 @@ def is_full(error: OSError) -> bool:
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write `content` to `path` durably: temporary file in the same folder, fsync, rename, fsync of the folder."""
+    _write(path, content, mode, lambda temporary: temporary.replace(path))
+
+
+def write_first(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write `content` to `path` likewise, unless there is a file already: of several writers the first one's stays."""
+
+    def put(temporary: Path) -> None:
+        with suppress(FileExistsError):
+            path.hardlink_to(temporary)
+        temporary.unlink()
+
+    _write(path, content, mode, put)
+
+
+def _write(path: Path, content: bytes, mode: int, put: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -22,7 +39,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        put(Path(temporary))
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -112,7 +112,7 @@ def load_kit(folder: Path) -> Kit:
     path = folder / KIT_FILE
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=Kit)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
         raise FormatError(
             f"{folder.name}/{KIT_FILE} is not a readable kit ({type(error).__name__}); ask the office for a new one"
         ) from None

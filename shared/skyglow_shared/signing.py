@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from skyglow_shared.errors import FormatError, SignatureError
-from skyglow_shared.files import write_atomically
+from skyglow_shared.files import write_atomically, write_first
 
 STUDY = b"skyglow-study-v2\0"
 APPROVAL = b"skyglow-approval-v2\0"
@@ -44,7 +44,11 @@ class Identity:
 
     def save(self, path: Path) -> None:
         """Write the key file, readable by its owner only."""
-        write_atomically(path, self.key.private_bytes_raw().hex().encode(), mode=0o600)
+        write_atomically(path, self._content, mode=0o600)
+
+    @property
+    def _content(self) -> bytes:
+        return self.key.private_bytes_raw().hex().encode()
 
     @property
     def public_key(self) -> str:
@@ -62,15 +66,24 @@ class Identity:
 def load_or_generate(path: Path) -> Identity:
     """Load the identity at `path`, making it first where there is none."""
     if not path.exists():
-        Identity.generate().save(path)
+        write_first(path, Identity.generate()._content, mode=0o600)  # of two processes both get the first one's
     return Identity.load(path)
 
 
 def secret_bytes(path: Path, size: int = 32) -> bytes:
     """Load a secret of `size` bytes, making it first from the operating system's randomness where there is none."""
     if not path.exists():
-        write_atomically(path, os.urandom(size), mode=0o600)
-    secret = path.read_bytes()
+        write_first(path, os.urandom(size), mode=0o600)
+    return kept_secret(path, size)
+
+
+def kept_secret(path: Path, size: int = 32) -> bytes:
+    """Load a secret of `size` bytes that was made before; FormatError if it is gone: another would fit nothing here."""
+    try:
+        secret = path.read_bytes()
+    except OSError as error:
+        message = f"{path.name} cannot be read ({type(error).__name__}); restore it from your backup"
+        raise FormatError(message) from None
     if len(secret) != size:
         raise FormatError(f"{path.name} must hold {size} bytes; restore it from your backup")
     return secret

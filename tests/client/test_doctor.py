@@ -58,6 +58,23 @@ def rewritten(office, **parts):
     return kit
 
 
+@pytest.mark.parametrize("name", link.KIT_FILES)
+@pytest.mark.parametrize(
+    "content", [b"", b"a = " + b"[" * 10_000, b"a = " + b"9" * 5_000, b"\xff\xfe", b"-----BEGIN X-----"]
+)
+def test_a_kit_of_rubbish_whose_sums_are_right_is_refused(office, tmp_path, name, content):
+    (office / "kits" / "north" / name).write_bytes(content)
+    with pytest.raises(FormatError, match="ask the office"):
+        doctor.accept_kit(rewritten(office), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_sums_that_are_no_text_are_refused(office, tmp_path):
+    (office / "kits" / "north" / link.SUMS_FILE).write_bytes(b"\xff" * 100)
+    with pytest.raises(FormatError, match="ask the office"):
+        doctor.accept_kit(office / "kits" / "north", tmp_path / "new")
+
+
 def test_parts_of_two_kits_are_no_kit(office, tmp_path):
     kit = rewritten(office, certificate=office / "kits" / "south" / link.CERTIFICATE_FILE)
     with pytest.raises(FormatError, match="belong together"):

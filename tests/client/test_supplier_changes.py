@@ -8,6 +8,7 @@ import pytest
 from skyglow_client import handover
 from skyglow_client import supplier as suppliers
 from skyglow_client.gate.ledger import open_ledger
+from skyglow_shared import command
 from skyglow_shared.errors import FormatError, LedgerBusyError, LedgerError
 from skyglow_shared.messages import Approval, Refusal, Share
 
@@ -59,6 +60,19 @@ def test_a_store_that_is_replaced_while_it_is_read_is_never_summed(town, monkeyp
             assert town.ask(supplier, town.request(study)).code == 10
         assert isinstance(town.ask(supplier, town.request(study)), Share)
         assert len(supplier.gate.ledger.entries("charge")) == 1
+
+
+def test_a_pseudonym_key_that_is_lost_is_never_made_anew(town, capsys):
+    """With another key no home of the store would be in the panel, and nobody would know."""
+    study = town.study()
+    (town.folder / "pseudonym.key").unlink()
+    words = ["--start", "2026-03-09", "--days", "28", "--postcodes", str(town.folder / "postcodes.csv")]
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        assert town.ask(supplier, town.request(study)).code == 10
+    assert command.main(["supplier", "load", *words, "--folder", str(town.folder)]) == 11
+    assert "backup" in capsys.readouterr().err
+    assert not (town.folder / "pseudonym.key").exists()
 
 
 def test_a_ledger_under_two_names_has_one_holder(tmp_path):

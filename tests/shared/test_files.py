@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from skyglow_shared.files import write_atomically
+from skyglow_shared.files import write_atomically, write_first
 
 DIE = """
 import os, signal, sys
@@ -73,3 +73,12 @@ def test_the_folder_is_made_durable_too(tmp_path, monkeypatch):
     write_atomically(tmp_path / "file", b"content")
     assert synced[-1] == tmp_path.resolve()
     assert len(synced) == 2
+
+
+def test_of_several_writers_the_first_ones_file_stays(tmp_path):
+    path = tmp_path / "folder" / "identity.key"
+    write_first(path, b"first", mode=0o600)
+    write_first(path, b"second", mode=0o644)
+    assert path.read_bytes() == b"first"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in path.parent.iterdir()] == ["identity.key"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skyglow_shared import signing
 from skyglow_shared.errors import FormatError, SignatureError
-from skyglow_shared.signing import Identity, load_or_generate, secret_bytes, verify
+from skyglow_shared.signing import Identity, kept_secret, load_or_generate, secret_bytes, verify
 
 DOMAINS = (signing.STUDY, signing.APPROVAL, signing.REQUEST, signing.REPLY)
 IDENTITY = Identity.generate()
@@ -90,3 +90,17 @@ def test_a_secret_is_made_once(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(FormatError):
         secret_bytes(path, 16)
+
+
+@pytest.mark.parametrize("make", [lambda path: load_or_generate(path).public_key, secret_bytes])
+def test_processes_that_make_a_key_at_once_get_the_same(tmp_path, monkeypatch, make):
+    """Each saw that there was none: a key that was told to somebody must not be replaced by another."""
+    path, real = tmp_path / "a.key", type(tmp_path).exists
+    monkeypatch.setattr(type(tmp_path), "exists", lambda self: self != path and real(self))
+    assert make(path) == make(path)
+
+
+def test_a_secret_that_is_gone_is_not_made_anew(tmp_path):
+    with pytest.raises(FormatError, match="backup"):
+        kept_secret(tmp_path / "pseudonym.key")
+    assert not list(tmp_path.iterdir())

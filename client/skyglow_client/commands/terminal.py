@@ -28,14 +28,20 @@ def verb(
 
 def open_supplier(options: argparse.Namespace) -> Supplier:
     """Open the supplier of the folder that was given; FormatError if it does not say its name."""
-    path = options.folder / "supplier.toml"
+    name = name_in(options.folder)
+    return handover.opened(options.folder, lambda: Supplier.open(options.folder, name))
+
+
+def name_in(folder: Path) -> str:
+    """The supplier's name, as its folder has it; FormatError if it does not say it."""
+    path = folder / "supplier.toml"
     try:
         name = tomllib.loads(path.read_text(encoding="utf-8"))["name"]
-    except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, KeyError, ValueError, RecursionError) as error:
         raise FormatError(f"supplier.toml cannot be read ({type(error).__name__}); {_NAME}") from None
     if not isinstance(name, str):
         raise FormatError(f"supplier.toml gives no name in quotes; {_NAME}")
-    return handover.opened(options.folder, lambda: Supplier.open(options.folder, name))
+    return name
 
 
 def proposed(supplier: Supplier) -> dict[str, Study]:

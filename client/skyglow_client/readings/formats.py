@@ -120,10 +120,10 @@ def load_format(name: str) -> Format:
     try:
         plain = tomllib.loads(Path(name).read_text(encoding="utf-8"))
         found = msgspec.convert(plain, Format)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FormatError(f"the mapping of --format cannot be read ({type(error).__name__}); correct it") from None
     except msgspec.ValidationError as error:
         raise FormatError(f"the mapping of --format is wrong: {error}; see docs/how-to/read-your-files.md") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"the mapping of --format cannot be read ({type(error).__name__}); correct it") from None
     if "/" in found.files or "\\" in found.files:
         raise FormatError("`files` of the mapping names files of the folder raw, without a path; correct it")
     if found.layout == "wide":
