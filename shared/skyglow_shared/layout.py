@@ -60,7 +60,7 @@ def _groups(study: Study, block: Block) -> int:
         case "gradient" | "diary_profile":
             return 1
         case "class_score":
-            return len(COMPOSITION_CLASSES) << len(_asked_beyond_composition(study, block))
+            return calibration_groups(study, block) << block.counts_trainers
         case "class_histogram":
             return len(COMPOSITION_CLASSES)
         case "area_score" | "area_capped_count" | "area_histogram" | "area_use":
@@ -107,17 +107,24 @@ def columns_of(study: Study, block: Block, model: str) -> NDArray[np.int64]:
 
 
 def strata(study: Study, block: Block, model: str) -> NDArray[np.int64]:
-    """Stratum of one model that each group of a ``class_score`` block is part of, shape (groups,).
+    """Stratum of one model that each group of the calibration homes of a ``class_score`` block is part of.
+
+    Shape (`calibration_groups`,). Groups of homes that trained, where the block counts them, follow in the same order.
 
     The block's groups are composition classes, once for each combination of the labels of its models that ask another
     question. Strata of a model that asks for composition are the classes; of another one, the classes of the homes that
     it counts as zero, then those of the homes that it counts as one.
     """
-    group, beyond = np.arange(_groups(study, block)), _asked_beyond_composition(study, block)
+    group, beyond = np.arange(calibration_groups(study, block)), _asked_beyond_composition(study, block)
     classes, labels = group % len(COMPOSITION_CLASSES), group // len(COMPOSITION_CLASSES)
     if model not in beyond:
         return classes
     return classes + len(COMPOSITION_CLASSES) * (labels >> beyond.index(model) & 1)
+
+
+def calibration_groups(study: Study, block: Block) -> int:
+    """How many groups of a ``class_score`` block the calibration homes are in."""
+    return len(COMPOSITION_CLASSES) << len(_asked_beyond_composition(study, block))
 
 
 def _asked_beyond_composition(study: Study, block: Block) -> list[str]:

@@ -248,6 +248,9 @@ def _score_problems(study: Study) -> Iterable[str]:
     """Scores of models beside each other share one bound, so they must be calibrated as they are released."""
     blocks = [block for phase in study.phases for block in phase.blocks]
     scored = [block for block in blocks if block.source in ("area_score", "class_score")]
+    for block in blocks:
+        if block.counts_trainers and block.source != "class_score":
+            yield f"block {block.name} may have counts_trainers only if its source is class_score"
     for model in study.models:
         if len({frozenset(block.models) for block in scored if model.name in block.models}) > 1:
             yield f"the blocks of scores and of class scores of model {model.name} must have the same models beside it"

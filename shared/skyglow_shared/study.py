@@ -131,6 +131,8 @@ class Block(Record, frozen=True, kw_only=True):
     local_steps, local_rate : int and float
         Of a ``gradient``: steps of that size that each home takes by itself from the round's weights; what it
         contributes is the sum of their gradients.
+    counts_trainers : bool
+        Of a ``class_score``: the homes that trained are counted too, in groups of their own; their scores are left out.
     """
 
     name: Name
@@ -142,6 +144,7 @@ class Block(Record, frozen=True, kw_only=True):
     cap: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
     local_steps: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     local_rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    counts_trainers: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:

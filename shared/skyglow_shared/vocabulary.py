@@ -36,7 +36,8 @@ LEGAL_GATEWAYS = (
 Source = Literal[
     "gradient",  # training half of the panel: gradient of the home's loss; one group
     "area_score",  # every metered home: (1, score); by LSOA
-    "class_score",  # calibration half: (1, score, score²); by composition class, and by label for another question
+    # calibration half: (1, score, score²); by composition class, and by label for another question; training half: 1
+    "class_score",
     "area_label",  # calibration half: (1, label); by MSOA
     "area_profile",  # every metered home: projected presence profile; by MSOA
     "diary_profile",  # panel homes with a diary, less their meter; one group

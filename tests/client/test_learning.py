@@ -3,18 +3,22 @@
 
 import warnings
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from skyglow_client.learning import homes as rooms
+from skyglow_client.learning.block_sum import block_sum
 from skyglow_client.learning.contributions import contributions, labels
 from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import ROWS, by_blocks
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import block_shape, column_weights, held_bound
+from skyglow_shared.layout import block_shape, column_weights, held_bound, share_block
 from skyglow_shared.models import logistic, presence
+from skyglow_shared.privacy.noise import sensitivity_steps
+from skyglow_shared.study import COMPOSITION_CLASSES
 
 K = presence.load("presence_basis_v1").components.shape[1]
 NAME = "all_aged_66_plus"
@@ -150,6 +154,29 @@ def test_columns_are_what_the_layout_says(study):
             part.vectors, (vectors * column_weights(study, block))[cohort], atol=1e-13, err_msg=block.name
         )
         np.testing.assert_array_equal(part.groups, groups[cohort], err_msg=block.name)
+
+
+def sums_of(study, block, homes):
+    return np.asarray(block_sum(study, block, homes, weights_of()), dtype=float)
+
+
+def test_homes_that_trained_are_counted_apart(study):
+    """In groups after those of the calibration homes, with a one as long as the bound and nothing of their scores."""
+    homes = make_homes(400)
+    plain = next(block for block in blocks_of(study) if block.source == "class_score")
+    block = msgspec.structs.replace(plain, counts_trainers=True)
+    assert block_shape(study, block)[0] == 2 * block_shape(study, plain)[0]
+    found, before = (contributions(study, one, homes, weights_of()) for one in (block, plain))
+    panel = homes.metered & (homes.composition >= 0)
+    trained, kinds = ~homes.calibrates[panel], homes.composition[panel]
+    np.testing.assert_array_equal(found.vectors[~trained], before.vectors)
+    np.testing.assert_array_equal(found.groups[~trained], before.groups)
+    np.testing.assert_array_equal(found.groups[trained], kinds[trained] + len(COMPOSITION_CLASSES))
+    np.testing.assert_allclose(found.vectors[trained], np.tile([block.l2_bound, 0, 0], (trained.sum(), 1)))
+    whole, most = sums_of(study, block, homes), sensitivity_steps(share_block(study, block).noise_multiplier)
+    for home in np.flatnonzero(panel)[:20]:
+        moved = whole - sums_of(study, block, homes.take(np.arange(400) != home))
+        assert 0 < np.linalg.norm(moved) <= most
 
 
 @pytest.mark.parametrize("size", [0.0, 1e3, 1e150, 1.7e308])

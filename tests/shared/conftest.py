@@ -66,6 +66,7 @@ _PLAIN = {
                     "cap": 0,
                     "local_steps": 1,
                     "local_rate": 0.0,
+                    "counts_trainers": False,
                 }
             ],
         },
@@ -86,6 +87,7 @@ _PLAIN = {
                     "cap": 0,
                     "local_steps": 1,
                     "local_rate": 0.0,
+                    "counts_trainers": False,
                 },
                 {
                     "name": "profiles",
@@ -96,6 +98,7 @@ _PLAIN = {
                     "cap": 0,
                     "local_steps": 1,
                     "local_rate": 0.0,
+                    "counts_trainers": False,
                 },
             ],
         },

@@ -145,8 +145,9 @@ def _describe(study: Study, block: Block) -> tuple[str, ...]:
     whole = "" if part == block else f", in the sum of all at least {block.noise_multiplier * block.l2_bound:g}"
     topics = f"; for {', '.join(block.models)} together" if block.beside else ""
     steps = f"; added up over {block.local_steps} steps that each home takes by itself" if block.local_steps > 1 else ""
+    trained = "; and a count of the training half" if block.counts_trainers else ""
     return (
-        f"  {block.name}: {_what(study, block)}{topics}{steps}",
+        f"  {block.name}: {_what(study, block)}{topics}{steps}{trained}",
         f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
         f"noise {noise} on each number{whole}" + (f"; your own sums are held to {block.cap}" if block.cap else ""),
     )

@@ -16,7 +16,7 @@ from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import SCORE_BINS, block_shape, column_weights, held_bound
+from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, column_weights, held_bound
 from skyglow_shared.models import logistic, presence
 from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
@@ -70,7 +70,7 @@ def contributions(study: Study, block: Block, homes: Homes, weights: Weights) ->
 
 def cohort_of(block: Block, homes: Homes) -> NDArray[np.bool_]:
     """Which homes a block is about."""
-    return _COHORTS[block.source](homes)
+    return _panel(homes) if block.counts_trainers else _COHORTS[block.source](homes)
 
 
 def labels(model: Model, answers: NDArray[np.int8]) -> Vectors:
@@ -117,7 +117,11 @@ def _area_score(study: Study, block: Block, homes: Homes, weights: Weights) -> t
 def _class_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     scores = _score_table(study, block, homes, weights)
     pairs = np.stack([scores, scores**2], axis=2).reshape(len(homes), int(2 * scores.shape[1]))
-    return _counted(pairs), _strata(study, block, homes)
+    vectors, groups = _counted(pairs), _strata(study, block, homes)
+    if block.counts_trainers:  # a home that trained has but a one to say, as long as the bound allows
+        vectors[~homes.calibrates] = np.r_[block.l2_bound, np.zeros(pairs.shape[1])]
+        groups = groups + np.where(homes.calibrates, 0, calibration_groups(study, block))
+    return vectors, groups
 
 
 def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -243,12 +247,16 @@ def _metered(homes: Homes) -> NDArray[np.bool_]:
     return homes.metered
 
 
+def _panel(homes: Homes) -> NDArray[np.bool_]:
+    return homes.metered & (homes.composition >= 0)
+
+
 def _training(homes: Homes) -> NDArray[np.bool_]:
-    return homes.metered & (homes.composition >= 0) & ~homes.calibrates
+    return _panel(homes) & ~homes.calibrates
 
 
 def _calibration(homes: Homes) -> NDArray[np.bool_]:
-    return homes.metered & (homes.composition >= 0) & homes.calibrates
+    return _panel(homes) & homes.calibrates
 
 
 def _diarists(homes: Homes) -> NDArray[np.bool_]:

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.hierarchy import Tree, agree
 from skyglow_server.estimation.inputs import LEVELS, AreaTable
-from skyglow_server.estimation.observations import Evidence
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior
 from skyglow_server.estimation.results import Estimate, Level

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from skyglow_server.disclosure.rules import LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
 from skyglow_server.estimation.calibration import class_means
-from skyglow_server.estimation.inputs import LEVELS
-from skyglow_server.estimation.observations import (
+from skyglow_server.estimation.evidence import (
     Evidence,
     employment,
     known_meters,
@@ -30,6 +29,7 @@ from skyglow_server.estimation.observations import (
     old_mix,
     overall_mix,
 )
+from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_shared.study import COMPOSITION_CLASSES
 

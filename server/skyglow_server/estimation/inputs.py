@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skyglow_server.estimation.results import Level
 from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_shared.errors import FormatError, GeographyError, RunError
-from skyglow_shared.layout import block_shape, columns_of, strata
+from skyglow_shared.layout import block_shape, calibration_groups, columns_of, strata
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Source, Study
 
 CODE_COLUMNS = ("lsoa21cd", "lsoa21nm", "msoa21cd", "msoa21nm", "lad22cd", "lad22nm")
@@ -197,8 +197,19 @@ def find(study: Study, sums: Mapping[str, BlockSum], source: Source, model: str 
                 found = sums[block.name]
                 if found.values.shape != block_shape(study, block) or not np.isfinite(found.values).all():
                     raise RunError(f"the sum of block {block.name} has the wrong shape or is not finite; run it again")
-                return _alone(study, block, model, found) if len(block.models) > 1 else found
+                return _alone(study, block, model, found)
     raise RunError(f"the study has no block of source {source}; add one to a phase, or ask for other estimates")
+
+
+def trained_counts(study: Study, sums: Mapping[str, BlockSum], model: str) -> Part | None:
+    """Noised counts [strata, 1] of the homes that trained, where a model's class scores are asked to count them."""
+    for phase in study.phases:
+        for block in phase.blocks:
+            if _is(block, "class_score", model) and block.counts_trainers:
+                found, own = sums[block.name], calibration_groups(study, block)
+                counts, noise = found.values[own:, :1] / block.l2_bound, found.deviation[:1] / block.l2_bound
+                return _by_stratum(study, block, model, Part(counts, noise, found.shares))
+    return None
 
 
 def has(study: Study, source: Source, model: str = "") -> bool:
@@ -210,12 +221,20 @@ def _is(block: Block, source: Source, model: str) -> bool:
     return block.source == source and (model in block.models if model else not block.models)
 
 
-def _alone(study: Study, block: Block, model: str, found: BlockSum) -> Part:
-    """One model's columns of a block's sum and, where groups are finer than the model's strata, the strata's sums."""
+def _alone(study: Study, block: Block, model: str, found: BlockSum) -> BlockSum:
+    """One model's columns of a block's sum; of class scores those of the calibration homes, by the model's strata."""
+    if len(block.models) < 2 and not block.counts_trainers:
+        return found
     columns = columns_of(study, block, model)
-    values, deviation = found.values[:, columns], found.deviation[columns]
+    part = Part(found.values[:, columns], found.deviation[columns], found.shares)
     if block.source != "class_score":
-        return Part(values, deviation, found.shares)
+        return part
+    own = calibration_groups(study, block)
+    return _by_stratum(study, block, model, Part(part.values[:own], part.deviation, part.shares))
+
+
+def _by_stratum(study: Study, block: Block, model: str, found: Part) -> Part:
+    """Sums over the groups of each of a model's strata, of which there may be fewer."""
     stratum = strata(study, block, model)
-    totals = np.stack([values[stratum == one].sum(axis=0) for one in range(int(stratum.max()) + 1)])
-    return Part(totals, deviation * math.sqrt(len(values) / len(totals)), found.shares)
+    totals = np.stack([found.values[stratum == one].sum(axis=0) for one in range(int(stratum.max()) + 1)])
+    return Part(totals, found.deviation * math.sqrt(len(found.values) / len(totals)), found.shares)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The noised sums as observations that are linear in the areas' shares, with every source of error as a loading.
 
-Meters. Area a has n̂ metered homes, shrunk to n* (below), and score sum Ŝ. With the class mix within positives and
+Meters. Area a has n̂ metered homes, shrunk to n* (`evidence`), and score sum Ŝ. With the class mix within positives and
 within negatives of the old census, m1 = Σ r1_c m_c and m0 = Σ r0_c m_c, and::
 
     Ŝ - n* m0 = n* (m1 - m0) θ + e
@@ -16,15 +16,13 @@ areas' sums say of it is more than what the class sums do. Their errors δm = L 
 a the district's contrast r1 - r0, that moves s: the grid of `mixed` gives t = uᵀe its values, and s turns with it by
 D = -n* (r1 - r0)ᵀ L u, so that a slope that may be zero is never divided by.
 
-Counts. A noised count as a factor of what is unknown pulls it towards zero, and by much where homes are few: with
-ρ = Σ n̂ / Σ N and n ~ N(ρ N, ρ (1 - ρ) N + (κ ρ N)²), n* is the mean of n given n̂; then n - n* does not depend on n*.
-
 Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has class counts n̂_c of the same homes::
 
     ŷ_m = ñ_m θ_m + e_m,    n̂_P - π n̂_all = Σ_m ñ_m (θ_m - π) + e,   π = any fixed share near the truth
 
-whose sampling errors are the same, and whose noise in n̂_c also moves the class means. The panel is drawn from
-metered homes, so which homes have a meter moves both it and the meters. Where meters or answers go with the kind of
+whose sampling errors are the same, and whose noise in n̂_c also moves the class means. Where homes that trained the
+model are counted by class too, they are another such row: other homes, other noise. The panel is drawn from metered
+homes, so which homes have a meter moves both it and the meters. Where meters or answers go with the kind of
 home, θ is seen through `selection`: f(θ) stands in its place, linearised.
 """
 
@@ -34,8 +32,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.calibration import ClassMeans, class_means
-from skyglow_server.estimation.inputs import AreaTable, BlockSum
-from skyglow_server.estimation.mixed import Drift, System, Turn
+from skyglow_server.estimation.evidence import (
+    Evidence,
+    employment,
+    frame_deviation,
+    known_meters,
+    metered_homes,
+    old_mix,
+    overall_mix,
+    panel_sizes,
+)
+from skyglow_server.estimation.mixed import System, Turn
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.selection import Seen, chances_of
 
@@ -44,52 +51,6 @@ Array = NDArray[np.float64]
 DEVIATION = "area deviation of class means"
 METERING = "meters by kind of home"
 CALIBRATION = ("calibration sampling", "privacy noise of class scores", "privacy noise of class counts")
-_LEAST_NOISES = 3.0  # an area whose noised count is below so many noise sds tells nothing by its meters
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is known about one model's shares.
-
-    Attributes
-    ----------
-    areas : AreaTable
-    positive : ndarray of bool, shape (6,)
-    scores, classes, labels : BlockSum
-        area_score by LSOA, class_score by class, area_label by MSOA.
-    mix : ndarray of float64, shape (6,), optional
-        Old composition of all homes that the class sums are of, where those are of more areas than these; the class
-        counts then say nothing of these areas' own panel.
-    """
-
-    areas: AreaTable
-    positive: NDArray[np.bool_]
-    scores: BlockSum
-    classes: BlockSum
-    labels: BlockSum
-    mix: Array | None = None
-
-
-def old_mix(evidence: Evidence) -> Array:
-    """Old census shares by class [A, C], with half a household of the overall mix added so that none is 0 or 1."""
-    counts = evidence.areas.counts
-    overall = (counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * counts.shape[1])
-    smooth = counts + overall
-    return np.asarray(smooth / smooth.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
-def overall_mix(evidence: Evidence) -> Array:
-    """Old census shares by class [C] of all households together."""
-    households = evidence.areas.households
-    return np.asarray(households @ old_mix(evidence) / households.sum())
-
-
-def drift_of(evidence: Evidence) -> Drift:
-    """The prior's ingredients from the old census."""
-    share = old_mix(evidence) @ evidence.positive
-    logit = np.log(share / (1 - share))
-    centred = logit - np.average(logit, weights=evidence.areas.households)
-    return Drift(share, centred, evidence.areas.households, evidence.areas.membership("MSOA"))
 
 
 def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool = True, panel: bool = True) -> System:
@@ -100,7 +61,8 @@ def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool 
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
     used = np.full(people.rows, panel)
-    used[-1] = panel and evidence.mix is None  # class counts of more areas than these say nothing of them
+    used[-2:] = panel and evidence.mix is None  # class counts of more areas than these say nothing of them
+    used[-1] &= evidence.trained is not None
     rows = np.concatenate([meter.known & meters, used])
     loadings = {
         name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])[rows]
@@ -157,7 +119,7 @@ class _Meters:
         jacobian = seen.share[:, None] * within1 + (1 - seen.share)[:, None] * within0
         mean = jacobian @ means.mean
         mixing = seen.share * (within1 @ means.mean**2 - m1**2) + (1 - seen.share) * (within0 @ means.mean**2 - m0**2)
-        frame = metered * (m1 - m0) * _frame_deviation(evidence, metered, share)
+        frame = metered * (m1 - m0) * frame_deviation(evidence, metered, share)
         unseen = metered * (m1 - m0) * seen.moved * planning.metering_deviation
         by_count = -metered[:, None] * jacobian
         return cls(
@@ -182,13 +144,6 @@ class _Meters:
         )
 
 
-def employment(areas: AreaTable) -> Array:
-    """How far the old share in employment of each area [A] is from that of all; zeros where it is not known."""
-    if areas.employed is None:
-        return np.zeros(areas.households.size)
-    return np.asarray(areas.employed - np.average(areas.employed, weights=areas.households))
-
-
 @dataclass(frozen=True, slots=True)
 class _Panel:
     rows: int
@@ -198,7 +153,7 @@ class _Panel:
 
     @classmethod
     def of(cls, evidence: Evidence, share: Array, planning: Planning) -> "_Panel":
-        """Rows for the labels of every MSOA, then one for the panel's class counts."""
+        """Rows for the labels of every MSOA, one for the panel's class counts, one for those of homes that trained."""
         areas, labels = evidence.areas, evidence.labels
         weights = areas.weights("MSOA")
         local = weights @ share
@@ -214,9 +169,9 @@ class _Panel:
         moved = size * seen.moved
         metered, _ = metered_homes(evidence, planning)
         fraction = np.minimum(size / areas.totals("MSOA", metered), 1.0)
-        frame = bent[:, None] * weights * _frame_deviation(evidence, metered, share)
+        frame = bent[:, None] * weights * frame_deviation(evidence, metered, share)
         sampling = np.sqrt(moved * (1 - fraction))
-        return cls(
+        plain = cls(
             size.size + 1,
             np.concatenate([labels.values[:, 1] - own, [counts @ sign + size.sum() * centre - own.sum()]]),
             design,
@@ -236,40 +191,38 @@ class _Panel:
                 ),
             },
         )
+        return plain._beside_trained(evidence, seen, local, metered, share, planning)
 
-
-def known_meters(evidence: Evidence) -> NDArray[np.bool_]:
-    """Areas whose noised count is beyond what noise alone may make."""
-    return np.asarray(evidence.scores.values[:, 0] > _LEAST_NOISES * evidence.scores.deviation[0])
-
-
-def metered_homes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
-    """Metered homes n* [A], given noised counts and how many there are elsewhere, and the sd of n around n*."""
-    households, noise = evidence.areas.households, float(evidence.scores.deviation[0]) ** 2
-    counted = evidence.scores.values[:, 0]
-    rate = min(max(float(counted.sum() / households.sum()), 0.01), 1.0)
-    expected, chance = rate * households, rate * (1 - rate) * households
-    excess = float(np.mean((counted - expected) ** 2 - chance - noise) / np.mean(expected**2))
-    prior = chance + max(excess, planning.metered_share_deviation**2) * expected**2
-    trust = prior / (prior + noise)
-    homes = np.clip(expected + trust * (counted - expected), 0.1 * expected, households)
-    return homes, np.sqrt(trust * noise)
-
-
-def _frame_deviation(evidence: Evidence, metered: Array, share: Array) -> Array:
-    """Sd of the share among an area's metered homes around the share among all its homes."""
-    gap = 1 / metered - 1 / evidence.areas.households
-    return np.sqrt(share * (1 - share) * np.maximum(gap, 0.0))
-
-
-def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
-    """Panel homes by MSOA and their sd: noised counts shrunk to the noised total spread by households."""
-    households = evidence.areas.totals("MSOA", evidence.areas.households)
-    panel = evidence.classes if evidence.mix is None else evidence.labels
-    total = max(float(panel.values[:, 0].sum()), 1.0)
-    expected = total * households / households.sum()
-    prior = (planning.panel_size_deviation * expected) ** 2 + expected
-    noise = float(evidence.labels.deviation[0]) ** 2
-    counted = evidence.labels.values[:, 0]
-    size = np.maximum((noise * expected + prior * counted) / (prior + noise), 0.1 * expected)
-    return size, np.sqrt(prior * noise / (prior + noise))
+    def _beside_trained(  # noqa: PLR0917 - what `of` has worked out already
+        self, evidence: Evidence, seen: Seen, local: Array, metered: Array, share: Array, planning: Planning
+    ) -> "_Panel":
+        """The same with a last row for the counts of the homes that trained, none of whom calibrates."""
+        weights, households = evidence.areas.weights("MSOA"), evidence.areas.totals("MSOA", evidence.areas.households)
+        counts = np.ones(evidence.positive.size) if evidence.trained is None else evidence.trained.values[:, 0]
+        noise = 0.0 if evidence.trained is None else float(evidence.trained.deviation[0])
+        size = max(float(counts.sum()), 1.0) * households / households.sum()
+        uncertainty = np.sqrt((planning.panel_size_deviation * size) ** 2 + size)
+        centre = float(size @ seen.share) / float(size.sum())
+        sign = np.where(evidence.positive, 1 - centre, -centre)
+        bent, moved = size * seen.slope, size * seen.moved
+        fraction = np.minimum(size / evidence.areas.totals("MSOA", metered), 1.0)
+        design = bent @ weights
+        residual = counts @ sign + size.sum() * centre - float((size * seen.known(local)).sum())
+        shared = {
+            "homes without a meter": design * frame_deviation(evidence, metered, share),
+            METERING: np.array([moved.sum() * planning.metering_deviation]),
+            "answers by kind of home": np.array([moved.sum() * planning.response_deviation]),
+        }
+        own = {
+            "panel sampling": float(np.sqrt((moved * (1 - fraction)).sum())),
+            "panel size": float(np.linalg.norm(uncertainty * (seen.share - centre))),
+            "privacy noise of trained counts": noise * float(np.linalg.norm(sign)),
+        }
+        loadings = {
+            name: np.vstack([loading, shared.get(name, np.zeros(loading.shape[1]))])
+            for name, loading in self.loadings.items()
+        }
+        for name, size_of_it in own.items():
+            column = np.append(np.zeros(self.rows), size_of_it)
+            loadings[name] = np.column_stack([loadings[name], column] if name in loadings else [column])
+        return _Panel(self.rows + 1, np.append(self.residual, residual), np.vstack([self.design, design]), loadings)

@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, Part, find
+from skyglow_server.estimation.evidence import Evidence, drift_of, overall_mix
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, Part, find, trained_counts
 from skyglow_server.estimation.mixed import System
-from skyglow_server.estimation.observations import Evidence, build, drift_of, overall_mix
+from skyglow_server.estimation.observations import build
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior, solve
 from skyglow_server.estimation.results import Estimate, Level, estimate_of
@@ -27,7 +28,8 @@ def evidence_of(study: Study, model: Model, areas: AreaTable, sums: Mapping[str,
     scores, classes, labels = (
         find(study, sums, source, model.name) for source in ("area_score", "class_score", "area_label")
     )
-    return Evidence(stratified(areas, model), positive_strata(model), scores, classes, labels)
+    trained = trained_counts(study, sums, model.name)
+    return Evidence(stratified(areas, model), positive_strata(model), scores, classes, labels, trained=trained)
 
 
 def posterior_of(

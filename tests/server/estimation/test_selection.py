@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skyglow_server.estimation.observations import Evidence
+from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_server.estimation.selection import Seen, chances_of
 from skyglow_server.estimation.shares import share_estimates

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skyglow_server.estimation.observations import Evidence
+from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_server.estimation.shares import census_estimates, share_estimates
 
