@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gap between diaries and meters: unbiased, covered by its variance, and not tied to a plan that the sums deny."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyglow_server.estimation.diaries import diary_model
+from skyglow_server.estimation.planning import PLANNING
+from skyglow_shared.models import presence
+
+K, HOMES, LONG = 4, 600, 9.0
+ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),), unseen_absence=0.0)
+
+
+@pytest.fixture
+def basis():
+    return presence.load("presence_basis_v1")
+
+
+def sums_of(simulator, basis, gap, rng, noise=3.0, *, spread=0.25, slope=1.0, homes=HOMES):
+    """The block of homes whose mean gap is `gap`, whose diaries and profiles vary as planned."""
+    planned = PLANNING.diary_variance(basis.mean, K)
+    shared = rng.normal(0, np.sqrt(PLANNING.residual_alike), (homes, 1, K))
+    own = rng.normal(0, np.sqrt(1 - PLANNING.residual_alike), (homes, 2, K))
+    z = rng.normal(0, np.sqrt(planned * PLANNING.rule_variance_ratio), (homes, 2, K))
+    r = gap + (slope - 1) * z + np.sqrt(spread * planned) * (shared + own)
+    each = np.concatenate([np.ones((homes, 2, 1)), r], axis=2).reshape(homes, -1)
+    columns = np.column_stack([each, np.square(r).sum(axis=(1, 2)), (r * z)[:, :, 0].sum(axis=1)])
+    exact = columns.sum(axis=0, keepdims=True)
+    return simulator.Sum(exact + rng.normal(0, noise, exact.shape), noise)
+
+
+def fit(block, basis, planning=ONE, deviation=0.05):
+    return diary_model(block, LONG, np.zeros((2, K)), basis, planning, deviation=deviation)
+
+
+def test_it_is_bayes_rule_written_out(simulator, basis):
+    block = sums_of(simulator, basis, 0.01, np.random.default_rng(1), noise=4.0)
+    found = fit(block, basis)
+    count, total = block.values[0, [0, 5]], block.values[0, [1, 6]]
+    prior = 0.05**2 * np.array([[1, ONE.gap_alike], [ONE.gap_alike, 1]])
+    planned = PLANNING.diary_variance(basis.mean, K) * PLANNING.residual_variance_ratio
+    expected = count @ planned.sum(axis=1)
+    trust = (0.7 * expected) ** 2 / ((0.7 * expected) ** 2 + 16)
+    one = planned[:, 0] * (1 + trust * (block.values[0, -2] / expected - 1))
+    sampling = np.sqrt(np.outer(count * one, count * one)) * np.array([[1, 0.4], [0.4, 1]])
+    error = sampling + 16 * (1 + 0.05**2) * np.eye(2)
+    precision = np.linalg.inv(prior) + np.diag(count) @ np.linalg.inv(error) @ np.diag(count)
+    wanted = np.linalg.solve(precision, np.diag(count) @ np.linalg.inv(error) @ total)
+    np.testing.assert_allclose(found.gap[:, 0], wanted, rtol=1e-8)
+    variance = sum(part[:, 0] for part in found.parts.values())
+    np.testing.assert_allclose(variance, np.diag(np.linalg.inv(precision)), rtol=1e-8)
+
+
+@pytest.mark.parametrize("noise", [0.01, 6.0])
+def test_it_is_unbiased_and_its_variance_is_that_of_its_errors(simulator, basis, noise):
+    """Gaps drawn from the prior, two hundred times: errors over sds are standard normal."""
+    rng, errors = np.random.default_rng(2), []
+    likely = PLANNING.by_component(0.05, K)
+    for _ in range(200):
+        common, apart = rng.normal(size=(1, K)), rng.normal(size=(2, K))
+        gap = likely * (np.sqrt(ONE.gap_alike) * common + np.sqrt(1 - ONE.gap_alike) * apart)
+        found = fit(sums_of(simulator, basis, gap, rng, noise), basis)
+        errors.append((found.gap - gap) / np.sqrt(sum(found.parts.values())))
+    errors = np.array(errors)
+    assert np.abs(errors.mean(axis=0)).max() < 0.3  # 4 deviations
+    assert 0.935 < (np.abs(errors) < 1.96).mean() < 0.965
+
+
+def test_meters_that_are_off_far_beyond_the_plan_are_put_right_all_the_same(simulator, basis):
+    block = sums_of(simulator, basis, 0.04, np.random.default_rng(3), noise=8.0)
+    plan = replace(PLANNING, unseen_absence=0.0)
+    narrow, wide = fit(block, basis, ONE, 0.005), fit(block, basis, plan, 0.005)
+    assert np.abs(wide.gap[:, 0] - 0.04).max() < 0.02 < np.abs(narrow.gap[:, 0] - 0.04).max()
+    kept = fit(sums_of(simulator, basis, 0.002, np.random.default_rng(3), noise=8.0), basis, plan, 0.005)
+    assert (sum(kept.parts.values()) < sum(wide.parts.values())).all()
+
+
+def test_meters_that_say_nothing_widen_the_interval(simulator, basis):
+    parts = [
+        fit(sums_of(simulator, basis, 0.0, np.random.default_rng(4), spread=spread), basis).parts["diary sampling"]
+        for spread in (0.15, 1.0)
+    ]
+    assert (parts[1] > 3 * parts[0]).all()
+
+
+def test_a_slope_is_found_and_without_diaries_the_plan_stands(simulator, basis):
+    rng = np.random.default_rng(5)
+    found = [
+        fit(sums_of(simulator, basis, 0.0, rng, 0.5, slope=slope, homes=4000), basis).slope for slope in (0.6, 1.2)
+    ]
+    np.testing.assert_allclose(found, (0.6, 1.2), atol=0.06)
+    nobody = fit(simulator.Sum(np.full((1, 12), -2.0), 5.0), basis)
+    np.testing.assert_allclose(nobody.gap, 0, atol=1e-12)
+    np.testing.assert_allclose(nobody.parts["public mean curve"], np.tile(PLANNING.by_component(0.05, K) ** 2, (2, 1)))
+    assert nobody.slope == pytest.approx(1.0, abs=0.05)
+
+
+def test_what_the_bound_cuts_off_is_added_and_carried_as_an_error(simulator, basis):
+    block = sums_of(simulator, basis, 0.0, np.random.default_rng(6), noise=0.01)
+    plan = replace(ONE, unseen_absence=0.01)
+    found = [diary_model(block, bound, np.zeros((2, K)), basis, plan, deviation=0.05) for bound in (0.2, LONG)]
+    length = np.linalg.norm(basis.empty)
+    added = 0.01 * (length - 0.2) * basis.empty / length
+    np.testing.assert_allclose(found[0].gap - found[1].gap, added, rtol=0.05, atol=1.5e-4)
+    np.testing.assert_allclose(found[0].parts["bound on diaries"], (added / 2) ** 2, rtol=0.1, atol=1e-7)
+    assert (found[1].parts["bound on diaries"] == 0).all()

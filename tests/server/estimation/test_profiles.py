@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Means of areas against a slow reference, and what the bound on a home gives back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyglow_server.estimation.inputs import AreaTable
+from skyglow_server.estimation.planning import PLANNING
+from skyglow_server.estimation.profiles import area_means
+from skyglow_shared.models import presence
+
+ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),))
+LSOAS, MSOAS, K = 12, 4, 4
+
+
+@pytest.fixture
+def basis():
+    return presence.load("presence_basis_v1")
+
+
+@pytest.fixture
+def areas():
+    rng = np.random.default_rng(1)
+    msoa = np.repeat(np.arange(MSOAS), LSOAS // MSOAS)
+    codes = {
+        "LSOA": tuple(f"E01{n:06d}" for n in range(LSOAS)),
+        "MSOA": tuple(f"E02{n:06d}" for n in msoa),
+        "LAD": ("E06000001",) * LSOAS,
+    }
+    counts = rng.multinomial(700, [0.1, 0.1, 0.2, 0.2, 0.2, 0.2], LSOAS).astype(float)
+    return AreaTable(codes, codes, rng.uniform(500, 900, LSOAS).round(), counts, None, rng.uniform(0.4, 0.8, LSOAS))
+
+
+def sums_of(simulator, areas, seed=2, beyond=0.0):
+    rng = np.random.default_rng(seed)
+    homes = 0.7 * areas.households
+    metered = areas.totals("MSOA", homes)[:, None]
+    profiles = np.column_stack([metered * rng.normal(0.02, 0.02, (MSOAS, 2 * K)), beyond * metered])
+    deviation = np.full(2 * K + 1, 9.0)
+    return simulator.Sum(np.column_stack([homes, homes]), 0.0), simulator.Sum(profiles, deviation)
+
+
+def by_hand(areas, profiles, planning, basis):
+    """One regression on μ, β, v and u of weekday's first coefficient, all with priors: (mean, covariance) of LSOAs."""
+    kinds = np.column_stack([areas.counts / areas.counts.sum(axis=1, keepdims=True), areas.employed])
+    kinds = kinds - areas.weights("LAD") @ kinds
+    to_msoa = areas.weights("MSOA")
+    design = np.column_stack([np.ones(LSOAS), kinds, areas.membership("MSOA").T, np.eye(LSOAS)])
+    sds = (0.3, planning.presence_mix_deviation, planning.presence_msoa_deviation, planning.presence_lsoa_deviation)
+    prior = np.repeat(sds, (1, kinds.shape[1], MSOAS, LSOAS))
+    households = areas.totals("MSOA", areas.households)
+    metered = 0.7 * households
+    between = planning.diary_variance(basis.mean, K)[0, 0] * planning.rule_variance_ratio
+    error = (9.0 / metered) ** 2 + between * (1 / metered - 1 / households)
+    rows = to_msoa @ design
+    precision = rows.T @ np.diag(1 / error) @ rows + np.diag(1 / prior**2)
+    effects = np.linalg.solve(precision, rows.T @ (profiles.values[:, 0] / metered / error))
+    return design @ effects, design @ np.linalg.inv(precision) @ design.T
+
+
+def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis):
+    scores, profiles = sums_of(simulator, areas)
+    found, _ = area_means(areas, scores, profiles, basis, ONE)
+    mean, covariance = by_hand(areas, profiles, ONE, basis)
+    for level in ("LSOA", "MSOA", "LAD"):
+        weights = areas.weights(level)
+        np.testing.assert_allclose(found[level].mean[:, 0, 0], weights @ mean, atol=1e-10)
+        total = found[level].noise + found[level].frame + found[level].model
+        np.testing.assert_allclose(total[:, 0, 0], np.diag(weights @ covariance @ weights.T), rtol=1e-6)
+
+
+def test_what_went_beyond_the_bound_is_given_back_to_every_area(simulator, areas, basis):
+    scores, without = sums_of(simulator, areas)
+    _, beyond = sums_of(simulator, areas, beyond=0.01)
+    before, _ = area_means(areas, scores, without, basis, ONE)
+    after, overall = area_means(areas, scores, beyond, basis, ONE)
+    unit = basis.empty / np.linalg.norm(basis.empty)
+    moved = after["MSOA"].mean - before["MSOA"].mean
+    np.testing.assert_allclose(moved, np.broadcast_to(0.01 * unit, moved.shape), atol=2e-5)
+    np.testing.assert_allclose(overall, after["LAD"].mean[0])
+
+
+def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, basis):
+    scores, profiles = sums_of(simulator, areas)
+    metered = areas.totals("MSOA", 0.7 * areas.households)
+    far = np.outer(np.where(np.arange(MSOAS) % 2, 0.04, -0.04), np.tile(PLANNING.by_component(1.0, K), 2))
+    profiles = replace(profiles, values=np.column_stack([far * metered[:, None], np.zeros(MSOAS)]))
+    narrow, wide = (area_means(areas, scores, profiles, basis, plan)[0]["MSOA"].mean for plan in (ONE, PLANNING))
+    assert np.abs(wide.reshape(far.shape) - far).max() < 0.015
+    assert np.abs(narrow.reshape(far.shape) - far).max() > 0.02
+
+
+def test_an_area_without_a_count_gets_what_its_homes_suggest(simulator, areas, basis):
+    scores, profiles = sums_of(simulator, areas)
+    scores = replace(scores, values=scores.values * np.where(np.arange(LSOAS) < 3, 0, 1)[:, None], deviation=5.0)
+    found, _ = area_means(areas, scores, profiles, basis, ONE)
+    assert np.isfinite(found["MSOA"].mean).all()
+    assert (found["MSOA"].model[0] > found["MSOA"].model[1:]).all()
+    assert np.abs(found["MSOA"].mean[0] - found["LAD"].mean[0]).max() < 0.05
