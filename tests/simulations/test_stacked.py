@@ -4,10 +4,11 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from skyglow_simulations.stacked import Rows, Setting, accuracy, train
+from skyglow_simulations.stacked import Rows, Setting, accuracy, train, training
 
 BASE = Setting(clients=7, rows=23, cohort=4, rounds=3, batch=10, epochs=2, learning_rate=0.3, hidden=5, seed=3)
 
@@ -30,7 +31,7 @@ def apart(one, other):
 def plain(setting, data):
     """The same training, client after client, with modules, automatic gradients and an optimiser, in float64."""
     features, heads = data.sizes
-    generator = torch.Generator().manual_seed(setting.seed)
+    generator, words = torch.Generator().manual_seed(setting.seed), np.random.SFC64(setting.seed)
     shapes = [(features + 1, heads)]
     if setting.hidden:
         shapes = [(features + 1, setting.hidden), (setting.hidden, heads), (1, heads)]
@@ -39,9 +40,7 @@ def plain(setting, data):
     state = [part.double() for part in state]
     for _ in range(setting.rounds):
         cohort = torch.randperm(setting.clients, generator=generator)[: setting.cohort]
-        orders = [
-            torch.rand(setting.cohort, setting.rows, generator=generator).argsort(1) for _ in range(setting.epochs)
-        ]
+        orders = [order_of(setting, words) for _ in range(setting.epochs)]
         updates = [local(setting, data, state, client, [o[i] for o in orders]) for i, client in enumerate(cohort)]
         moved = [torch.stack(parts).mean(0) for parts in zip(*updates, strict=True)]
         state = [part + move for part, move in zip(state, moved, strict=True)]
@@ -49,6 +48,13 @@ def plain(setting, data):
             scale = setting.noise * setting.clip / setting.cohort
             state = [part + scale * torch.randn(part.shape, generator=generator) for part in state]
     return [part[None].float() for part in state]
+
+
+def order_of(setting, words):
+    """Each client's rows in the order of random words, the last bits of which do not count."""
+    last = 2 ** (setting.rows - 1).bit_length()
+    drawn = [[int(word) // last for word in words.random_raw(setting.rows)] for _ in range(setting.cohort)]
+    return torch.tensor([sorted(range(setting.rows), key=keys.__getitem__) for keys in drawn])
 
 
 def local(setting, data, state, client, orders):
@@ -77,6 +83,30 @@ def test_equals_a_plain_loop(rows, hidden, privacy, batch, heads):
     setting = replace(BASE, hidden=hidden, batch=batch, **privacy)
     data = Rows(rows.features, rows.labels[..., :heads])
     assert close(train([setting], data), plain(setting, data))
+
+
+@pytest.mark.parametrize("privacy", [{}, {"clip": 0.5, "noise": 0.7}])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_large_batches_equal_a_plain_loop(privacy, heads):
+    generator = torch.Generator().manual_seed(9)
+    data = Rows(
+        torch.randn(3, 200, 6, generator=generator), (torch.rand(3, 200, heads, generator=generator) < 0.4).float()
+    )
+    setting = replace(BASE, clients=3, cohort=2, rows=200, batch=80, **privacy)  # two batches of 80, and one of 40
+    together = train([setting, replace(setting, seed=8)], data)
+    assert close([part[:1] for part in together], plain(setting, data))
+
+
+def test_every_order_of_rows_is_as_likely_as_any():
+    setting, words = replace(BASE, rows=3, cohort=1000), np.random.SFC64(1)
+    orders = training._order(setting, torch.arange(1000), words)
+    rows = orders - 3 * torch.arange(1000)[:, None]
+    assert torch.equal(rows.sort(1).values, torch.arange(3).expand(1000, -1)), "each client has its own rows, once"
+    counts = np.unique(rows @ torch.tensor([9, 3, 1]), return_counts=True)[1]
+    assert len(counts) == 6
+    assert ((counts - 1000 / 6) ** 2 / (1000 / 6)).sum() < 20.5, (
+        "chi-squared, five degrees of freedom, one in a thousand"
+    )
 
 
 @pytest.mark.parametrize("hidden", [0, 5])

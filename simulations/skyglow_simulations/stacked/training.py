@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import SFC64
 from torch import Generator, Tensor
 
 from skyglow_shared.errors import RunError
@@ -79,6 +80,7 @@ def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = No
     check(settings, data)
     common, place = settings[0], device_named(device)
     generators = [Generator().manual_seed(setting.seed) for setting in settings]
+    words = [SFC64(setting.seed % 2**64) for setting in settings]
     weights = tuple(part.to(place) for part in _first(settings, data, generators, start))
     models = tuple(part.new_empty(len(settings) * common.cohort, *part.shape[1:]) for part in weights)
     clients = _clients(settings, data, place)
@@ -86,7 +88,7 @@ def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = No
         _spread(weights, models, common.cohort)
         cohorts = [torch.randperm(common.clients, generator=own)[: common.cohort] for own in generators]
         for _ in range(common.epochs):
-            order = torch.cat([_order(common, *pair) for pair in zip(cohorts, generators, strict=True)]).to(place)
+            order = torch.cat([_order(common, *pair) for pair in zip(cohorts, words, strict=True)]).to(place)
             _epoch(models, order, clients)
         _average(weights, models, settings)
         _perturb(weights, settings, generators)
@@ -132,11 +134,20 @@ def _spread(weights: Weights, models: Weights, cohort: int) -> None:
         copies.view(len(part), cohort, *part.shape[1:]).copy_(part[:, None])
 
 
-def _order(setting: Setting, cohort: Tensor, generator: Generator) -> Tensor:
-    """Row numbers of each client of the cohort in a fresh order, `[cohort, rows]`."""
-    keys = torch.rand(setting.cohort, setting.rows, generator=generator)
-    shuffled = torch.from_numpy(np.argsort(keys.numpy(), axis=1))  # several times faster than torch's own
-    return shuffled.add_(cohort[:, None] * setting.rows)
+def _order(setting: Setting, cohort: Tensor, words: SFC64) -> Tensor:
+    """Row numbers of each client of the cohort in a fresh order, `[cohort, rows]`.
+
+    Notes
+    -----
+    Random words are sorted whose last bits are row numbers: several times faster than sorting numbers of rows by keys.
+    """
+    last = np.uint64(2 ** (setting.rows - 1).bit_length() - 1)
+    keys = words.random_raw(setting.cohort * setting.rows).reshape(setting.cohort, setting.rows)
+    keys &= ~last
+    keys |= np.arange(setting.rows, dtype=np.uint64)
+    keys.sort(axis=1)
+    keys &= last
+    return torch.from_numpy(keys.view(np.int64)).add_(cohort[:, None] * setting.rows)
 
 
 def _epoch(models: Weights, order: Tensor, clients: _Clients) -> None:
