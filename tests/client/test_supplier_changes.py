@@ -7,10 +7,12 @@ import pytest
 
 from skyglow_client import handover
 from skyglow_client import supplier as suppliers
+from skyglow_client.gate import proposals
 from skyglow_client.gate.ledger import open_ledger
 from skyglow_shared import command
 from skyglow_shared.errors import FormatError, LedgerBusyError, LedgerError
 from skyglow_shared.messages import Approval, Refusal, Share
+from skyglow_shared.study import canonical_bytes, digest
 
 
 def test_a_stricter_policy_holds_from_the_next_request_on(town):
@@ -60,6 +62,23 @@ def test_a_store_that_is_replaced_while_it_is_read_is_never_summed(town, monkeyp
             assert town.ask(supplier, town.request(study)).code == 10
         assert isinstance(town.ask(supplier, town.request(study)), Share)
         assert len(supplier.gate.ledger.entries("charge")) == 1
+
+
+@pytest.mark.parametrize("limit", [{"MOST": 3}, {"MOST_BYTES": 9_000}])
+def test_an_office_cannot_fill_the_disk_with_what_it_asks_for(town, monkeypatch, limit):
+    for name, most in limit.items():
+        monkeypatch.setattr(proposals, name, most)
+    studies = [town.study(title=f"Study {number}") for number in range(5)]
+    assert 9_000 / 4 < len(canonical_bytes(studies[0])) < 9_000 / 3
+    with town.open() as supplier:
+        kept = [town.ask(supplier, town.proposal(study)).message.count("no other is kept") == 0 for study in studies]
+        assert kept == [True, True, True, False, False]
+        assert len(supplier.gate.ledger.studies()) == 3
+        assert "awaiting approval" in town.ask(supplier, town.proposal(studies[0])).message, "what is kept is heard"
+        supplier.refuse(digest(studies[0]))
+        assert "awaiting approval" in town.ask(supplier, town.proposal(studies[3])).message
+        supplier.approve(digest(studies[1]))
+        assert isinstance(town.ask(supplier, town.request(studies[1])), Share)
 
 
 def test_a_pseudonym_key_that_is_lost_is_never_made_anew(town, capsys):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skyglow_client.gate import budget as budgets
-from skyglow_client.gate import exchanges, limits, rounds
+from skyglow_client.gate import exchanges, limits, proposals, rounds
 from skyglow_client.gate import policy as policies
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
@@ -66,13 +66,14 @@ class Gate:
         SignatureError, StudyError, ExpiredError, PolicyError, BudgetError
             The study cannot be approved as it is.
         ApprovalError
-            It could be, and awaits a person's decision.
+            It could be, and awaits a person's decision; or so many do that it is not kept.
         """
         signing.verify(self.policy.office_key, signing.STUDY, request.study, request.signature, what="the study")
         study = decode_study(request.study)
         identity = digest_of(request.study)
         self._check_ours(study)
         if self.ledger.study(identity) is None:
+            proposals.check_room(self.ledger, len(request.study))
             body = {"study": identity, "name": study.name}
             self.ledger.propose(identity, request.study, request.signature, body)
         self.check(study)

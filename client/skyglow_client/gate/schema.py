@@ -35,6 +35,11 @@ ALLOCATIONS = "CREATE TABLE IF NOT EXISTS allocations (epoch TEXT PRIMARY KEY, s
 #: Made whenever a ledger is opened: those of older versions have none.
 DECISIONS = f"CREATE INDEX IF NOT EXISTS decisions ON entries ({_ITS_STUDY}, seq) WHERE {_A_DECISION}"
 DECISION = f"SELECT kind FROM entries WHERE {_A_DECISION} AND {_ITS_STUDY} = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - constants only
+#: How many studies nobody has decided on, and their bytes.
+UNDECIDED = f"""
+SELECT count(*), ifnull(sum(length(study)), 0) FROM studies
+WHERE digest NOT IN (SELECT {_ITS_STUDY} FROM entries WHERE {_A_DECISION})
+"""  # noqa: S608 - constants only
 
 #: The last entry a person made, and the last one whose date somebody vouches for. Written so that each kind's own last
 #: one is looked up at the end of its part of the index.
