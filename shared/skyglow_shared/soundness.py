@@ -17,6 +17,7 @@ from skyglow_shared.study import LEGAL_GATEWAYS, QUESTIONS, Block, Model, Phase,
 
 _SHARED_BY_MODELS = ("gradient", "area_score", "class_score", "area_label")
 _LEAST_EPOCH = 2
+_MOST_CHANNELS = 64  # of a temporal model: a home's half-hours go through all of them
 _CLOSE = 1e-6  # how far an epoch's rounds times the sampling rate may be from 1, for decimals are not thirds
 _SHARE_OF_DELTA = 0.01  # the most that a cap on samples may cost
 
@@ -182,8 +183,11 @@ def _model_problems(study: Study) -> Iterable[str]:
 
 
 def _temporal_problems(model: Model) -> Iterable[str]:
-    if len(model.hidden) != len(CHANNELS):
-        yield f"hidden of model {model.name} must be the channels of the {len(CHANNELS)} hidden layers of its kind"
+    if len(model.hidden) != len(CHANNELS) or max(model.hidden) > _MOST_CHANNELS:
+        yield (
+            f"hidden of model {model.name} must be the channels of the {len(CHANNELS)} hidden layers of its kind, at most "
+            f"{_MOST_CHANNELS} each"
+        )
     if model.features != HALF_HOURS.name:
         yield f"features of model {model.name} must be {HALF_HOURS.name}, which its kind sees"
     if model.positive_classes or model.score_width or model.score_centre or model.question != "composition":

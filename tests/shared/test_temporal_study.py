@@ -61,6 +61,7 @@ def test_from_nothing_either_is_as_likely_and_layers_may_be_narrow(training):
     ("change", "words"),
     [
         ({"hidden": [32, 32]}, "channels of the 3 hidden layers"),
+        ({"hidden": [32, 65, 32]}, "at most 64 each"),
         ({"hidden": [8, 8, 8]}, "its start_model the same layers"),
         ({"features": "week_v1"}, "features of model presence must be half-hours-v1"),
         ({"positive_classes": ["other"]}, "learns from diaries"),
