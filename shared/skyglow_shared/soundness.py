@@ -185,8 +185,8 @@ def _model_problems(study: Study) -> Iterable[str]:
 def _temporal_problems(model: Model) -> Iterable[str]:
     if len(model.hidden) != len(CHANNELS) or max(model.hidden) > _MOST_CHANNELS:
         yield (
-            f"hidden of model {model.name} must be the channels of the {len(CHANNELS)} hidden layers of its kind, at most "
-            f"{_MOST_CHANNELS} each"
+            f"hidden of model {model.name} must be the channels of the {len(CHANNELS)} hidden layers of its kind, "
+            f"at most {_MOST_CHANNELS} each"
         )
     if model.features != HALF_HOURS.name:
         yield f"features of model {model.name} must be {HALF_HOURS.name}, which its kind sees"
