@@ -72,6 +72,8 @@ def kind(shape):
             words = {1e-3: "0.001", 1e-9: "10⁻⁹", 1e9: "10⁹"} if isinstance(shape, shapes.FloatType) else {}
             limits = [f"{sign} {words.get(limit, f'{limit:,}')}" for sign, limit in pairs if limit is not None]
             return " ".join([word, ", ".join(limits)]).strip()
+        case shapes.BoolType():
+            return "true or false"
         case shapes.DateType():
             return "date"
         case shapes.LiteralType(values=values):
@@ -86,6 +88,8 @@ def kind(shape):
 
 
 def default(field):
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
     if field.default is not msgspec.NODEFAULT:
         return {"": "empty"}.get(
             field.default, "as below" if isinstance(field.default, msgspec.Struct) else f"`{field.default}`"
