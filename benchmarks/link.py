@@ -138,7 +138,7 @@ def _check(found: Sum) -> None:
 def measure(quick: bool) -> Sequence[Result]:
     """Turn by turn, so that a busy machine slows all alike; Flower's rounds run between ours and are waited for."""
     with deployed() as (link, identities, folder):
-        store = Checkpoints(folder / "checkpoints.sqlite")
+        store = Checkpoints.in_file(folder / "checkpoints.sqlite")
         turns: dict[str, tuple[Callable[[], float], int, float]] = {
             "no-op round": (lambda: no_op(link), 20, NO_OP_MS),
             "secure aggregation, 100,000 words": (lambda: secure(link, identities, None), 1, SECURE_MS),

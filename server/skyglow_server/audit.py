@@ -40,9 +40,8 @@ def export(folder: Path, path: Path, checkpoints: Checkpoints | None = None) -> 
     files = sorted((folder / "studies").glob("*/study.json"))
     if not files:
         raise FormatError(f"{folder.name} holds no studies; give the office's folder")
-    checkpoints = checkpoints or Checkpoints(folder / FILE)
-    missing = isinstance(checkpoints.database, Path) and not checkpoints.database.exists()
-    entries = book([decode_study(file.read_bytes()) for file in files], None if missing else checkpoints)
+    kept = checkpoints or Checkpoints.in_file(folder / FILE)
+    entries = book([decode_study(file.read_bytes()) for file in files], kept if kept.database.made() else None)
     audit.write(path, entries)
     return sum(entry.kind == "reply" for entry in entries)
 

@@ -50,6 +50,9 @@ class Place(NamedTuple):
 class Database(Protocol):
     """Where replies lie, in a table `replies` whose `rowid` grows; what it has to complain of are skyglow's errors."""
 
+    def made(self) -> bool:
+        """Whether there is anything to look into."""
+
     def opened(self) -> AbstractContextManager[Execute]:
         """Give what runs statements."""
 
@@ -61,7 +64,12 @@ class Database(Protocol):
 class Checkpoints:
     """The replies of every completed step of every round of every study, in an SQLite file or another database."""
 
-    database: Path | Database
+    database: Database
+
+    @classmethod
+    def in_file(cls, path: Path) -> "Checkpoints":
+        """Those in an SQLite file, made where there is none."""
+        return cls(SqliteFile(path))
 
     def load(self, place: Place) -> dict[str, bytes] | None:
         """Return the replies of a completed step by supplier, or None if it is not complete.
@@ -74,7 +82,7 @@ class Checkpoints:
             It is away.
         """
         query = "SELECT replies FROM replies WHERE (study, phase, round, attempt, step) = (?, ?, ?, ?, ?)"
-        with self._opened() as execute:
+        with self.database.opened() as execute:
             row = execute(query, place).fetchone()
         try:
             return None if row is None else msgspec.msgpack.decode(row[0], type=dict[str, bytes])
@@ -92,7 +100,7 @@ class Checkpoints:
             The database cannot be written.
         """
         row = (*place, msgspec.msgpack.encode(dict(replies)))
-        with self._opened() as execute:
+        with self.database.opened() as execute:
             if not execute(_INSERT, row).rowcount:
                 raise RunError("this step is already stored; is the study running twice on this database?")
 
@@ -105,7 +113,7 @@ class Checkpoints:
             The database cannot be read.
         """
         query = "SELECT study, phase, round, attempt, step FROM replies WHERE study = ? ORDER BY rowid"
-        with self._opened() as execute:
+        with self.database.opened() as execute:
             return [Place(*row) for row in execute(query, (study,))]
 
     def check(self) -> None:
@@ -120,14 +128,7 @@ class Checkpoints:
         RunError
             Another process has it.
         """
-        return self._database.alone(study)
-
-    def _opened(self) -> AbstractContextManager[Execute]:
-        return self._database.opened()
-
-    @property
-    def _database(self) -> Database:
-        return SqliteFile(self.database) if isinstance(self.database, Path) else self.database
+        return self.database.alone(study)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,10 @@ class SqliteFile:
     """Replies in one file."""
 
     path: Path
+
+    def made(self) -> bool:
+        """Whether the file is there."""
+        return self.path.exists()
 
     @contextmanager
     def opened(self) -> Iterator[Execute]:
@@ -184,7 +189,7 @@ def of_office(folder: Path, url: str = "") -> Checkpoints:
     if not url and (folder / settings.FILE).exists():
         url = settings.load(folder).database
     if not url:
-        return Checkpoints(folder / FILE)
+        return Checkpoints.in_file(folder / FILE)
     from skyglow_server.links.postgres import Postgres  # noqa: PLC0415 - needs the extra `postgres`
 
     return Checkpoints(Postgres(url))

@@ -238,10 +238,11 @@ def _prepare(folder: Folder, parameters: Parameters) -> None:
 
 def _check(folder: Folder, parameters: Parameters, tell: Callable[[str], None]) -> None:
     stored = of_office(folder.office)
-    if not isinstance(stored.database, Path):  # what is held against the books is a file
+    in_file = Checkpoints.in_file(folder.office / FILE)
+    if stored != in_file:  # what is held against the books is a file
         study = deployed.begin(folder, parameters, deployed.QUIET).study
         for place in stored.places(digest(study)):
-            Checkpoints(folder.office / FILE).save(place, stored.load(place) or {})
+            in_file.save(place, stored.load(place) or {})
     tell(f"         {chaos_checks.check(folder, parameters)}")
 
 

@@ -83,7 +83,7 @@ def serve_office(folder: Folder, patience: float) -> None:
     done = begin(folder, parameters, QUIET)
     address = keys.address_of(office_folder(folder))
     with office_side.federation(office_folder(folder), listen=address, patience=patience) as federation:
-        checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
+        checkpoints = Checkpoints.in_file(folder.office / "checkpoints.sqlite")
         Coordinator(done.study, done.office, federation, checkpoints, _said).run()
 
 

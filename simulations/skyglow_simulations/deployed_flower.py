@@ -188,7 +188,7 @@ def serve_office(folder: Folder, port: int, patience: float) -> None:
     authority = (deployed.office_folder(folder) / "ca.pem").read_bytes()
     superlink = SuperLink(f"127.0.0.1:{port}", authority, (folder.path / "flower" / "secret").read_bytes())
     with SuperLinkFederation(superlink, patience) as federation:
-        checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
+        checkpoints = Checkpoints.in_file(folder.office / "checkpoints.sqlite")
         Coordinator(done.study, done.office, federation, checkpoints, _said).run()
 
 

@@ -157,7 +157,7 @@ class Experiment:
 
     def run_study(self) -> Outcome:
         """Run the study's rounds on the engine of the run's parameters."""
-        checkpoints = Checkpoints(self.folder.office / "checkpoints.sqlite")
+        checkpoints = Checkpoints.in_file(self.folder.office / "checkpoints.sqlite")
 
         def drive(federation: Federation) -> Outcome:
             return Coordinator(self.study, self.office, federation, checkpoints, self.progress).run()

@@ -162,7 +162,7 @@ def write_report(experiment: Experiment, findings: Findings) -> None:
 def what_left(experiment: Experiment) -> list[Sent]:
     """What each supplier sent, by phase: the office's own stored replies, counted."""
     study = experiment.study
-    checkpoints = Checkpoints(experiment.folder.office / "checkpoints.sqlite")
+    checkpoints = Checkpoints.in_file(experiment.folder.office / "checkpoints.sqlite")
     places, rows = checkpoints.places(digest(study)), []
     for phase in study.phases:
         replies = [checkpoints.load(place) or {} for place in places if place.phase == phase.name]

@@ -43,7 +43,7 @@ class Office:
         self.folder, self.parameters = runs.resume(folder)
         self.experiment = experiments.begin(self.folder, self.parameters, lambda phase, done, total: None)
         self.study = self.experiment.study
-        self.store = Checkpoints(self.folder.office / "checkpoints.sqlite")
+        self.store = Checkpoints.in_file(self.folder.office / "checkpoints.sqlite")
         self.asked = 0
 
     def run(self, lost=lambda question, name: False):

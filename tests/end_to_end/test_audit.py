@@ -211,7 +211,7 @@ def test_a_changed_file_is_not_compared(books):
 def test_the_office_reads_what_it_hands_out(unbroken, tmp_path):
     """A reply in the checkpoints that its supplier did not sign is not listed as if it had."""
     study = decode_study((unbroken / "study.json").read_bytes())
-    stored = Checkpoints(Path(shutil.copytree(unbroken / "office", tmp_path / "office")) / "checkpoints.sqlite")
+    stored = Checkpoints.in_file(Path(shutil.copytree(unbroken / "office", tmp_path / "office")) / "checkpoints.sqlite")
     identity = digest(study)
     replies = stored.load(Place(identity, "training", 0))
     forged = {**replies, NAMES[0]: replies[NAMES[1]]}

@@ -341,7 +341,7 @@ class Office:
         self.folder, self.parameters = runs.resume(run)
         self.experiment = experiments.begin(self.folder, self.parameters, lambda phase, done, total: None)
         self.study, self.key = self.experiment.study, self.experiment.office
-        self.checkpoints = Checkpoints(scratch / "checkpoints.sqlite")
+        self.checkpoints = Checkpoints.in_file(scratch / "checkpoints.sqlite")
 
     def run(self, *, study=None, key=None, federation=None):
         with experiments.opened(self.folder, self.parameters) as held:
@@ -465,7 +465,7 @@ class Unreliable(InProcess):
 
 
 def test_a_store_corrupted_in_the_middle_of_a_study(command, office, waiting, unbroken, accounts, tables):
-    office.checkpoints = Checkpoints(waiting / "office" / "checkpoints.sqlite")
+    office.checkpoints = Checkpoints.in_file(waiting / "office" / "checkpoints.sqlite")
     Unreliable.asked = 0
     with pytest.raises(RunError, match="did not answer"):
         office.run(federation=Unreliable)

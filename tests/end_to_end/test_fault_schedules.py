@@ -166,7 +166,7 @@ def play(town, held, place, schedule, deaths, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(coordinator, "advance", advance)
-        store = Checkpoints(place / "checkpoints.sqlite")
+        store = Checkpoints.in_file(place / "checkpoints.sqlite")
         for _ in range(MOST_RUNS):
             last = link.number >= LONGEST
             try:

@@ -33,7 +33,7 @@ def ready(tmp_path):
 
 def completed(done):
     """How many rounds the office holds."""
-    store, study = Checkpoints(done.folder.office / "checkpoints.sqlite"), done.study
+    store, study = Checkpoints.in_file(done.folder.office / "checkpoints.sqlite"), done.study
     rounds = [(phase.name, number) for phase in study.phases for number in range(phase.rounds)]
     return sum(store.load(Place(digest(study), *place)) is not None for place in rounds)
 

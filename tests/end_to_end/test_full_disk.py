@@ -39,7 +39,7 @@ for place in small.values():  # on a disk with four megabytes to spare
 
 
 def rounds():
-    store = Checkpoints(folder.office / "checkpoints.sqlite")
+    store = Checkpoints.in_file(folder.office / "checkpoints.sqlite")
     places = [place for place in store.places(digest(done.study)) if place.phase != "approvals"]
     return len(places)
 

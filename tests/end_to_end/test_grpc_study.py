@@ -27,7 +27,7 @@ from skyglow_simulations.run import Parameters
 
 def completed(done):
     """How many rounds the office holds."""
-    store = Checkpoints(done.folder.office / "checkpoints.sqlite")
+    store = Checkpoints.in_file(done.folder.office / "checkpoints.sqlite")
     return sum(
         store.load(Place(digest(done.study), phase.name, number)) is not None
         for phase in done.study.phases

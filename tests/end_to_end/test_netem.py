@@ -247,7 +247,7 @@ def test_a_study_across_a_bad_network_ends_as_it_should(tmp_path):
     shutil.rmtree(deployed.office_folder(folder))
     deployed.enrol(folder, parameters, PORT, HOST)
     study = deployed.begin(folder, parameters, deployed.QUIET).study
-    store = Checkpoints(folder.office / "checkpoints.sqlite")
+    store = Checkpoints.in_file(folder.office / "checkpoints.sqlite")
     rounds = lambda: sum(place.step == "unmask" for place in store.places(digest(study)))  # noqa: E731
     figures = []
 

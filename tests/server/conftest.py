@@ -43,7 +43,7 @@ def block(name, source, l2_bound, noise, model="all_aged_66_plus"):
 def checkpoints(request, tmp_path):
     """Checkpoints that nobody has used before, in a file and in a database."""
     if request.param == "sqlite":
-        return Checkpoints(tmp_path / "office" / "checkpoints.sqlite")
+        return Checkpoints.in_file(tmp_path / "office" / "checkpoints.sqlite")
     postgres = pytest.importorskip(
         "skyglow_server.links.postgres", reason="needs the extra postgres", exc_type=RunError
     )

@@ -14,7 +14,7 @@ REPLIES = {"north": b"\x00\xff" * 1000, "south": b""}
 
 @pytest.fixture
 def file(tmp_path):
-    return Checkpoints(tmp_path / "office" / "checkpoints.sqlite")
+    return Checkpoints.in_file(tmp_path / "office" / "checkpoints.sqlite")
 
 
 def test_what_was_saved_is_there_for_whoever_opens_it_next(checkpoints):
@@ -62,7 +62,7 @@ def test_one_process_at_a_time_runs_a_study_on_a_file(file):
 
 def test_every_write_to_a_file_is_durable(file):
     file.save(Place("study", "training", 3), REPLIES)
-    with file._opened() as execute:
+    with file.database.opened() as execute:
         assert execute("PRAGMA journal_mode", ()).fetchone() == ("wal",)
         assert execute("PRAGMA synchronous", ()).fetchone() == (2,)
 
@@ -107,7 +107,7 @@ def other_content(path):
 def test_a_damaged_file_is_said_to_be_damaged(spoil, file):
     for round_ in range(40):
         file.save(Place("study", "training", round_), REPLIES)
-    spoil(file.database)
+    spoil(file.database.path)
     with pytest.raises(FormatError, match="checkpoint"):
         for round_ in range(40):
             file.load(Place("study", "training", round_))

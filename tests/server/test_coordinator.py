@@ -309,7 +309,7 @@ def test_a_finished_study_is_never_asked_for_again(puppets, coordinator):
 @pytest.mark.parametrize("answered", range(6))
 def test_it_goes_on_with_the_first_round_it_has_not(answered, puppets, coordinator, tmp_path):
     whole = Coordinator(
-        puppets().study, puppets().office, puppets(), Checkpoints(tmp_path / "whole.sqlite"), lambda *step: None
+        puppets().study, puppets().office, puppets(), Checkpoints.in_file(tmp_path / "whole.sqlite"), lambda *step: None
     ).run()
     order = [APPROVALS, *(("training", n) for n in range(4)), RELEASE]
     silent = coordinator(puppets(spoil=lambda name, reply, key: None, spoilt=[("west", order[answered])]))
@@ -324,7 +324,7 @@ def test_stored_replies_are_checked_again(puppets, coordinator, tmp_path):
     """What lies in the file is believed no more than what comes over the wire."""
     office = coordinator(puppets())
     office.run()
-    other = Checkpoints(tmp_path / "other.sqlite")
+    other = Checkpoints.in_file(tmp_path / "other.sqlite")
     identity = digest(office.study)
     for phase, rounds in ((APPROVALS, 1), ("training", 4), ("release", 1)):
         for round_ in range(rounds):

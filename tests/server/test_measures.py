@@ -70,7 +70,7 @@ def test_a_study_is_run_the_same_where_nothing_is_traced(office, puppets, monkey
     monkeypatch.setattr(traces, "trace", None)
     federation = puppets()
     whole = Coordinator(
-        federation.study, federation.office, federation, Checkpoints(tmp_path / "w"), lambda *_: None
+        federation.study, federation.office, federation, Checkpoints.in_file(tmp_path / "w"), lambda *_: None
     ).run()
     assert whole.sums.keys() == conducted(office, puppets(), monkeypatch).keys()
 
@@ -89,7 +89,9 @@ def conducted(office, federation, monkeypatch):
 
     monkeypatch.setattr(serve, "Coordinator", Kept)
     with pytest.raises(InterruptedError):
-        serve.conduct(office, federation.study.name, federation, Checkpoints(office / "c.sqlite"), lambda *_: None)
+        serve.conduct(
+            office, federation.study.name, federation, Checkpoints.in_file(office / "c.sqlite"), lambda *_: None
+        )
     return found[0]
 
 

@@ -62,7 +62,7 @@ def test_a_password_on_a_command_line_is_refused(tmp_path, capsys):
 def test_settings_that_name_a_database_are_for_their_owner_alone(tmp_path):
     keys.init(tmp_path, "127.0.0.1:1")
     path = tmp_path / settings.FILE
-    assert of_office(tmp_path).database == tmp_path / "checkpoints.sqlite"
+    assert of_office(tmp_path) == Checkpoints.in_file(tmp_path / "checkpoints.sqlite")
     with path.open("a") as file:
         file.write('database = "postgresql://u:hush@127.0.0.1:1/d"\n')
     assert "hush" not in repr(settings.load(tmp_path)) + repr(of_office(tmp_path))
@@ -78,7 +78,7 @@ def test_settings_that_name_a_database_are_for_their_owner_alone(tmp_path):
 
 def test_every_write_is_durable_whatever_the_database_was_set_to(database):
     checkpoints = at(database + "%20-csynchronous_commit%3Doff")
-    with checkpoints._opened() as execute:
+    with checkpoints.database.opened() as execute:
         assert execute("SELECT current_setting('synchronous_commit')", ()).fetchone() == ("on",)
 
 
@@ -123,7 +123,7 @@ def test_a_database_that_goes_away_in_the_middle_of_a_study(how, rounds, puppets
     """The study ends with an error that says so, and goes on where it stood once the database is back."""
     caplog.set_level(logging.DEBUG)
     whole = Coordinator(
-        puppets().study, puppets().office, puppets(), Checkpoints(tmp_path / "whole.sqlite"), lambda *_: None
+        puppets().study, puppets().office, puppets(), Checkpoints.in_file(tmp_path / "whole.sqlite"), lambda *_: None
     ).run()
     if own_postgres.programs() is None:
         pytest.skip("PostgreSQL's server is not installed here")

@@ -97,7 +97,7 @@ def test_a_rehearsal_has_the_sums_of_secure_aggregation(finished, parties, tmp_p
     folder.office.mkdir()
     with experiment.opened(folder, parameters) as held:
         federation = InProcess({name: supplier.handle for name, supplier in held.items()})
-        checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
+        checkpoints = Checkpoints.in_file(folder.office / "checkpoints.sqlite")
         theirs = Coordinator(study, one.office, federation, checkpoints, silent).run()
     [mine] = rehearse([study], parties)
     assert_alike(mine, theirs)

@@ -112,7 +112,7 @@ def test_a_supplier_that_was_charged_nothing_spent_nothing(again):
 
 def test_what_left_is_counted_from_the_replies_themselves(finished):
     one = finished.experiment
-    checkpoints = Checkpoints(one.folder.office / "checkpoints.sqlite")
+    checkpoints = Checkpoints.in_file(one.folder.office / "checkpoints.sqlite")
     rows = outputs.what_left(one)
     assert [row.phase for row in rows] == ["training", "calibration", "release"]
     for row, phase in zip(rows, one.study.phases, strict=True):

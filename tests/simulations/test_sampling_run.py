@@ -49,7 +49,7 @@ def ran(request, finished, tmp_path_factory):
     one.introduce()
     one.approve()
     folder.office.mkdir()
-    checkpoints = Checkpoints(folder.office / "checkpoints.sqlite")
+    checkpoints = Checkpoints.in_file(folder.office / "checkpoints.sqlite")
     with experiment.opened(folder, parameters) as held:
         federation = InProcess({name: supplier.handle for name, supplier in held.items()})
         outcome = Coordinator(study, one.office, federation, checkpoints, lambda *_: None).run()

@@ -80,6 +80,10 @@ class Postgres:
     def __post_init__(self) -> None:
         _parsed(self.url)
 
+    def made(self) -> bool:
+        """Whether there is anything to look into: a database that can be reached is."""
+        return True
+
     @contextmanager
     def opened(self) -> Iterator[Execute]:
         """Give what runs statements: the session that holds the study, or one for now."""

@@ -98,7 +98,7 @@ class League:
         for name, lie in (lies or {}).items():
             handlers[name] = Liar(self.suppliers[name].handle, self.towns[name], lie).handle
         federation = InProcess(handlers)
-        store = Checkpoints(self.path / "checkpoints.sqlite")
+        store = Checkpoints.in_file(self.path / "checkpoints.sqlite")
         return Coordinator(self.study, self.towns["north"].office, federation, store, lambda *_: None).run()
 
     def shares(self, phase: str, round_: int = 0) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ def exported(finished, tmp_path_factory):
     out = tmp_path_factory.mktemp("books")
     for name in NAMES:
         finished.suppliers[name].gate.ledger.export(out / f"{name}.jsonl")
-    store = Checkpoints(finished.path / "checkpoints.sqlite")
+    store = Checkpoints.in_file(finished.path / "checkpoints.sqlite")
     audit.write(out / "office.jsonl", office.book([finished.study], store))
     return out
 
