@@ -4,7 +4,6 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 
 from skyglow_client.gate import budget as budgets
@@ -124,8 +123,7 @@ def test_a_charge_of_an_approved_plan_composes_nothing(town, study, supplier, mo
 
 def test_another_policy_is_held_against_all_that_counts(town, study, supplier):
     """What was composed for one policy is no answer to another, nor is one study's fitting to two's."""
-    stricter = msgspec.structs.replace(supplier.gate.policy, epsilon=1.0)
-    supplier.gate = dataclasses.replace(supplier.gate, policy=stricter)
+    town.write_policy(epsilon=1.0)
     message = refused(town.ask(supplier, town.request(study)), 32, "epsilon")
     assert "no further round" in message
     assert not supplier.gate.ledger.entries("charge")
