@@ -36,7 +36,6 @@ from skyglow_client.links.grpc import Patience
 from skyglow_server import keys, settings
 from skyglow_server.checkpoints import FILE, Checkpoints, of_office
 from skyglow_server.coordinator import Coordinator
-from skyglow_server.links.ports import free_port
 from skyglow_shared.errors import RunError, SkyglowError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.privacy.noise import discrete_gaussian
@@ -45,6 +44,7 @@ from skyglow_shared.signals import stop_at_signals
 from skyglow_shared.study import digest
 from skyglow_simulations import chaos_checks, deployed, own_postgres, run, suppliers
 from skyglow_simulations.own_postgres import Server
+from skyglow_simulations.ports import free_port
 from skyglow_simulations.run import Folder, Parameters
 
 OFFICE = "office"

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator
-from skyglow_server.links.ports import free_port
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.signals import stop_at_signals
 from skyglow_simulations import deployed, progress, run, suppliers
 from skyglow_simulations.deployed import NAMES, tell
+from skyglow_simulations.ports import free_port
 from skyglow_simulations.run import Folder, Parameters
 
 _NAME = "skyglow_simulations.deployed_flower"

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skyglow_server.links.ports import free_port
 from skyglow_shared.errors import RunError
+from skyglow_simulations.ports import free_port
 
 USER, PASSWORD, DATABASE = "skyglow", "a secret of tests", "office"
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")

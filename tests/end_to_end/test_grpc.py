@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from skyglow_server.links.grpc import GrpcFederation  # first: it says what TLS 
 from skyglow_server import keys
 from skyglow_server.links.listening import Credentials
 from skyglow_shared.signing import Identity
+from skyglow_simulations.ports import free_port
 
 NAMES = ("north", "south", "harbour")
 SUPPLIER = """
@@ -87,9 +87,7 @@ class Place:
 
     def __init__(self, folder):
         self.folder, self.office = folder, folder / "office"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         keys.init(self.office, self.address)
         for name in NAMES:
             identity = Identity.generate()

@@ -16,12 +16,12 @@ import polars as pl
 from skyglow_client import serve as client
 from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints, Place
-from skyglow_server.links.ports import free_port
 from skyglow_shared import command
 from skyglow_shared.errors import ApprovalError, FormatError, RunError
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
 from skyglow_simulations import deployed, experiment, run, suppliers
+from skyglow_simulations.ports import free_port
 from skyglow_simulations.run import Parameters
 
 

@@ -18,11 +18,11 @@ from skyglow_client import doctor
 from skyglow_client import serve as supplier_side
 from skyglow_client.links import grpc as link_end
 from skyglow_server import keys
-from skyglow_server.links.ports import free_port
 from skyglow_shared import certificates, link
 from skyglow_shared.command import main
 from skyglow_shared.errors import FormatError, SignatureError
 from skyglow_shared.signing import Identity
+from skyglow_simulations.ports import free_port
 
 POLICY = """
 office_key = "{key}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port that nobody listens on, for offices that are tried out on one machine."""
+"""A port that nobody listens on, for services that are tried out on one machine."""
 
 import socket
 
