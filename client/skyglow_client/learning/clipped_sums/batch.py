@@ -102,16 +102,17 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
         x, y = x.masked_fill(left_out, 0.0), y.masked_fill(left_out, torch.nan)
     outputs = batch.y.shape[-1]
     share, unknown = torch.full((network.outputs,), 1.0 / network.count, dtype=dtype), None
-    if bool(torch.isnan(y.sum())):  # far quicker than to ask each
+    least, most = torch.aminmax(y)  # NaN if one is: far quicker than to ask each
+    if bool(least.isnan()):
         unknown = torch.isnan(y)
         y = y.masked_fill(unknown, 0.0)
+        least, most = torch.aminmax(y)
         known = (~unknown).to(dtype)
         share = known / known.sum(1, keepdim=True).clamp_min_(1.0)
     share[..., outputs:] = 0.0
     share = share.expand(y.shape)
     usable = torch.arange(homes) < len(batch)
-    least, most = (float(end) for end in torch.aminmax(y))
-    if not (math.isfinite(float(x.sum())) and least >= 0.0 and most <= 1.0):  # else no home needs a look
+    if not (math.isfinite(float(x.sum())) and float(least) >= 0.0 and float(most) <= 1.0):  # else none needs a look
         largest = torch.finfo(dtype).max
         for values, low, high in ((x.flatten(1), -largest, largest), (y.flatten(1), 0.0, 1.0)):
             usable &= (values.amin(1) >= low) & (values.amax(1) <= high)  # NaN stays NaN

@@ -56,17 +56,17 @@ class Scaled:
     ----------
     pairs : list of Pair
         By layer.
-    factor : Tensor
-        ``[homes, 1]``; zero for a home that cannot be used.
+    factors : dict of int to Tensor
+        By how many rows a home has, ``[homes · rows, 1]``; zero for a home that cannot be used.
     """
 
     pairs: list[Pair]
-    factor: Tensor
+    factors: dict[int, Tensor]
 
-    def factors(self, homes: slice, rows: int) -> Tensor:
-        """Those of some homes, each as often as it has rows: ``[homes · rows, 1]``."""
-        found = self.factor[homes]
-        return found if rows == 1 else found.expand(-1, rows).reshape(-1, 1)
+    @classmethod
+    def of(cls, pairs: list[Pair], factor: Tensor, rows: set[int]) -> "Scaled":
+        """From one factor a home, ``[homes]``."""
+        return cls(pairs, {each: factor[:, None].expand(-1, each).reshape(-1, 1) for each in rows})
 
 
 Piece = tuple[Scaled, slice]
@@ -89,12 +89,13 @@ def summed(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
 
 def _scaled(pieces: Sequence[Piece], number: int, side: int, way: Way) -> Tensor:
     """One factor, scaled; filled up with zeros, which add nothing."""
-    some, rows = pieces[0][0].pairs[number][side], sum(own.stop - own.start for _, own in pieces) * way.rows
+    block, own = pieces[0]
+    some, rows = block.pairs[number][side], sum([own.stop - own.start for _, own in pieces]) * way.rows
     found, begin = some.new_empty(rows + -rows % _FULL_UP, some.shape[1]), 0
     for block, own in pieces:
-        values = block.pairs[number][side][own.start * way.rows : own.stop * way.rows]
-        end, factors = begin + values.shape[0], block.factors(own, way.rows)
-        torch.mul(values, factors, out=found[begin:end])
+        place = slice(own.start * way.rows, own.stop * way.rows)
+        end, factors = begin + place.stop - place.start, block.factors[way.rows][place]
+        torch.mul(block.pairs[number][side][place], factors, out=found[begin:end])
         if way.spare is not None:
             found[begin:end, way.spare] = factors[:, 0]
         begin = end

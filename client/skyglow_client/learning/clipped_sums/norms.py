@@ -6,6 +6,7 @@ places, one of two things is made, whichever takes fewer products: the inner pro
 (``gram``), of which the norm is a sum, or the gradient itself (``explicit``).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,4 +100,4 @@ def _squares(values: Tensor, arithmetic: Arithmetic) -> NDArray[np.float64]:
 
 
 def _floor(values: Tensor, arithmetic: Arithmetic) -> float:
-    return arithmetic.least * values[0].numel()
+    return arithmetic.least * math.prod(values.shape[1:])

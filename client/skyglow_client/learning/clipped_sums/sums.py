@@ -124,7 +124,7 @@ def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> 
             found = summed([(block, slice(first, first + homes))], number, way)
             if not all(torch.equal(*both) for both in zip(found, wanted, strict=True)):
                 return False
-    factors = [block.factor, *(factor for pair in block.pairs for factor in pair)]
+    factors = [*block.factors.values(), *(factor for pair in block.pairs for factor in pair)]
     each = (factor.view(len(batch), -1) for factor in factors)
     return all(bool((values == values[:1]).all()) for values in each)
 
@@ -188,13 +188,13 @@ def clipped_block(work: Work, batch: Batch) -> Scaled:
         square, magnitude = (np.sum([getattr(one, name) for one in layers], 0) for name in ("square", "magnitude"))
         finite = np.isfinite(square) & np.isfinite(magnitude)
         scale = _scale(work.clip, square, magnitude)
-    factor = np.where(finite & block.usable.numpy(), scale, 0.0)[:, None]
+    factor = torch.from_numpy(np.where(finite & block.usable.numpy(), scale, 0.0)).to(arithmetic.dtype)
     pairs = [(one.left.flatten(0, 1), one.right.flatten(0, 1)) for one in layers]
     if not finite.all():
         wrong = [torch.from_numpy(np.repeat(~finite, way.rows))[:, None] for way in work.ways]
         masked = zip(pairs, wrong, strict=True)
         pairs = [(left.masked_fill(own, 0.0), right.masked_fill(own, 0.0)) for (left, right), own in masked]
-    return Scaled(pairs, torch.from_numpy(factor).to(arithmetic.dtype))
+    return Scaled.of(pairs, factor, {way.rows for way in work.ways})
 
 
 def _scale(clip: Clip, square: NDArray[np.float64], magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
