@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The installed model of presence beside the rule that needs no training, on homes of a simulated city.
+"""The installed model of presence, and ones that a study trains, beside the rule that needs no training.
 
-Some homes keep a diary on one weekday and one day of a weekend: these train. Others, whole, are judged by Matthews
-correlation, half-hour by half-hour. The installed model was made of other simulated towns. Private models are trained
-on the integer path by noised sums of a Poisson sample in each round, from the installed one, all layers or the last
-alone, or from nothing. The same again where every home has a heat pump that runs by the clock, which no home had that
-the installed model was made of: there is something to learn. The decision level is the installed model's.
+On simulated homes, judged by Matthews correlation, half-hour by half-hour, on homes that trained nothing. The installed
+model was made of other simulated towns. The study is the built-in one that trains a model of presence, with as many
+homes with a diary as a whole city has; its rounds are the clients' own, sampled, clipped, on the grid and noised, but
+neither charged nor masked (`frontier.rehearsal`). From the installed model or from nothing; and plainly, without bound
+or noise. The same again where every home has a heat pump that runs by the clock, which no home had that the
+installed model was made of: there is something to learn. The decision level is the installed model's; even odds for
+models from nothing.
 """
 
+import datetime
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
-from dp_accounting import dp_event
-from dp_accounting.pld import PLDAccountant
 from numpy.typing import NDArray
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
@@ -25,24 +27,31 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also run
 from benchmarks.common import Result, run
 
 from skyglow_client.features.presence import presence_rule
-from skyglow_client.learning.clipped_sums import Batch, clipped_sum, exact_sum
+from skyglow_client.learning.clipped_sums import Batch, clipped_sum
+from skyglow_client.learning.diaried import Diaried
 from skyglow_client.learning.half_hours import half_hours
+from skyglow_client.learning.homes import Homes
 from skyglow_client.readings import Store
+from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.models import temporal
 from skyglow_shared.models.aligned import logits
-from skyglow_shared.models.network import Network, initial
-from skyglow_shared.privacy.randomness import ByteStream
-from skyglow_shared.privacy.release import add_noise, grouped_sum, step_size
-from skyglow_shared.study import Block
+from skyglow_shared.models.temporal import PresenceModel
+from skyglow_shared.privacy.accounting import plan, study_cost
+from skyglow_shared.study import Study
 from skyglow_simulations import experiment
 from skyglow_simulations.evaluation import held_homes
+from skyglow_simulations.frontier import levels
+from skyglow_simulations.frontier.rehearsal import Party, rehearse
 from skyglow_simulations.population.survey import unpack
+from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.report.summary import mcc
 from skyglow_simulations.run import Folder, Parameters
 
 Array = NDArray[np.float64]
-DELTA = 1e-6
-RATE = 0.25  # chance of a home to be in a round
+PANEL = 0.05  # share of homes surveyed in a whole city
+WHOLE = 640  # homes with a diary that train in a whole city
+JUDGED = 70  # homes a supplier
+FROM_NOTHING = 0.3  # learning rate: the way is longer
 MARGIN = 0.08  # of Matthews correlation over the rule
 LEVELS = np.linspace(-0.5, 1.0, 16)
 HEATING = np.where(np.isin(np.arange(48) // 2, (4, 5, 6, 12, 13, 14)), 0.6, 0.0).astype(np.float32)  # kWh a half-hour
@@ -134,115 +143,135 @@ def plainly(batch: Batch, steps: int, homes: int) -> Iterator[Callable[[Array], 
         yield lambda weights, own=part: clipped_sum(network, weights, own, np.inf) / len(own)
 
 
-def privately(batch: Batch, steps: int, rate: float, block: Block) -> Iterator[Callable[[Array], Array]]:
-    """Noised sums of Poisson samples on the integer path, over the expected number of homes."""
-    network, some = temporal.network(batch.x.shape[1]), np.random.default_rng(2)
-    stream = ByteStream(bytes(32))  # a simulation's: nothing here is anybody's
-    for _ in range(steps):
-        chosen = some.random(len(batch)) < rate
-        part = Batch(batch.keys[chosen], batch.x[chosen], batch.y[chosen], batch.days[chosen])
+@dataclass(frozen=True, slots=True)
+class City:
+    """The suppliers of a simulated city in which the study is asked.
 
-        def slope(weights: Array, own: Batch = part) -> Array:
-            noised = add_noise(exact_sum(network, weights, own, block), stream)
-            return np.asarray(noised[0] * step_size(block) / (rate * len(batch)))
+    Attributes
+    ----------
+    study : Study
+        That trains a model of presence, and does nothing else.
+    parties : tuple of Party
+    judged : Town
+        Homes that keep no diary.
+    """
 
-        yield slope
-
-
-def hidden(weights: Array, homes: Town) -> Array:
-    """What the last layer sees, and a one for its bias: ``[homes, days, 48, channels + 1]``."""
-    network = temporal.network(homes.x.shape[1])
-    below = Network(network.layers[:-1], network.places)
-    parts = [
-        logits(below, weights[: below.parameters], homes.x[begin : begin + 8]) for begin in range(0, len(homes.x), 8)
-    ]
-    seen = np.maximum(np.concatenate(parts), 0.0)
-    return np.concatenate([seen, np.ones((*seen.shape[:3], 1))], axis=3)
+    study: Study
+    parties: tuple[Party, ...]
+    judged: Town
 
 
-def last_layer(start: Array, homes: Town, diary: NDArray[np.bool_], steps: int, block: Block) -> Array:
-    """Train the last layer alone, privately, on the integer path: 33 numbers a home in place of thousands."""
-    seen, some, stream = hidden(start, homes), np.random.default_rng(2), ByteStream(bytes(31) + b"\1")
-    size = seen.shape[3]
-    seen = [own[days & valid].reshape(-1, size) for own, days, valid in zip(seen, diary, homes.valid, strict=True)]
-    truth = [own[days & valid].ravel() for own, days, valid in zip(homes.at_home, diary, homes.valid, strict=True)]
-
-    def one(home: int, weights: Array) -> Array:
-        error = 1 / (1 + np.exp(-seen[home] @ weights)) - truth[home]
-        return error @ seen[home] / max(len(error), 1)
-
-    def gradients() -> Iterator[Callable[[Array], Array]]:
-        for _ in range(steps):
-            chosen = np.flatnonzero(some.random(len(seen)) < RATE)
-
-            def slope(weights: Array, own: NDArray[np.intp] = chosen) -> Array:
-                vectors = np.array([one(home, weights) for home in own]).reshape(len(own), size)
-                sums = grouped_sum(vectors, np.zeros(len(own), dtype=np.int64), 1, block)
-                return np.asarray(add_noise(sums, stream)[0] * step_size(block) / (RATE * len(seen)))
-
-            yield slope
-
-    trained = adam(start[-size:], gradients(), 0.02)
-    return np.concatenate([start[:-size], trained])
+def city(scale: float, *, heated: bool, rounds: int | None = None) -> City:
+    """A city of a few homes of which as many keep a diary as in a whole one; the study's rounds, or so many."""
+    panel = min(PANEL / scale, 1.0)
+    with tempfile.TemporaryDirectory() as path:
+        folder = Folder(Path(path))
+        parameters = Parameters(scale=scale, seed=2, workers=1, panel_fraction=panel, study="southampton-presence")
+        made = experiment.begin(folder, parameters, lambda *_: None)
+        made.prepare()
+        bits = np.load(folder.truth / "presence.npy")
+        with experiment.opened(folder, parameters) as suppliers:
+            held = held_homes(folder, made.study, suppliers)
+    [phase] = (phase for phase in made.study.phases if phase.name == "presence")
+    expected = max(1, round(phase.expected_homes * panel / PANEL))
+    phase = msgspec.structs.replace(phase, expected_homes=expected, rounds=rounds or phase.rounds)
+    study = msgspec.structs.replace(made.study, phases=(phase,))
+    parties, towns = [], []
+    for entry, part in zip(study.suppliers, held, strict=True):
+        homes = part.homes if not heated else replace(part.homes, diaried=_heated(part.homes.diaried))
+        parties.append(Party(entry.name, homes, SeededRandomness(parameters.seed, entry.name)))
+        towns.append(_judged(homes, part.presence_row, bits, study.period.start))
+    return City(study, tuple(parties), joined(towns))
 
 
-def epsilon(noise: float, rate: float, steps: int) -> float:
-    """What the private training costs a home at `DELTA`."""
-    event = dp_event.SelfComposedDpEvent(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise)), steps)
-    return float(PLDAccountant().compose(event).get_epsilon(DELTA))
+def joined(towns: Sequence[Town]) -> Town:
+    """The homes of several towns as one."""
+    return Town(*(np.concatenate([getattr(one, name) for one in towns]) for name in Town.__slots__))
 
 
-def diaries(homes: Town, seed: int) -> NDArray[np.bool_]:
-    """One weekday and one day of a weekend of each home, ``[homes, days]``."""
-    some, days = np.random.default_rng(seed), homes.x.shape[1]
-    weekend = np.arange(days) % 7 >= 5
-    keys = some.random((len(homes.x), days))
-    found = np.zeros(keys.shape, dtype=np.bool_)
-    for kind in (weekend, ~weekend):
-        found[np.arange(len(keys)), np.where(kind, keys, -1.0).argmax(axis=1)] = True
-    return found
+def _heated(own: Diaried | None) -> Diaried:
+    """The same homes with a heat pump each."""
+    assert own is not None  # noqa: S101 - the study trains a model of presence
+    extra = HEATING * np.random.default_rng(3).uniform(0.5, 1.5, (len(own.store.kwh), 1, 1)).astype(np.float32)
+    store = replace(own.store, kwh=np.asarray(own.store.kwh) + extra)
+    keepers = own.row[own.kept >= 0][np.argsort(own.kept[own.kept >= 0])]
+    return replace(own, store=store, x=half_hours(store.kwh[keepers], store.start)[0])
+
+
+def _judged(homes: Homes, truth: NDArray[np.int64], bits: NDArray[np.uint8], start: datetime.date) -> Town:
+    """Some of a supplier's homes without a diary, and what is true of them."""
+    own = homes.diaried
+    assert own is not None  # noqa: S101 - the study trains a model of presence
+    rows = np.flatnonzero(homes.metered & (own.kept < 0))[:JUDGED]
+    kwh = np.asarray(own.store.kwh[own.row[rows]])
+    x, valid = half_hours(kwh, start)
+    return Town(x, unpack(bits, truth[rows], own.store.days) > 0, presence_rule(kwh) > 0, valid)
+
+
+def trained(asked: City, *, start: bool, noise: float) -> tuple[Array, float]:
+    """Parameters that the study comes to, from the installed model or nothing, with its noise times `noise`."""
+    own = asked.study.presence_model
+    assert own is not None  # noqa: S101 - the study trains a model of presence
+    if not start:
+        own = msgspec.structs.replace(own, start_model="", start_digest="", learning_rate=FROM_NOTHING)
+    study = msgspec.structs.replace(
+        levels.scaled(asked.study, noise, asked.study.epsilon), models=(own, *asked.study.answer_models)
+    )
+    [outcome] = rehearse([study], asked.parties)
+    spent = study_cost(plan(study, all_round_numbers(study)), study.delta).epsilon_upper
+    return outcome.models[own.name].final, spent
+
+
+def plain(asked: City, begin: Array, steps: int) -> Array:
+    """What training on the same homes comes to that neither samples, clips nor adds noise as a study does."""
+    batches = []
+    for party in asked.parties:
+        homes = party.homes
+        trains = homes.metered & (homes.composition >= 0) & ~homes.calibrates
+        own = homes.take(trains)
+        assert own.diaried is not None  # noqa: S101 - the study trains a model of presence
+        batches.append(own.diaried.batch(own.pseudonyms))
+    order = np.argsort(np.concatenate([one.keys for one in batches]))
+    columns = [np.concatenate([getattr(one, name) for one in batches])[order] for name in ("keys", "x", "y", "days")]
+    return adam(begin, plainly(Batch(*columns), steps, 16), 1e-3)
 
 
 def measure(quick: bool) -> Sequence[Result]:
-    """The rule beside the installed model, and models trained on the panel's diaries with and without privacy."""
+    """The rule beside the installed model and models that a study trains."""
     torch.set_num_threads(1)
-    homes, steps, rounds = (700, 250, 40) if quick else (1800, 900, 80)
     installed = temporal.load("presence_model_v1")
-    found, rules = {}, {}
+    found = []
     for heated in (False, True):
-        where = " where every home has a heat pump too" if heated else ""
-        city = town(1, 0.06 if quick else 0.12, homes + homes // 2, heated=heated)
-        panel, others = city.part(slice(0, homes)), city.part(slice(homes, None))
-        rules[where] = correlation(others.rule, others)
-        for name, weights in candidates(panel, installed.weights, steps, rounds):
-            found[f"{name}{where}"] = correlation(scores(weights, others) > installed.level, others), where
-    return [
-        Result(f"presence, {name}", value, "MCC", *_beside(value, rules[where], wanted=name == "installed model"))
-        for name, (value, where) in found.items()
-    ]
+        asked = city(0.02, heated=heated, rounds=30) if quick else city(0.1, heated=heated)
+        rule = correlation(asked.judged.rule, asked.judged)
+        where = ", where every home has a heat pump too" if heated else ""
+        for name, weights, level, goal in candidates(asked, installed, quick):
+            value = correlation(scores(weights, asked.judged) > level, asked.judged)
+            found.append(Result(f"presence, {name}{where}", value, "MCC", *_beside(value, rule, goal), goal))
+    return found
 
 
-def candidates(panel: Town, start: Array, steps: int, rounds: int) -> Iterator[tuple[str, Array]]:
-    """Names and weights of the models that are compared on a city whose panel keeps diaries."""
-    diary, network = diaries(panel, 3), temporal.network(panel.x.shape[1])
-    batch, zero = panel.batch(diary), initial(network, bytes(32))
-    noise = 4.0
-    spent = f"epsilon {epsilon(noise, RATE, rounds):.2f}"
-    block = Block(name="gradient", source="gradient", model="presence", l2_bound=0.2, noise_multiplier=noise)
-    wide = Block(name="gradient", source="gradient", model="presence", l2_bound=1.5, noise_multiplier=noise)
-    yield "installed model", start
-    yield "without privacy, from nothing", adam(zero, plainly(batch, steps, 16), 3e-3)
-    yield f"{spent}, all layers, from the installed", adam(start, privately(batch, rounds, RATE, block), 1e-3)
-    yield f"{spent}, last layer, from the installed", last_layer(start, panel, diary, rounds, wide)
-    yield f"{spent}, from nothing", adam(zero, privately(batch, rounds, RATE, block), 3e-3)
+def candidates(asked: City, installed: PresenceModel, quick: bool) -> Iterator[tuple[str, Array, float, float]]:
+    """Names, weights, levels and goals of what is compared in a city.
+
+    With the few homes of a quick run the noise is less in proportion, so that its effect is a whole city's; what that
+    costs is not told. Its rounds are few too.
+    """
+    yield "installed model", installed.weights, installed.level, 1.0
+    few = min(1.0, asked.study.phases[0].expected_homes / WHOLE)
+    for words, start in (("it", True), ("nothing", False)):
+        weights, spent = trained(asked, start=start, noise=few)
+        told = "" if quick else f", epsilon {spent:.2f}"
+        yield f"trained from {words}{told}", weights, installed.level * start, float(start)
+    yield "trained from it without privacy", plain(asked, installed.weights, 30 if quick else 150), installed.level, 0.0
 
 
-def _beside(value: float, rule: float, *, wanted: bool) -> tuple[str, float, float]:
-    """What a figure is set beside, the ratio, and the goal if there is one."""
-    if wanted:
-        return f"of the margin wanted over the rule's {rule:.3f}", (value - rule) / MARGIN, 1.0
-    return f"the rule's {rule:.3f}", value / rule, 0.0
+def _beside(value: float, rule: float, goal: float) -> tuple[str, float]:
+    """What a figure is set beside, and the ratio."""
+    if goal:
+        return f"of the margin wanted over the rule's {rule:.3f}", (value - rule) / MARGIN
+    return f"the rule's {rule:.3f}", max(value / rule, 0.0)
 
 
 if __name__ == "__main__":
-    run("The trained model of presence beside the rule that needs no training.", measure)
+    run("The model of presence, installed and trained by a study, beside the rule that needs no training.", measure)

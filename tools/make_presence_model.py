@@ -17,7 +17,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.presence import LEVELS, Town, adam, correlation, plainly, scores, town
+from benchmarks.presence import LEVELS, adam, correlation, joined, plainly, scores, town
 
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models import temporal
@@ -46,11 +46,6 @@ def main() -> int:
     write_atomically(out, temporal.encoded(weights, level=level, source=source))
     print(f"{out}: MCC {max(found):.3f} at {level}, the rule {correlation(judged.rule, judged):.3f}")
     return 0
-
-
-def joined(towns: list[Town]) -> Town:
-    """The homes of several towns as one."""
-    return Town(*(np.concatenate([getattr(one, name) for one in towns]) for name in Town.__slots__))
 
 
 if __name__ == "__main__":
