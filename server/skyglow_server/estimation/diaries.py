@@ -42,7 +42,7 @@ class DiaryModel:
 
 
 def diary_model(
-    block: BlockSum, bound: float, all_homes: Array, basis: PresenceBasis, planning: Planning, *, deviation: float
+    block: BlockSum, bound: float, all_homes: Array, basis: PresenceBasis, planning: Planning
 ) -> DiaryModel:
     """Fit gap and slope.
 
@@ -56,14 +56,13 @@ def diary_model(
         Z: mean profile coefficients over all metered homes.
     basis : PresenceBasis
     planning : Planning
-    deviation : float
-        Prior sd of the first component of ρ.
+        Of the model or the rule that made the profiles.
     """
     components = all_homes.shape[1]
     sums, noises = (numbers[:-2].reshape(2, 1 + components) for numbers in (block.values[0], block.deviation**2))
     count, total, noise = np.maximum(sums[:, 0], 0.0), sums[:, 1:], noises[:, 1:]
     one_home = _variance_of_a_home(block, count, basis, planning)
-    likely = np.tile(planning.by_component(deviation, components), (2, 1))
+    likely = np.tile(planning.by_component(planning.presence_model_deviation, components), (2, 1))
     beyond = _beyond(basis, bound, planning)
     sampling = _both_day_types(np.sqrt(count[:, None] * one_home), planning.residual_alike)
     privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + beyond**2)), 0.0)

@@ -43,6 +43,7 @@ def occupancy_estimates(
 ) -> tuple[Estimate, ...]:
     """Estimates of all 96 groups for every area of some levels; RunError if a sum is missing."""
     basis = presence.load(study.occupancy.basis)
+    planning = planning if study.occupancy.model else planning.for_rule()
     blocks = [block for phase in study.phases for block in phase.blocks]
     model_name = next(block.model for block in blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
@@ -53,7 +54,6 @@ def occupancy_estimates(
         overall,
         basis,
         planning,
-        deviation=planning.presence_model_deviation if study.occupancy.model else planning.rule_deviation,
     )
     return tuple(
         estimate

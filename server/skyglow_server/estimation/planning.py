@@ -4,7 +4,7 @@
 They are choices, made on simulated and public data only; none is ever tuned on what a study released.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +95,9 @@ class Planning:
         more than when, and little of weekends: see `by_mix`.
     presence_msoa_deviation, presence_lsoa_deviation : float
         Prior sd of what it further differs by between MSOAs and between the LSOAs of a MSOA.
-    presence_area_deviation : float
-        Sd of a LSOA's true first coefficient around what its profile coefficient predicts; likewise.
+    rule_area_deviation, presence_area_deviation : float
+        Sd of a LSOA's true first coefficient around what its profile coefficient, by the rule or by a model, predicts;
+        likewise.
     presence_slot_deviation : float
         Sd of what the components cannot express, by slot: share of homes.
     """
@@ -142,6 +143,7 @@ class Planning:
     presence_mix_deviation: float = 0.1
     presence_msoa_deviation: float = 0.003
     presence_lsoa_deviation: float = 0.005
+    rule_area_deviation: float = 0.008
     presence_area_deviation: float = 0.003
     presence_slot_deviation: float = 0.003
 
@@ -158,6 +160,12 @@ class Planning:
         """
         shares = self._shares(components)
         return np.asarray(first * (shares / shares[0]) ** 0.65, dtype=np.float64)
+
+    def for_rule(self) -> "Planning":
+        """What is expected of profiles by the rule, in place of those by a model."""
+        return replace(
+            self, presence_model_deviation=self.rule_deviation, presence_area_deviation=self.rule_area_deviation
+        )
 
     def by_mix(self, components: int) -> NDArray[np.float64]:
         """Standard deviations [2, K] of the effects of an area's kinds of homes, weekday and weekend."""

@@ -33,7 +33,7 @@ def sums_of(simulator, basis, gap, rng, noise=3.0, *, spread=0.25, slope=1.0, ho
 
 
 def fit(block, basis, planning=ONE, deviation=0.05):
-    return diary_model(block, LONG, np.zeros((2, K)), basis, planning, deviation=deviation)
+    return diary_model(block, LONG, np.zeros((2, K)), basis, replace(planning, presence_model_deviation=deviation))
 
 
 def test_it_is_bayes_rule_written_out(simulator, basis):
@@ -100,8 +100,8 @@ def test_a_slope_is_found_and_without_diaries_the_plan_stands(simulator, basis):
 
 def test_what_the_bound_cuts_off_is_added_and_carried_as_an_error(simulator, basis):
     block = sums_of(simulator, basis, 0.0, np.random.default_rng(6), noise=0.01)
-    plan = replace(ONE, unseen_absence=0.01)
-    found = [diary_model(block, bound, np.zeros((2, K)), basis, plan, deviation=0.05) for bound in (0.2, LONG)]
+    plan = replace(ONE, unseen_absence=0.01, presence_model_deviation=0.05)
+    found = [diary_model(block, bound, np.zeros((2, K)), basis, plan) for bound in (0.2, LONG)]
     length = np.linalg.norm(basis.empty)
     added = 0.01 * (length - 0.2) * basis.empty / length
     np.testing.assert_allclose(found[0].gap - found[1].gap, added, rtol=0.05, atol=1.5e-4)
