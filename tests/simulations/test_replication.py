@@ -54,7 +54,7 @@ def test_sums_are_those_of_the_homes_drawn(setting, drawn):
     count = np.bincount(np.concatenate([party.homes.lsoa for party in drawn.parties]), minlength=9)
     np.testing.assert_allclose(outcome.sums["area_scores"].values[:, 0], count, atol=3)
     said = np.concatenate([party.homes.composition for party in drawn.parties])
-    half = outcome.sums["class_scores"].values[:, 0].sum()
+    half = outcome.sums["class_scores"].values[:6, 0].sum()  # then those that trained
     assert half == pytest.approx((said >= 0).sum() / 2, rel=0.15)
     assert [phase.name for phase in untrained(study).phases] == ["calibration", "release"]
 
@@ -142,11 +142,16 @@ def test_intervals_that_are_too_narrow_are_found(setting):
     found = coverage_table.rejected(fakes(setting, lambda level: 0.8 if level == "LSOA" else 0.95), keys, areas)
     assert {key for key, *_ in found} == {keys[0]}
     assert len(found) == 9
+    assert coverage_table.rejected(fakes(setting, lambda level: 0.95), keys, areas, coverage_table.GOAL) == []
+    outside = coverage_table.rejected(fakes(setting, lambda level: 0.8), keys, areas, coverage_table.GOAL)
+    assert {key for key, *_ in outside} == set(keys[:2])
     figures = coverage_table.pooled(fakes(setting, lambda level: 0.8), keys[0])
     assert figures["coverage"] == pytest.approx(0.8, abs=0.05)
     lines, holds = coverage_table.tables(fakes(setting, lambda level: 0.8), setting.world.census, ours=OURS)
     assert not holds
     assert sum("outside the goal" in line for line in lines) == 3
+    assert any(line.startswith("strata whose coverage is outside 93.5% to 96.5%") for line in lines)
+    assert any(line.startswith("strata whose coverage is not exactly 95 %") for line in lines)
 
 
 @pytest.mark.slow
