@@ -19,8 +19,6 @@ import msgspec
 from skyglow_shared import vocabulary
 from skyglow_shared.errors import StudyError
 
-PROTOCOL = 1
-
 COMPOSITION_CLASSES = vocabulary.COMPOSITION_CLASSES
 QUESTIONS = vocabulary.QUESTIONS
 LEGAL_GATEWAYS = vocabulary.LEGAL_GATEWAYS
