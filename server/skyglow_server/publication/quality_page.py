@@ -12,6 +12,11 @@ from skyglow_server.publication.templating import environment
 from skyglow_shared.study import digest
 
 NAME = "quality-and-methods.html"
+_LEVELS = {"LAD": "Districts", "MSOA": "MSOAs", "LSOA": "LSOAs"}
+_TRUST = {
+    "local": "Every supplier’s sums are private by themselves (trust mode: local).",
+    "aggregate": "Only what the suppliers’ sums add up to could be read by the office (trust mode: aggregate).",
+}
 _LABELS = ("precise", "reasonably precise", "acceptable", words.CAUTION)
 
 Row = Sequence[str | int]
@@ -24,12 +29,11 @@ def page(release: Release) -> bytes:
         release=release,
         study=release.study,
         titles=[words.title(topic) for topic in release.topics],
+        trust=_TRUST[release.study.trust_mode],
         labels=[label.capitalize() for label in _LABELS],
         quality=list(_quality(release)),
-        sources=[
-            [words.title(topic), level, source, f"{100 * float(share):.1f}"]
-            for topic, level, source, share in tidy.sources(release)
-        ],
+        levels=list(_LEVELS.values()),
+        sources=list(_sources(release)),
         charged=[[name, f"{epsilon:.3f}"] for name, epsilon in sorted(release.charged.items())],
         rules=list(_rules(release)),
         origin=list(_origin(release)),
@@ -42,13 +46,23 @@ def _day(date: datetime.date) -> str:
 
 
 def _quality(release: Release) -> Iterator[Row]:
-    for (topic, level), items in release.tables.items():
+    for (topic, level), items in (*release.tables.items(), *release.use_tables.items()):
         counts = Counter(words.quality(item) for item in items)
-        yield [words.title(topic), level, *(counts[label] for label in _LABELS)]
+        withheld = sum(item.estimate is None for item in items)
+        yield [words.title(topic), _LEVELS[level], *(counts[label] for label in _LABELS), withheld]
+
+
+def _sources(release: Release) -> Iterator[Row]:
+    """A row a topic and source of error: its share of the variance (%) at every level."""
+    shares: dict[tuple[str, str], dict[str, str]] = {}
+    for topic, level, source, share in tidy.sources(release):
+        shares.setdefault((topic, source), {})[level] = f"{100 * float(share):.1f}"
+    for (topic, source), by_level in shares.items():
+        yield [words.title(topic), source, *(by_level.get(level, "–") for level in _LEVELS)]
 
 
 def _rules(release: Release) -> Iterator[Row]:
-    for topic in (*release.topics, *dict.fromkeys(item.topic for item in release.use)):
+    for topic in dict.fromkeys(topic for topic, _ in (*release.tables, *release.use_tables)):
         for name, counts in rules_of(release.checks, topic).items():
             yield [words.title(topic), name.replace("_", " "), words.rule(name), *counts.values()]
 

@@ -62,12 +62,12 @@ class Release:
     @cached_property
     def tables(self) -> Mapping[tuple[str, str], tuple[Estimate, ...]]:
         """Estimates by (topic, level): topics as estimated, districts first, areas by code, groups in their order."""
-        found: dict[tuple[str, str], list[Estimate]] = {}
-        for item in self.estimates:
-            found.setdefault((item.topic, item.level), []).append(item)
-        order = {topic: place for place, topic in enumerate(dict.fromkeys(item.topic for item in self.estimates))}
-        keys = sorted(found, key=lambda key: (order[key[0]], -LEVELS.index(key[1])))
-        return {key: tuple(sorted(found[key], key=lambda item: item.area_code)) for key in keys}
+        return _tables(self.estimates)
+
+    @cached_property
+    def use_tables(self) -> Mapping[tuple[str, str], tuple[Estimate, ...]]:
+        """Electricity use, likewise."""
+        return _tables(self.use)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -84,3 +84,12 @@ class Release:
         if self.simulated:
             return "Simulated figures: the homes are made up. For trying out the method only."
         return f"{self.designation[:1].upper()}{self.designation[1:]}." if self.designation else ""
+
+
+def _tables(estimates: tuple[Estimate, ...]) -> dict[tuple[str, str], tuple[Estimate, ...]]:
+    found: dict[tuple[str, str], list[Estimate]] = {}
+    for item in estimates:
+        found.setdefault((item.topic, item.level), []).append(item)
+    order = {topic: place for place, topic in enumerate(dict.fromkeys(item.topic for item in estimates))}
+    keys = sorted(found, key=lambda key: (order[key[0]], -LEVELS.index(key[1])))
+    return {key: tuple(sorted(found[key], key=lambda item: item.area_code)) for key in keys}
