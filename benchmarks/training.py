@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a study should bound its homes' gradients in another way: a bound for each head, or one that adapts.
+"""Whether a study should bound its homes' gradients, weigh their answers or take its steps in another way.
 
 Five questions in one block of gradients, on simulated cities, all runs of a setting trained as one batched
-computation. Three ways of the same epsilon, over the same homes, samples and noise: one bound on a home's five
-gradients together, as studies have it; a bound for each gradient, whose squares add up to that of the whole; and one
-bound together that follows a quantile of the homes' norms (Andrew et al. 2021), a noised count of the homes within it
-bought from the same budget. Bounds, rates, quantiles and speeds are chosen on one city and judged on others. The noise
-is floating-point: for simulation only.
+computation. All ways have the same epsilon, homes, samples and noise. One bound on a home's five gradients together
+and plain steps, as studies have it; a bound for each gradient, whose squares add up to that of the whole; one bound
+together that follows a quantile of the homes' norms (Andrew et al. 2021), a noised count of the homes within it bought
+from the same budget; momentum of a half; Adam on the noised mean; and answers weighed so that by public shares both
+count alike. Bounds, rates, quantiles and speeds are chosen on one city and judged on others. The noise is
+floating-point: for simulation only.
 """
 
 import math
@@ -38,6 +39,7 @@ EPSILONS = (1.0, 0.5)
 BOUNDS, RATES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 QUANTILES, SPEEDS = (0.05, 0.1, 0.3, 0.5, 0.7), (0.2, 1.0)
 COUNT_NOISE = 1 / 20  # on the homes within the bound, in shares of all of them
+FEW_BOUNDS, ADAM_RATES, ADAM = (0.5, 1.0, 2.0), (0.003, 0.01, 0.03, 0.1, 0.3), (0.9, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,39 @@ class Way:
     for_each: bool = False
     quantile: float = 0.0
     speed: float = 0.0
+    momentum: float = 0.0
+    adam: bool = False
+    weighed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What is public: first weights ``[inputs, heads]``, and the share of homes that say yes, by head."""
+
+    weights: Tensor
+    shares: Tensor
+
+
+@dataclass(slots=True)
+class Steps:
+    """An optimiser at the office: what it makes of the noised mean gradient."""
+
+    way: Way
+    first: Tensor
+    second: Tensor
+    taken: int = 0
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """By how much to change the weights."""
+        self.taken += 1
+        if not self.way.adam:
+            self.first = self.way.momentum * self.first + gradient
+            return -self.way.rate * self.first
+        slow, slower = ADAM
+        self.first = slow * self.first + (1 - slow) * gradient
+        self.second = slower * self.second + (1 - slower) * gradient**2
+        mean, square = self.first / (1 - slow**self.taken), self.second / (1 - slower**self.taken)
+        return -self.way.rate * mean / (square.sqrt() + 1e-8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +109,13 @@ def splits(seeds: Sequence[int], basis: Basis, level: float, count: int) -> list
     return found
 
 
-def trained(split: Split, way: Way, noise: float, start: Tensor, runs: int) -> Array:
+def trained(split: Split, way: Way, noise: float, begin: Begin, runs: int) -> Array:
     """Average of the last half of steps of each run with its own noise, ``[inputs, runs, heads]``."""
     generator = torch.Generator().manual_seed(5)
-    weights = start[:, None].repeat(1, runs, 1)
+    weights = begin.weights[:, None].repeat(1, runs, 1)
+    steps = Steps(way, torch.zeros_like(weights), torch.zeros_like(weights))
+    likely = torch.where(split.y > 0, begin.shares, 1 - begin.shares)
+    weighing = 0.5 / likely if way.weighed else torch.ones_like(likely)
     average, bound = torch.zeros_like(weights), torch.full((runs, 1), way.bound, dtype=torch.float64)
     homes, lengths = len(split.x), split.x.norm(dim=1)[:, None, None]
     count_noise = COUNT_NOISE * homes
@@ -85,12 +123,13 @@ def trained(split: Split, way: Way, noise: float, start: Tensor, runs: int) -> A
         noise = (noise**-2 - (2 * count_noise) ** -2) ** -0.5
     for step in range(STEPS):
         error = torch.einsum("nf,frh->nrh", split.x, weights).sigmoid_().sub_(split.y[:, None])
+        error *= weighing[:, None]
         norms = lengths * (error.abs() if way.for_each else error.norm(dim=2, keepdim=True))
         own = bound / math.sqrt(error.shape[2]) if way.for_each else bound
         clipped = error * (own / norms.clamp_min(1e-12)).clamp_max(1.0)
         drawn = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
         total = torch.einsum("nf,nrh->frh", split.x, clipped) + noise * bound * drawn
-        weights = weights - way.rate * total / homes
+        weights = weights + steps.step(total / homes)
         average += weights * (step >= STEPS // 2) / (STEPS - STEPS // 2)
         if way.quantile:
             told = torch.randn(runs, 1, generator=generator, dtype=torch.float64) * count_noise
@@ -106,9 +145,9 @@ def aucs(split: Split, weights: Array) -> float:
     return float(np.mean([auc(scores[:, run, head], split.answers[:, head]) for head in heads for run in runs]))
 
 
-def judged(where: Sequence[Split], way: Way, noise: float, start: Tensor, runs: int) -> Array:
+def judged(where: Sequence[Split], way: Way, noise: float, begin: Begin, runs: int) -> Array:
     """AUC in each split."""
-    return np.array([aucs(split, trained(split, way, noise, start, runs)) for split in where])
+    return np.array([aucs(split, trained(split, way, noise, begin, runs)) for split in where])
 
 
 def ways() -> dict[str, list[Way]]:
@@ -120,16 +159,19 @@ def ways() -> dict[str, list[Way]]:
             Way(1.0, rate, quantile=quantile, speed=speed)
             for rate, quantile, speed in product(RATES, QUANTILES, SPEEDS)
         ],
+        "momentum": [Way(*pair, momentum=0.5) for pair in product(FEW_BOUNDS, RATES)],
+        "Adam": [Way(*pair, adam=True) for pair in product(FEW_BOUNDS, ADAM_RATES)],
+        "answers weighed by public shares": [Way(*pair, weighed=True) for pair in product(FEW_BOUNDS, RATES)],
     }
 
 
 def compared(
-    name: str, chosen_on: Sequence[Split], judged_on: Sequence[Split], start: Tensor, runs: int
+    name: str, chosen_on: Sequence[Split], judged_on: Sequence[Split], begin: Begin, runs: int
 ) -> Iterator[Result]:
     """Each kind's best way beside the best with one bound."""
     for epsilon in EPSILONS:
         noise = multiplier(epsilon)
-        score = partial(judged, noise=noise, start=start, runs=runs)
+        score = partial(judged, noise=noise, begin=begin, runs=runs)
         best = {kind: max(tried, key=lambda way: score(chosen_on, way).mean()) for kind, tried in ways().items()}
         found = {kind: score(judged_on, way) for kind, way in best.items()}
         plain = found.pop("one bound")
@@ -147,10 +189,11 @@ def measure(quick: bool) -> Iterator[Result]:
     public = simulated(SCALE, PUBLIC)
     basis = Basis.of(public.x)
     ends = np.stack([basis.into(fitted(public.x, answer)) for answer in public.answers.values()], axis=1)
+    shares = torch.tensor([float(answer.mean()) for answer in public.answers.values()], dtype=torch.float64)
     starts = {"from zero": (1.0, np.zeros_like(ends)), "from simulated homes": (LOAD_SINCE, ends)}
     for name, (level, start) in starts.items():
         chosen_on, judged_on = (splits(seeds, basis, level, count) for seeds in ((CHOSEN_ON,), JUDGED_ON))
-        yield from compared(name, chosen_on, judged_on, torch.from_numpy(start), runs)
+        yield from compared(name, chosen_on, judged_on, Begin(torch.from_numpy(start), shares), runs)
 
 
 if __name__ == "__main__":
