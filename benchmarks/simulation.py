@@ -3,12 +3,15 @@
 
 Every run is a process of its own, one after the other, so that a busy machine slows all alike; a ratio is the median of
 those taken within a turn of all. A round is what one more round takes (the difference of two run lengths); start-up is
-everything else. All have their tensors in memory, one thread a process, and telemetry off. Linux only.
+everything else. All have their tensors in memory, one thread a process, and telemetry off. `--device cuda` puts the
+stacked simulator, and nothing else, on a device. `--quick` takes one turn, and Flower on two workloads. Linux only.
 """
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
@@ -33,6 +36,7 @@ GOALS = {
     ("plain loop", "W4"): 20.0,
 }
 ALONE = ("pfl", "plain loop")  # all in one process
+QUICK_FLOWER = ("W1", "W2")  # its start on the others, a thousand clients and more, would take most of a quick run
 WITHIN_POINTS = 0.5  # of accuracy
 
 Turn = Mapping[tuple[str, str], Usage]
@@ -64,24 +68,26 @@ def commands(peers: bool) -> dict[str, list[str]]:
     return {**ours, **theirs} if peers else ours
 
 
-def turn(programs: Mapping[str, Sequence[str]], quick: bool) -> Turn:
+def turn(programs: Mapping[str, Sequence[str]], device: str, quick: bool) -> Turn:
     """Every simulator once on every workload; ours longer, for its rounds are short."""
     peers, ours = (("2", "8") if quick else ("3", "25")), (("10", "110") if quick else ("20", "320"))
     taken = {}
     for workload in WORKLOADS:
         for name, command in programs.items():
-            copies = {"COPIES": "16"} if name == SEEDS else None
-            taken[name, workload] = measured([*command, workload, *(ours if name == OURS else peers)], copies)
+            if quick and name == "Flower" and workload not in QUICK_FLOWER:
+                continue
+            extra = {"COPIES": "16" if name == SEEDS else "1", "DEVICE": device}
+            taken[name, workload] = measured([*command, workload, *(ours if name == OURS else peers)], extra)
             print(f"{workload} {name}: {taken[name, workload]}", file=sys.stderr)
     return taken
 
 
-def measure(quick: bool) -> Sequence[Result]:
+def measure(peers: bool, device: str, quick: bool) -> Sequence[Result]:
     """Rounds, start-up, processor time, memory and accuracy of all, workload by workload."""
-    if PEERS:
+    if peers:
         environments()
-    programs = commands(PEERS)
-    turns = [turn(programs, quick) for _ in range(1 if quick else 3)]
+    programs = commands(peers)
+    turns = [turn(programs, device, quick) for _ in range(1 if quick else 3)]
     names = [name for name in programs if name not in (OURS, SEEDS)]
     speed = [result for name in reversed(names) for result in _speed(name, turns)]
     speed.sort(key=lambda result: result.against != "pfl")
@@ -93,8 +99,12 @@ def measure(quick: bool) -> Sequence[Result]:
     ]
 
 
+def _run_on(name: str, turns: Sequence[Turn]) -> list[str]:
+    return [workload for workload in WORKLOADS if (name, workload) in turns[0]]
+
+
 def _speed(name: str, turns: Sequence[Turn]) -> Iterator[Result]:
-    for workload in WORKLOADS:
+    for workload in _run_on(name, turns):
         pairs = [(taken[name, workload], taken[OURS, workload]) for taken in turns]
         ratio = median(theirs.round_ms / ours.round_ms for theirs, ours in pairs)
         goal = GOALS.get((name, workload), 0.0)
@@ -113,7 +123,7 @@ def _seeds(turns: Sequence[Turn]) -> Iterator[Result]:
 
 
 def _accuracy(name: str, turns: Sequence[Turn]) -> Iterator[Result]:
-    for workload in WORKLOADS:
+    for workload in _run_on(name, turns):
         ours = mean(taken[SEEDS, workload].accuracy for taken in turns)
         theirs = mean(taken[name, workload].accuracy for taken in turns)
         against = f"of half a point's distance to {name} ({theirs:.2f})"
@@ -123,7 +133,7 @@ def _accuracy(name: str, turns: Sequence[Turn]) -> Iterator[Result]:
 def _usage(programs: Mapping[str, Sequence[str]], turns: Sequence[Turn]) -> Iterator[Result]:
     units = {"startup": ("start-up", "s"), "cpu": ("processor time of the run", "s")}
     for name in programs:
-        for workload in WORKLOADS:
+        for workload in _run_on(name, turns):
             for field, (what, unit) in {**units, "memory": ("peak memory", "MiB")}.items():
                 own, base = (median(getattr(taken[n, workload], field) for taken in turns) for n in (name, OURS))
                 yield Result(
@@ -132,7 +142,8 @@ def _usage(programs: Mapping[str, Sequence[str]], turns: Sequence[Turn]) -> Iter
 
 
 if __name__ == "__main__":
-    PEERS = "--peers" in sys.argv
-    if PEERS:
-        sys.argv.remove("--peers")
-    run("The stacked simulator beside a plain loop; with --peers, beside pfl and Flower too.", measure)
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--peers", action="store_true")
+    own.add_argument("--device", default="cpu")
+    chosen, sys.argv[1:] = own.parse_known_args()
+    run(__doc__ or "", partial(measure, chosen.peers, chosen.device))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A workload on the stacked simulator; `COPIES` in the environment trains that many seeds at once."""
+"""A workload on the stacked simulator; `COPIES` in the environment trains that many seeds at once, on `DEVICE`."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from workloads import HIDDEN, LEARNING_RATE, Workload, first_weights, report, te
 
 from skyglow_simulations.stacked import Rows, Setting, Weights, accuracy, train
 
-COPIES = int(os.environ.get("COPIES", "1"))
+COPIES, DEVICE = int(os.environ.get("COPIES", "1")), os.environ.get("DEVICE", "cpu")
 
 
 def run(workload: Workload, rounds: int) -> tuple[float, float]:
@@ -32,7 +32,7 @@ def run(workload: Workload, rounds: int) -> tuple[float, float]:
         for seed in range(COPIES)
     ]
     begun = time.perf_counter()
-    weights = train(settings, Rows(features, labels), start=_start())
+    weights = tuple(part.cpu() for part in train(settings, Rows(features, labels), start=_start(), device=DEVICE))
     seconds = (time.perf_counter() - begun) / len(settings)
     wanted = Rows(*(torch.from_numpy(part)[None] for part in test_rows()))
     return seconds, float(accuracy(weights, wanted).mean())
