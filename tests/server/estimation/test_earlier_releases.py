@@ -19,8 +19,8 @@ def studies(simulator):
     areas = simulator.town(world, rng)
     _, sums = simulator.replicate(world, areas, rng)
     components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + 4 * components))), 1.0, rng)
+    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components + 1)), 1.0, rng)
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
     scores = sums["area_scores"]
     small = areas.codes["MSOA"].index(max(areas.codes["MSOA"], key=areas.codes["MSOA"].count))
     values = scores.values.copy()

@@ -20,8 +20,8 @@ def small(simulator):
     _, sums = simulator.replicate(world, areas, rng)
     study = simulator.study_of(areas)
     components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + 4 * components))), 1.0, rng)
+    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components + 1)), 1.0, rng)
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
     return study, areas, sums
 
 
