@@ -9,7 +9,7 @@ from skyglow_server.estimation.benchmark import Total, load_totals
 from skyglow_server.estimation.inputs import AreaTable, load_areas
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.estimation.topics import checks, compare, electricity, estimate
+from skyglow_server.estimation.topics import census, checks, compare, electricity, estimate
 
 __all__ = [
     "PLANNING",
@@ -17,6 +17,7 @@ __all__ = [
     "Estimate",
     "Planning",
     "Total",
+    "census",
     "checks",
     "compare",
     "electricity",

@@ -109,14 +109,13 @@ def compare(
 
     Where a study has bought histograms of scores, also by expectation-maximisation on them (`histograms`).
 
-    Census estimates have no interval and, being public, are never suppressed. `record` is as `estimate` takes it.
+    `record` is as `estimate` takes it; what the old census alone says is public and never suppressed.
     """
     check_areas(areas, study)
     record = checks(study, areas, sums) if record is None else record
-    found: dict[str, list[Estimate]] = {CENSUS_ALONE: [], PANEL_ALONE: [], METERS_ALONE: []}
+    found: dict[str, list[Estimate]] = {PANEL_ALONE: [], METERS_ALONE: []}
     for model in _estimable(study):
         evidence = evidence_of(study, model, areas, sums)
-        found[CENSUS_ALONE].extend(census_estimates(evidence, model.name))
         found[PANEL_ALONE].extend(share_estimates(evidence, model.name, planning, meters=False))
         found[METERS_ALONE].extend(share_estimates(evidence, model.name, planning, panel=False))
         if all(has(study, source, model.name) for source in ("area_histogram", "class_histogram")):
@@ -125,10 +124,14 @@ def compare(
             )
             by_em = histogram_estimates(areas, evidence.positive, counted, model.name)
             found.setdefault(HISTOGRAM_EM, []).extend(by_em)
-    return {
-        name: tuple(estimates) if name == CENSUS_ALONE else disclose(estimates, record)
-        for name, estimates in found.items()
-    }
+    disclosed = {name: disclose(estimates, record) for name, estimates in found.items()}
+    return {CENSUS_ALONE: census(study, areas, sums), **disclosed}
+
+
+def census(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> tuple[Estimate, ...]:
+    """The shares of the old census, without intervals, for every topic and area."""
+    evidences = ((model.name, evidence_of(study, model, areas, sums)) for model in _estimable(study))
+    return tuple(item for name, evidence in evidences for item in census_estimates(evidence, name))
 
 
 def checks(

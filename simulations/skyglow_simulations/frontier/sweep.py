@@ -17,8 +17,7 @@ import msgspec
 
 from skyglow_client.learning.homes import calibrates
 from skyglow_server.coordinator import Outcome
-from skyglow_server.estimation import compare, estimate, load_areas
-from skyglow_server.estimation.topics import CENSUS_ALONE
+from skyglow_server.estimation import census, estimate, load_areas
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models.logistic import first_weights
@@ -175,8 +174,7 @@ def run_city(
         )
         for (series, epsilon, study), outcome in zip(named, outcomes, strict=True)
     ]
-    census = compare(plain, areas, outcomes[-1].sums)[CENSUS_ALONE]
-    figures = topic_figures(census, truth)
+    figures = topic_figures(census(plain, areas, outcomes[-1].sums), truth)
     cell = Cell(seed=cells[-1].seed, series="old census", epsilon=None, study=digest(plain), models={}, figures=figures)
     return [*cells, cell]
 

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 
 from skyglow_server.estimation import Estimate
+from skyglow_server.publication.words import rule
 
 LEVELS: Mapping[str, str] = {
     "LSOA": "LSOAs (about 650 homes each)",
@@ -20,6 +21,7 @@ METHODS: Mapping[str, str] = {
     "naive": "each home put into the likelier class and counted; not private",
     "panel_alone": "the surveyed homes and the old census, without meters; private",
     "meters_alone": "the meters and the old census, without the panel’s answers by area; private",
+    "histogram_em": "how the meters’ scores are spread, with the old census, without the panel’s answers; private",
     "census_alone": "the shares of the last census, taken as they are; public",
 }
 
@@ -40,15 +42,6 @@ _CLAIMS = {
     "occupancy": "somebody is in",
 }
 _PHASES = {"training": "Training", "calibration": "Calibration", "release": "Area sums"}
-_REASONS = {
-    "least_homes": "too few homes, by the noised count",
-    "least_suppliers": "too few suppliers took part",
-    "score_shift": "the panel does not score as all homes do",
-    "labels_agree": "the panel's sums contradict each other",
-    "slopes_agree": "areas' scores contradict the panel's",
-    "complementary": "so that a neighbour that is withheld cannot be worked out",
-    "differencing": "so that nothing follows from it and an earlier release",
-}
 _TRUST = {
     "local": "local: every supplier's sums carry enough noise to be private by themselves",
     "aggregate": "aggregate: suppliers' sums are masked, and private once added up",
@@ -89,7 +82,7 @@ def interval(item: Estimate) -> str:
 def area_words(name: str, item: Estimate | None) -> str:
     """An area's estimate with its interval, in words; says why there is none."""
     if item is None or item.estimate is None:
-        why = reason(item.reason) if item is not None else "not estimated"
+        why = rule(item.reason) if item is not None else "not estimated"
         return f"{name}: {WITHHELD}, {why}"
     return f"{name}: {percent(item.estimate)}, 95% interval {interval(item)}"
 
@@ -107,11 +100,6 @@ def claim(name: str) -> str:
 def phase(name: str) -> str:
     """A phase as a heading."""
     return _PHASES.get(name, name.replace("_", " ").capitalize())
-
-
-def reason(rule: str) -> str:
-    """Why an estimate is withheld."""
-    return _REASONS.get(rule, rule.replace("_", " ") or "by a release rule")
 
 
 def trust(mode: str) -> str:

@@ -48,7 +48,7 @@ def test_suppressed_areas_are_withheld_everywhere(town):
     assert hidden is None
     day = page.payload()["topics"]["occupancy"]["areas"][town.code_of("MSOA", 2)]
     assert day == {"weekday": [None] * 48, "weekend": [None] * 48}
-    assert "Town 002: withheld, too few homes" in html and "1 of 5 MSOAs" in html
+    assert "Town 002: withheld, too few metered homes" in html and "1 of 5 MSOAs" in html
     assert page.texts["td"].count("[c]") == 3
 
 
