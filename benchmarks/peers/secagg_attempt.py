@@ -118,7 +118,7 @@ class Case:
         keys = [place.to_bytes(32, "little") for place in range(self.parameters.suppliers)]
         start = time.process_time()
         for _ in range(TIMES):
-            masks.put_on(words, WORD_BITS, 1, plus=keys[::2], minus=keys[1::2])
+            masks.put_on(words, WORD_BITS, 1, own=keys[0], plus=keys[1::2], minus=keys[2::2])
         return (time.process_time() - start) / TIMES
 
     def supplier(self) -> float:

@@ -24,8 +24,9 @@ def test_two_seeds_never_one_mask():
     flipped = [(int.from_bytes(seed, "big") ^ (1 << bit)).to_bytes(32, "big") for bit in range(256)]
     found = {}
     for each in (seed, folded, *flipped):
-        key = keys.self_mask_key(each, bytes(32), "north")
-        found[each] = masks.put_on(np.zeros(64, np.int64), 32, 2, plus=[key], minus=[])
+        key = keys.pinned(each, bytes(32), keys.SELF, "north").key
+        packed = masks.put_on(np.zeros(64, np.int64), 32, 2, own=key, plus=[], minus=[])
+        found[each] = np.frombuffer(packed, np.uint32)
     stacked = np.stack(list(found.values()))
     assert len({row.tobytes() for row in stacked}) == len(found) == 258
     assert (stacked[1:] == stacked[0]).mean() < 0.001

@@ -67,7 +67,8 @@ def test_a_split_view_of_the_survivors(attempt):
     transcript = states[colluder].transcript
     for view, message in views.items():
         body = messages.survivors_body(begun.session.identifier(), transcript, message.survivors)
-        lies = {name: keys.confirmation(key, colluder, body) for name, key in states[colluder].confirming.items()}
+        both = {name: keys.confirmations(key, body) for name, key in states[colluder].confirming.items()}
+        lies = {name: own for name, (_, own) in both.items()}  # the colluder is last on the roster
         for name in told[view]:
             with pytest.raises(ProtocolError, match="fewer than"):
                 begun.say(name, codes_for(begun, name, said[view] | {colluder: lies}))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both sides demand of everybody's advertisements and of a survivor set, in the same words."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from skyglow_shared.errors import ProtocolError
@@ -49,8 +48,10 @@ def check_advertisements(
 
 def repeated(advertisements: Mapping[str, Advertisement]) -> set[str]:
     """Those who advertise a key that somebody else advertises too: who copied cannot be known."""
-    count = Counter(one.channel.key for one in advertisements.values())
-    return {name for name, one in advertisements.items() if count[one.channel.key] > 1}
+    shown = [one.channel.key for one in advertisements.values()]
+    if len(set(shown)) == len(shown):
+        return set()
+    return {name for name, one in advertisements.items() if shown.count(one.channel.key) > 1}
 
 
 def check_floor(session: Session, names: Iterable[str], *, what: str) -> None:

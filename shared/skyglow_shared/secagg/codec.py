@@ -40,7 +40,7 @@ def encode(vector: NDArray[np.int64], bits: int, suppliers: int, *, out: Words) 
         One is too large for a sum of `suppliers` such vectors to be told from its remainder.
     """
     largest = ((1 << (bits - 1)) - 1) // suppliers
-    if int(vector.max()) > largest or int(vector.min()) < -largest:
+    if int(np.maximum.reduce(vector)) > largest or int(np.minimum.reduce(vector)) < -largest:
         raise StudyError("a number is beyond the study's public bounds; raise the households it says it covers")
     np.copyto(out, vector, casting="unsafe")
 
@@ -61,28 +61,35 @@ def reduce(words: Words, bits: int) -> Words:
     return words
 
 
+def width(bits: int) -> int:
+    """The bytes of a packed word."""
+    return -(-bits // 8)
+
+
 def pack(words: Words, bits: int) -> memoryview:
-    """Words as bytes, little-endian, bits / 8 of them a word: the words' own memory, where that is their layout."""
-    width, kind = bits // 8, lane(bits)
-    if width == kind.itemsize:
-        return words.data.cast("B").toreadonly()
+    """Words as bytes, little-endian, `width` of them a word: the words' own memory, where that is their layout."""
+    size, kind = width(bits), words.dtype
+    if size == kind.itemsize:
+        return words.data.cast("B")
     octets = words.view(np.uint8).reshape(words.size, kind.itemsize)
-    packed = np.empty((words.size, width), dtype=np.uint8)
-    for place in range(width):  # three times as fast as a copy of rows of a few bytes
+    packed = np.empty((words.size, size), dtype=np.uint8)
+    for place in range(size):  # three times as fast as a copy of rows of a few bytes
         packed[:, place] = octets[:, place]
-    return packed.data.cast("B").toreadonly()
+    return packed.data.cast("B")
 
 
-def unpack(octets: NDArray[np.uint8], count: int, bits: int) -> Words:
-    """The `count` words that so many bytes hold; where that is their layout, in the same memory."""
-    width, kind = bits // 8, lane(bits)
-    if width == kind.itemsize:
-        return octets.view(kind)
-    padded = octets.tobytes() + bytes(kind.itemsize)
-    return reduce(np.ndarray(count, dtype=kind, buffer=padded, strides=(width,)).astype(kind), bits)
+def unpack(packed: NDArray[np.uint8], count: int, bits: int) -> Words:
+    """The `count` words that so many bytes hold, but for the bits that the lane has beyond these.
+
+    Where that is their layout, in the same memory; else the bytes are followed by more, for as wide as a lane.
+    """
+    size, kind = width(bits), lane(bits)
+    if size == kind.itemsize:
+        return packed[: count * size].view(kind)
+    return np.ndarray(count, dtype=kind, buffer=packed, strides=(size,))
 
 
 def check_length(content: memoryview, count: int, bits: int) -> None:
     """ProtocolError unless bytes hold exactly `count` words."""
-    if len(content) != count * bits // 8:
+    if len(content) != count * width(bits):
         raise ProtocolError("a masked vector is longer or shorter than the study's; drop it")

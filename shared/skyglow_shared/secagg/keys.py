@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys: X25519 agreement, HKDF-SHA256 derivation, AES-256-GCM, HMAC-SHA256, commitments. Each key has one use."""
+"""Keys: X25519 agreement, AES-256-GCM, and derivation, codes and commitments by SHAKE256. Each key has one use.
 
-import hashlib
+SHAKE256 is a sponge: over a key, and then what it is asked for, it is a pseudo-random function of that, as KMAC is
+(NIST SP 800-185), and needs none of the nesting of HMAC. What it reads begins with the use's name and the key, both of
+one length, and goes on with a message that says by itself where it ends.
+"""
+
 import hmac
+from hashlib import shake_256
 from typing import Annotated, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from skyglow_shared.errors import PeerError, ProtocolError
 
@@ -25,13 +28,21 @@ MASK = "mask between"
 SELF = "mask of"
 RECOVERY = "recovery of the masks of"
 
-_COMMITMENT = b"skyglow-secagg-commitment-v2\0"
-_INFO = b"skyglow-secagg-key-v2\0"
+_DERIVED = b"skyglow-secagg-key-v3\0"
+_CODE = b"skyglow-secagg-code-v3\0"
+_packed = msgspec.msgpack.Encoder().encode
 _NONCE = bytes(12)  # each key encrypts once: it is derived for one attempt, one sender and one recipient
 
 
+class Pinned(NamedTuple):
+    """A key that follows from a secret, and the commitment to that secret."""
+
+    key: bytes
+    commitment: bytes
+
+
 class PairKeys(NamedTuple):
-    """Four keys of two suppliers: one for what each encrypts for the other, their mask's, and that of survivor sets."""
+    """Of two suppliers: a key for what each encrypts for the other, the secret of their mask, a key of survivor sets."""
 
     from_first: bytes
     from_second: bytes
@@ -63,27 +74,29 @@ def pair_keys(secret: bytes, advertised: bytes, first: str, second: str) -> Pair
     `advertised` is the digest of all of the attempt's advertisements.
     """
     content = _derived(secret, advertised, PAIR, (first, second), 4 * KEY_BYTES)
-    return PairKeys(*(content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)))
+    return PairKeys(*[content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)])
 
 
-def self_mask_key(seed: bytes, session: bytes, name: str) -> bytes:
-    """The key of the mask that a supplier adds for itself."""
-    return derive(seed, session, SELF, name)
+def pinned(secret: bytes, session: bytes, use: str, *names: str) -> Pinned:
+    """What follows from a secret that is committed to: a key for the one use, and what pins both.
+
+    The commitment hides them, too: the secret has 256 bits of entropy.
+    """
+    content = _derived(secret, session, use, names, 2 * KEY_BYTES)
+    return Pinned(content[:KEY_BYTES], content[KEY_BYTES:])
 
 
-def commitment(secret: bytes, session: bytes, use: str, *names: str) -> bytes:
-    """SHA-256 that pins a secret and its use; it hides it too, for a secret has 256 bits of entropy."""
-    return hashlib.sha256(_COMMITMENT + msgspec.msgpack.encode((session, use, names, secret))).digest()
+def confirmations(key: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """The codes by which two suppliers tell each other that they saw the same survivor set: the first's, the second's.
+
+    Which of them is the first, the roster's order says; `key` is theirs alone.
+    """
+    content = shake_256(_CODE + key + body).digest(2 * KEY_BYTES)
+    return content[:KEY_BYTES], content[KEY_BYTES:]
 
 
-def confirmation(key: bytes, sender: str, body: bytes) -> bytes:
-    """HMAC-SHA256 by which `sender` tells the one other holder of a key that it saw the same survivor set."""
-    return hmac.digest(key, msgspec.msgpack.encode((sender, body)), "sha256")
-
-
-def _derived(secret: bytes, salt: bytes, use: str, names: tuple[str, ...], size: int) -> bytes:
-    info = _INFO + msgspec.msgpack.encode((use, names))
-    return HKDF(algorithm=SHA256(), length=size, salt=salt, info=info).derive(secret)
+def _derived(secret: bytes, session: bytes, use: str, names: tuple[str, ...], size: int) -> bytes:
+    return shake_256(_DERIVED + secret + _packed((session, use, names))).digest(size)
 
 
 def is_same(one: bytes, other: bytes) -> bool:

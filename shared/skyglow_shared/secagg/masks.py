@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks: AES-256-CTR keystreams as words, put on and taken off at the speed of the keystream.
+"""Masks: AES-256-CTR keystreams, put on and taken off at the speed of the keystream.
+
+A mask between two suppliers is added to words by one and subtracted by the other: it cancels in their sum. A
+supplier's own mask cancels in no sum, and need not add up with anything: it goes over the words' bytes by exclusive or,
+as a stream cipher does. So one pass of the cipher reads a vector, and puts that mask on or takes it off.
 
 Vectors go through part by part: a part stays in the processor's cache while all that is done to it is done.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -14,21 +19,29 @@ from skyglow_shared.secagg import codec
 from skyglow_shared.secagg.codec import Words
 
 _CHUNK_BYTES = 1 << 17
+_MOST_BYTES = 3 * _CHUNK_BYTES // 2 + 64  # of a part: see `_spans`; with a block to spare
 _BLOCK_BYTES = 16
 
 
 def put_on(
-    vector: NDArray[np.int64], bits: int, suppliers: int, *, plus: Iterable[bytes], minus: Iterable[bytes]
-) -> Words:
-    """Signed integers as words modulo 2^bits, with the masks of some keys added and those of others subtracted.
+    vector: NDArray[np.int64], bits: int, suppliers: int, *, own: bytes, plus: Iterable[bytes], minus: Iterable[bytes]
+) -> memoryview:
+    """Signed integers as packed words modulo 2^bits, under the masks of some keys.
 
     Parameters
     ----------
     vector : ndarray of int64, shape (words,)
     bits, suppliers : int
         See `codec.encode`.
+    own : bytes
+        256-bit key of the mask that goes over the packed words by exclusive or.
     plus, minus : iterable of bytes
-        256-bit keys, none of which is used for anything else.
+        Likewise of those that are added to the words, and subtracted. No key is used for anything else.
+
+    Returns
+    -------
+    memoryview
+        Read-only, of as many bytes as `codec.width` says a word has.
 
     Raises
     ------
@@ -37,77 +50,112 @@ def put_on(
 
     Privacy
     -------
-    A mask is uniform modulo 2^bits for whoever lacks its key: words masked by it say nothing about themselves.
+    Each mask alone makes the result uniform for whoever lacks its key, whatever is known of the vector and of the
+    others: one that is added or subtracted modulo 2^bits, and one that goes over all of these bits.
 
     Notes
     -----
-    A word takes as much keystream as its lane has bytes. Fewer would do where `bits` are fewer, but to lay them out
-    into lanes takes longer than the cipher does.
+    A word takes as much keystream of a mask that is added as its lane has bytes. Fewer would do where `bits` are fewer,
+    but to lay them out into lanes takes longer than the cipher does.
     """
-    words = np.empty(vector.size, dtype=codec.lane(bits))
-    masks = _Masks(words.dtype, plus, minus)
-    for span in _spans(words.size, words.itemsize):
-        part = words[span]
-        codec.encode(vector[span], bits, suppliers, out=part)
-        masks.apply(part)
-        codec.reduce(part, bits)
-    return words
+    kind, width, count = codec.lane(bits), codec.width(bits), vector.size
+    packed = np.empty(count * width, dtype=np.uint8)
+    with _scratch(kind, count) as (mask, room):
+        masks, stream = _Masks(mask, plus, minus), _keystream(own)
+        for span in _spans(count, kind.itemsize):
+            octets = packed[span.start * width : span.stop * width]
+            part = octets.view(kind) if width == kind.itemsize else room[: span.stop - span.start]
+            codec.encode(vector[span], bits, suppliers, out=part)
+            masks.apply(part)
+            stream.update_into(codec.pack(codec.reduce(part, bits), bits), mask)
+            octets[:] = mask[: octets.size]
+    return packed.data.toreadonly()
 
 
 def taken_off(
-    masked: Sequence[memoryview], count: int, bits: int, *, plus: Iterable[bytes], minus: Iterable[bytes]
+    masked: Sequence[memoryview],
+    owns: Sequence[bytes],
+    count: int,
+    bits: int,
+    *,
+    plus: Iterable[bytes],
+    minus: Iterable[bytes],
 ) -> NDArray[np.int64]:
-    """The sum of masked vectors, with the masks of some keys added and those of others subtracted, as signed integers.
+    """The sum of masked vectors, without the masks of some keys, as signed integers.
 
     Parameters
     ----------
     masked : sequence of memoryview
-        Words as `codec.pack` gives them.
+        As `put_on` gives them.
+    owns : sequence of bytes
+        The key of each one's own mask.
     count, bits : int
         How many words each has, and of how many bits.
     plus, minus : iterable of bytes
+        Keys of masks that are added to the sum, and subtracted.
 
     Returns
     -------
     ndarray of int64, shape (count,)
     """
-    numbers, kind, width = np.empty(count, dtype=np.int64), codec.lane(bits), bits // 8
-    contents = [np.frombuffer(one, dtype=np.uint8) for one in masked]
-    masks, total = _Masks(kind, plus, minus), np.empty(_CHUNK_BYTES // kind.itemsize, dtype=kind)
-    for span in _spans(count, kind.itemsize):
-        size, octets = span.stop - span.start, slice(span.start * width, span.stop * width)
-        part, (first, *others) = total[:size], (codec.unpack(one[octets], size, bits) for one in contents)
-        np.copyto(part, first)
-        for one in others:
-            part += one
-        masks.apply(part)
-        numbers[span] = codec.decode(codec.reduce(part, bits), bits)
+    numbers, kind, width = np.empty(count, dtype=np.int64), codec.lane(bits), codec.width(bits)
+    first, *others = [(_keystream(own), one) for own, one in zip(owns, masked, strict=True)]
+    with _scratch(kind, count) as (mask, total):
+        masks = _Masks(mask, plus, minus)
+        for span in _spans(count, kind.itemsize):
+            size, octets = span.stop - span.start, slice(span.start * width, span.stop * width)
+            part, words = total[:size], codec.unpack(mask, size, bits)
+            first[0].update_into(first[1][octets], mask)
+            np.copyto(part, words)
+            for stream, one in others:
+                stream.update_into(one[octets], mask)
+                np.add(part, words, out=part)
+            masks.apply(part)
+            numbers[span] = codec.decode(codec.reduce(part, bits), bits)
     return numbers
 
 
 class _Masks:
-    """The keystreams of some keys, each of which is read from its start on and once."""
+    """The keystreams of some keys, each of which is read from its start on and once, by way of a buffer."""
 
-    def __init__(self, kind: np.dtype[np.unsignedinteger], plus: Iterable[bytes], minus: Iterable[bytes]) -> None:
+    def __init__(self, buffer: NDArray[np.uint8], plus: Iterable[bytes], minus: Iterable[bytes]) -> None:
         self._streams = [(_keystream(key), np.add) for key in plus] + [(_keystream(key), np.subtract) for key in minus]
-        self._buffer = bytearray(_CHUNK_BYTES + _BLOCK_BYTES)
-        self._mask = np.frombuffer(self._buffer, dtype=kind, count=_CHUNK_BYTES // kind.itemsize)
+        self._buffer = buffer
 
     def apply(self, part: Words) -> None:
         """Add or subtract the next words of each to those of a part, in place."""
-        zeros, mask = _ZEROS[: part.nbytes], self._mask[: part.size]
+        zeros, mask = _ZEROS[: part.nbytes], self._buffer[: part.nbytes].view(part.dtype)
         for stream, operation in self._streams:
             stream.update_into(zeros, self._buffer)
             operation(part, mask, out=part)
 
 
+@contextmanager
+def _scratch(kind: np.dtype[np.unsignedinteger], count: int) -> Iterator[tuple[NDArray[np.uint8], Words]]:
+    """Room for a mask and for words, of a part of so many at most, wiped afterwards.
+
+    It is the same from call to call: to be given fresh memory takes as long as half a mask.
+    """
+    room = _rooms.pop() if _rooms else np.zeros((2, _MOST_BYTES), dtype=np.uint8)
+    used = room[:, : count * kind.itemsize + _BLOCK_BYTES]
+    try:
+        yield room[0], room[1].view(kind)
+    finally:
+        used.fill(0)
+        _rooms.append(room)
+
+
 def _spans(count: int, width: int) -> Iterator[slice]:
-    step = _CHUNK_BYTES // width
+    """Parts of about one size, the last of which is no short one."""
+    parts = max(1, round(count * width / _CHUNK_BYTES))
+    step = -(-count // (parts * _BLOCK_BYTES)) * _BLOCK_BYTES
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _keystream(key: bytes) -> CipherContext:
-    return Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
+    return Cipher(algorithms.AES(key), _FROM_THE_START).encryptor()
 
 
-_ZEROS = memoryview(bytes(_CHUNK_BYTES))
+_FROM_THE_START = modes.CTR(bytes(_BLOCK_BYTES))
+_ZEROS = memoryview(bytes(_MOST_BYTES))
+_rooms: list[NDArray[np.uint8]] = []

@@ -28,7 +28,7 @@ from skyglow_shared.secagg.keys import KEY_BYTES, TAG_BYTES, Digest, Signature
 from skyglow_shared.secagg.ledger_heads import ADVERTISEMENT, MOST_ENTRIES, SEEN_BYTES, Head, Seen
 from skyglow_shared.secagg.shamir import SHARE_BYTES
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import Key, Name
+from skyglow_shared.study import Key
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ Ciphertext = Annotated[bytes, msgspec.Meta(min_length=_CIPHERTEXT_BYTES, max_len
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every message: `session` is the identifier of the attempt that it belongs to.
 
-    Names that are keys are compared with those that must be there, and need no look at their form.
+    Names are compared with those on the roster, and need no look at their form.
     """
 
     session: Digest
@@ -68,7 +68,7 @@ class Advertisement(Step, frozen=True, kw_only=True, tag=True):
         dispute about the head, and verified in one only: that the rest is the sender's shows by what it encrypts.
     """
 
-    sender: Name
+    sender: str
     channel: ChannelKey
     seed_commitment: Digest
     recovery_commitment: Digest
@@ -101,12 +101,12 @@ class EncryptedShares(Step, frozen=True, kw_only=True, tag=True):
         head of the recipient's ledger that the sender saw in an attempt before (`ledger_heads.pack`), which only the
         recipient can hold against its ledger.
     commitments : dict of bytes
-        To the key of the mask between the sender and each, who derives the same key and checks it.
+        To the secret of the mask between the sender and each, who derives the same one and checks it.
     recovery : bytes
-        Those keys, in the roster's order, encrypted under the sender's recovery key.
+        Those secrets, in the roster's order, encrypted under the key that follows from the sender's recovery key.
     """
 
-    sender: Name
+    sender: str
     shares: dict[str, Ciphertext]
     commitments: dict[str, Digest]
     recovery: Annotated[bytes, msgspec.Meta(max_length=255 * KEY_BYTES + TAG_BYTES)]
@@ -120,7 +120,7 @@ class MaskedInput(Step, frozen=True, kw_only=True, tag=True):
     Uniform and independent of the vector for whoever lacks one of the masks.
     """
 
-    sender: Name
+    sender: str
     transcript: Digest
     words: memoryview
 
@@ -131,7 +131,7 @@ class Confirmation(Step, frozen=True, kw_only=True, tag=True):
     Who was told another set, or masked against others, finds another code.
     """
 
-    sender: Name
+    sender: str
     codes: dict[str, Digest]
 
 
@@ -141,10 +141,10 @@ class Unmasking(Step, frozen=True, kw_only=True, tag=True):
     `doubted` are those whose confirmation was wrong, though enough others were right.
     """
 
-    sender: Name
+    sender: str
     seeds: dict[str, SecretShare]
     recovery_keys: dict[str, SecretShare]
-    doubted: tuple[Name, ...]
+    doubted: tuple[str, ...]
 
 
 class Advertisements(Step, frozen=True, kw_only=True, tag=True):
@@ -156,7 +156,7 @@ class Advertisements(Step, frozen=True, kw_only=True, tag=True):
 class Delivery(Step, frozen=True, kw_only=True, tag=True):
     """What the others encrypted for `recipient`, and committed to with it, by sender."""
 
-    recipient: Name
+    recipient: str
     shares: dict[str, Ciphertext]
     commitments: dict[str, Digest]
 
@@ -164,14 +164,14 @@ class Delivery(Step, frozen=True, kw_only=True, tag=True):
 class SurvivorSet(Step, frozen=True, kw_only=True, tag=True):
     """Who is in the sum, and whose masks must be taken out of it: together, all who shared secrets."""
 
-    survivors: tuple[Name, ...]
-    dropped: tuple[Name, ...]
+    survivors: tuple[str, ...]
+    dropped: tuple[str, ...]
 
 
 class Confirmations(Step, frozen=True, kw_only=True, tag=True):
     """The other survivors' codes for `recipient`, by sender."""
 
-    recipient: Name
+    recipient: str
     codes: dict[str, Digest]
 
 

@@ -48,56 +48,59 @@ class Recovering:
 
         ordered, wrong = answers.sound(self.session, replies, Unmasking, self.survivors, check)
         answers.check_threshold(self.session, ordered, wrong, "sent shares for unmasking")
-        identifier, bits = self.session.identifier(), self.session.word_bits
-        shares = {name: {sender: one.seeds[name] for sender, one in ordered.items()} for name in self.survivors}
-        seeds = {name: self._secret(name, keys.SELF, given, wrong) for name, given in shares.items()}
-        plus: list[bytes] = []
-        minus = [keys.self_mask_key(seed, identifier, name) for name, seed in seeds.items()]
+        places = self.session.places()
+        given = [(places[sender], reply) for sender, reply in ordered.items()]
+        owns, plus, minus = [], list[bytes](), list[bytes]()
+        for name in self.survivors:
+            owns.append(self._key(name, keys.SELF, {point: reply.seeds[name] for point, reply in given}, wrong))
         for name in self.gone:
-            given = {sender: one.recovery_keys[name] for sender, one in ordered.items()}
-            self._add_masks_with(name, self._secret(name, keys.RECOVERY, given, wrong), plus, minus)
-        values = masks.taken_off(self.masked, self.session.words, bits, plus=plus, minus=minus)
+            shares = {point: reply.recovery_keys[name] for point, reply in given}
+            self._add_masks_with(name, self._key(name, keys.RECOVERY, shares, wrong), plus, minus)
+        words, bits = self.session.words, self.session.word_bits
+        values = masks.taken_off(self.masked, owns, words, bits, plus=plus, minus=minus)
         for sender, reply in ordered.items():
             for name in survivors & set(reply.doubted):
                 wrong.setdefault(name, f"it confirmed another survivor set, says {sender}")
         return Sum(values, self.survivors, {**self.left_out, **wrong})
 
-    def _secret(self, name: str, use: str, given: Mapping[str, bytes], wrong: dict[str, str]) -> bytes:
-        """One secret of one supplier from shares by sender; senders whose shares of it are wrong go into `wrong`."""
-        places, identifier, advertised = self.session.places(), self.session.identifier(), self.heard[name]
-        pinned = advertised.seed_commitment if use == keys.SELF else advertised.recovery_commitment
+    def _key(self, name: str, use: str, shares: Mapping[int, bytes], wrong: dict[str, str]) -> bytes:
+        """The key of one secret of one supplier from shares by place; who sent a wrong one goes into `wrong`."""
+        session, advertised, places = self.session, self.heard[name], self.session.places()
+        identifier, is_seed = session.identifier(), use == keys.SELF
+        commitment = advertised.seed_commitment if is_seed else advertised.recovery_commitment
+        found = keys.Pinned(b"", b"")
 
         def is_it(secret: bytes) -> bool:
-            return keys.commitment(secret, identifier, use, name) == pinned
+            nonlocal found
+            found = keys.pinned(secret, identifier, use, name)
+            return found.commitment == commitment
 
-        shares = {places[sender]: share for sender, share in given.items()}
-        suspects = [places[sender] for sender in given if sender in wrong]
-        what = "seed" if use == keys.SELF else "recovery key"
+        suspects = {point for name, point in places.items() if name in wrong} if wrong else set()
+        what = "seed" if is_seed else "recovery key"
         try:
-            secret, off = shamir.recover(shares, self.session.parameters.threshold, is_it, suspects)
+            off = shamir.recover(shares, session.parameters.threshold, is_it, suspects)[1]
         except ProtocolError as error:
             told = f"the {what} of {name} cannot be recovered: {error}; {name} shared it out wrongly, or too many lie"
             raise ProtocolError(f"{told} ({answers.told(wrong)}); this round has no sum") from None
-        for sender in (sender for sender in given if places[sender] in off):
+        for sender in [sender for sender, place in places.items() if place in off] if off else ():
             wrong.setdefault(sender, f"its share of the {what} of {name} does not fit the others'")
-        return secret
+        return found.key
 
-    def _add_masks_with(self, gone: str, recovery_key: bytes, plus: list[bytes], minus: list[bytes]) -> None:
+    def _add_masks_with(self, gone: str, key: bytes, plus: list[bytes], minus: list[bytes]) -> None:
         """Add to the keys of masks to be put on or taken off those that the survivors share with who dropped."""
-        identifier, shared = self.session.identifier(), self.gone[gone]
-        key, others = keys.derive(recovery_key, identifier, keys.RECOVERY, gone), [n for n in self.heard if n != gone]
+        shared, others = self.gone[gone], [name for name in self.heard if name != gone]
         try:
             content = keys.decrypt(key, shared.recovery, sender=gone)
         except ProtocolError as error:
             raise ProtocolError(f"{error}: the masks of {gone} cannot be recovered; this round has no sum") from None
-        size = keys.KEY_BYTES
-        found = {other: content[place * size : (place + 1) * size] for place, other in enumerate(others)}
-        places = self.session.places()
+        size, identifier, places = keys.KEY_BYTES, self.session.identifier(), self.session.places()
+        secrets = {other: content[place * size : (place + 1) * size] for place, other in enumerate(others)}
         for alive in self.survivors:
-            first, second = (gone, alive) if places[gone] < places[alive] else (alive, gone)
-            if keys.commitment(found[alive], identifier, keys.MASK, first, second) != shared.commitments[alive]:
+            names = (gone, alive) if places[gone] < places[alive] else (alive, gone)
+            mask = keys.pinned(secrets[alive], identifier, keys.MASK, *names)
+            if mask.commitment != shared.commitments[alive]:
                 raise ProtocolError(f"{gone} committed to other masks than can be recovered; this round has no sum")
-            (minus if alive == first else plus).append(found[alive])
+            (minus if alive == names[0] else plus).append(mask.key)
 
 
 @dataclass(frozen=True, slots=True)

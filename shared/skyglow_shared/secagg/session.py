@@ -3,7 +3,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 MAX_WORDS = 10_000_000
 
-_DOMAIN = b"skyglow-secagg-session-v2\0"
+_DOMAIN = b"skyglow-secagg-session-v3\0"
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +69,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.suppliers + self.colluders) // 2 + 1
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One attempt at one round of a study.
 
     Attributes
@@ -104,33 +104,45 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def identifier(self) -> bytes:
         """SHA-256 of all of this: what every message and every derived key of the attempt is bound to."""
-        return hashlib.sha256(_DOMAIN + msgspec.msgpack.encode(self)).digest()
+        return self._identifier
 
     def check(self, session: bytes) -> None:
         """ProtocolError unless a message names this very attempt."""
-        if session != self.identifier():
+        if session != self._identifier:
             raise ProtocolError("a message belongs to another study, round or attempt; drop it")
 
-    def public_keys(self) -> dict[str, str]:
+    def public_keys(self) -> Mapping[str, str]:
         """The pinned Ed25519 keys (hex) by name, in the roster's order."""
-        return {supplier.name: supplier.public_key for supplier in self.roster}
+        return self._public_keys
 
     def places(self) -> Mapping[str, int]:
         """Each supplier's place on the roster from 1 on: where its share of a secret is evaluated."""
-        return _places(self.roster)
+        return self._places
 
     def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
         """Names in the roster's order; ProtocolError if one is twice there or not on the roster."""
-        given, places = tuple(names), self.places()
-        if len(set(given)) != len(given) or not set(given) <= places.keys():
+        given = tuple(names)
+        wanted = set(given)
+        ordered = tuple([name for name in self._places if name in wanted])
+        if len(ordered) != len(given):
             raise ProtocolError("a list of suppliers repeats one, or names one that is not on the roster; refuse it")
-        return tuple(sorted(given, key=places.__getitem__))
+        return ordered
 
     def ordered(self, items: Mapping[str, T]) -> dict[str, T]:
         """Items by name in the roster's order; ProtocolError if one is of a stranger."""
-        return {name: items[name] for name in self.in_order(items)}
+        ordered = {name: items[name] for name in self._places if name in items}
+        if len(ordered) != len(items):
+            raise ProtocolError("a supplier is named that is not on the roster; refuse it")
+        return ordered
 
+    @cached_property
+    def _identifier(self) -> bytes:
+        return hashlib.sha256(_DOMAIN + msgspec.msgpack.encode(self)).digest()
 
-@lru_cache(maxsize=64)
-def _places(roster: tuple[Supplier, ...]) -> Mapping[str, int]:
-    return MappingProxyType({supplier.name: place for place, supplier in enumerate(roster, start=1)})
+    @cached_property
+    def _public_keys(self) -> Mapping[str, str]:
+        return MappingProxyType({supplier.name: supplier.public_key for supplier in self.roster})
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return MappingProxyType({supplier.name: place for place, supplier in enumerate(self.roster, start=1)})

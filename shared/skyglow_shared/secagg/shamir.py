@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shamir's secret sharing of 32-byte secrets: any `threshold` shares give the secret, fewer say nothing about it.
 
-Shamir 1979, over the field of integers modulo the least prime above 2²⁵⁶.
+Shamir 1979, over the field of integers modulo the largest prime of 33 bytes: so many random bytes are an element of it
+but for once in 2²⁵⁵ draws.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from math import prod
+from operator import mul
 
 from skyglow_shared.errors import ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream
@@ -16,32 +17,55 @@ from skyglow_shared.privacy.randomness import ByteStream
 SECRET_BYTES = 32
 SHARE_BYTES = 33
 
-PRIME = 2**256 + 297
+PRIME = 2**264 - 275
 
 #: How many choices of shares are tried for one secret before it is given up: a second of work or so.
 MOST_TRIES = 4096
 
 
-def split(secret: bytes, threshold: int, points: Iterable[int], stream: ByteStream) -> dict[int, bytes]:
-    """Shares of a secret at the given points: a random polynomial of degree `threshold` − 1 through it at zero.
+def draw(stream: ByteStream, count: int) -> bytes:
+    """So many uniform elements of the field, by rejection, as `SHARE_BYTES` little-endian bytes each."""
+    found: list[bytes] = []
+    while len(found) < count:
+        drawn = stream.read((count - len(found)) * SHARE_BYTES)
+        found += [one for one in _each(drawn) if _number(one) < PRIME]
+    return b"".join(found)
+
+
+def split(secrets: Sequence[bytes], polynomials: bytes, points: Iterable[int]) -> dict[int, tuple[bytes, ...]]:
+    """Shares of some secrets at the given points, each on a polynomial of its own through it at zero.
 
     Parameters
     ----------
-    secret : bytes
-        32 of them.
-    threshold : int
+    secrets : sequence of bytes
+        32 of each.
+    polynomials : bytes
+        The other coefficients, as `draw` gives them: as many for each secret as the threshold less one.
     points : iterable of int
-        Distinct, from 1 on.
-    stream : ByteStream
-        Gives the polynomial's other coefficients.
+        Distinct, from 1 on, below 256.
 
     Returns
     -------
-    dict of bytes
-        33 bytes by point, little-endian.
+    dict of tuple of bytes
+        By point, a share of each secret: 33 bytes, little-endian.
+
+    Notes
+    -----
+    The polynomials go through one evaluation side by side, as the digits of one number, each with room for the largest
+    value that is not yet reduced: points are small, and one division is cheaper than many.
     """
-    coefficients = [int.from_bytes(secret, "little"), *(_uniform(stream) for _ in range(threshold - 1))]
-    return {point: _evaluate(coefficients, point).to_bytes(SHARE_BYTES, "little") for point in points}
+    drawn, count = [_number(one) for one in _each(polynomials)], len(secrets)
+    room = 8 * (SHARE_BYTES + 1 + len(drawn) // count)
+    constant = _beside([_number(secret) for secret in secrets], room)
+    higher = [_beside(drawn[start : start + count], room) for start in range(0, len(drawn), count)]
+    shares, digit, places = {}, (1 << room) - 1, range(0, room * count, room)
+    for point in points:
+        value = 0
+        for coefficient in higher:
+            value = (value + coefficient) * point
+        value += constant
+        shares[point] = tuple([((value >> place & digit) % PRIME).to_bytes(SHARE_BYTES, "little") for place in places])
+    return shares
 
 
 def join(shares: Mapping[int, bytes], threshold: int) -> bytes:
@@ -54,10 +78,9 @@ def join(shares: Mapping[int, bytes], threshold: int) -> bytes:
     """
     if len(shares) < threshold:
         raise ProtocolError(f"{threshold} shares are needed to recover a secret; ask more suppliers")
-    secret = _value(_chosen(shares, sorted(shares), threshold), 0)
-    if secret >> (8 * SECRET_BYTES):
+    if (secret := _joined(shares, tuple(sorted(shares)[:threshold]))) is None:
         raise ProtocolError("the shares of a secret do not fit together; one of them is wrong")
-    return secret.to_bytes(SECRET_BYTES, "little")
+    return secret
 
 
 def recover(
@@ -87,37 +110,59 @@ def recover(
     ProtocolError
         Too few shares, or no `threshold` of them, of `MOST_TRIES` tried, give the secret.
     """
-    points = sorted(shares, key=lambda point: (point in suspects, point))
-    tried: set[tuple[int, ...]] = set()
-    left_out = (few for wrong in range(len(points) - threshold + 1) for few in combinations(points, wrong))
-    for without in left_out:
-        chosen = tuple(point for point in points if point not in without)[:threshold]
-        if chosen in tried:
-            continue
-        if len(tried) == MOST_TRIES:
-            break
-        tried.add(chosen)
-        with suppress(ProtocolError):
-            if is_it(secret := join({point: shares[point] for point in chosen}, threshold)):
-                return secret, _off(shares, chosen) if without else set()
+    points = sorted(shares) if not suspects else sorted(shares, key=lambda point: (point in suspects, point))
+    for tries, chosen in enumerate(_choices(points, threshold)):
+        secret = _joined(shares, chosen)
+        if secret is not None and is_it(secret):
+            return secret, _off(shares, chosen) if tries else set()
     raise ProtocolError(f"no {threshold} of {len(points)} shares give the secret that was committed to")
+
+
+def _choices(points: Sequence[int], threshold: int) -> Iterator[tuple[int, ...]]:
+    """So many of the points in every way, each once, that leaves out none of those before them, then one, and so on."""
+    first = tuple(points[:threshold])
+    if len(points) >= threshold:
+        yield first
+    tried = {first}
+    for wrong in range(1, len(points) - threshold + 1):
+        for without in combinations(points, wrong):
+            chosen = tuple(point for point in points if point not in without)[:threshold]
+            if chosen in tried:
+                continue
+            if len(tried) == MOST_TRIES:
+                return
+            tried.add(chosen)
+            yield chosen
+
+
+def _joined(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> bytes | None:
+    """The secret that the shares at the chosen points determine, if it has 32 bytes."""
+    secret = _value(shares, chosen, 0)
+    return None if secret >> (8 * SECRET_BYTES) else secret.to_bytes(SECRET_BYTES, "little")
 
 
 def _off(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> set[int]:
     """Points whose shares are not on the polynomial through the chosen ones."""
-    known = _chosen(shares, chosen, len(chosen))
-    others = shares.keys() - known.keys()
-    return {point for point in others if _value(known, point) != int.from_bytes(shares[point], "little") % PRIME}
+    others = shares.keys() - set(chosen)
+    return {point for point in others if _value(shares, chosen, point) != _number(shares[point]) % PRIME}
 
 
-def _chosen(shares: Mapping[int, bytes], points: Iterable[int], count: int) -> dict[int, int]:
-    return {point: int.from_bytes(shares[point], "little") for point in list(points)[:count]}
+def _value(shares: Mapping[int, bytes], chosen: tuple[int, ...], at: int) -> int:
+    """The value at a point of the polynomial of least degree through the shares at the chosen ones (Lagrange)."""
+    return sum(map(mul, [_number(shares[point]) for point in chosen], _weights(chosen, at, PRIME))) % PRIME
 
 
-def _value(known: Mapping[int, int], at: int) -> int:
-    """The value at a point of the polynomial of least degree through known ones (Lagrange)."""
-    weights = _weights(tuple(known), at, PRIME)
-    return sum(value * weight for value, weight in zip(known.values(), weights, strict=True)) % PRIME
+def _number(share: bytes) -> int:
+    return int.from_bytes(share, "little")
+
+
+def _each(content: bytes) -> list[bytes]:
+    return [content[start : start + SHARE_BYTES] for start in range(0, len(content), SHARE_BYTES)]
+
+
+def _beside(numbers: Sequence[int], room: int) -> int:
+    """Numbers as the digits of one, of so many bits each."""
+    return sum([number << place * room for place, number in enumerate(numbers)])
 
 
 @lru_cache(maxsize=64)
@@ -129,18 +174,3 @@ def _weights(points: tuple[int, ...], at: int, prime: int) -> tuple[int, ...]:
         numerator, denominator = prod(other - at for other in others), prod(other - point for other in others)
         weights.append(numerator * pow(denominator, -1, prime) % prime)
     return tuple(weights)
-
-
-def _uniform(stream: ByteStream) -> int:
-    """A uniform element of the field, by rejection: half the draws of 257 bits are above the prime."""
-    while True:
-        value = int.from_bytes(stream.read(SHARE_BYTES), "little") >> 7
-        if value < PRIME:
-            return value
-
-
-def _evaluate(coefficients: list[int], point: int) -> int:
-    value = 0
-    for coefficient in reversed(coefficients):
-        value = value * point + coefficient  # points are small, and one division is cheaper than many
-    return value % PRIME

@@ -4,9 +4,10 @@
 from collections.abc import Mapping
 
 from skyglow_shared.errors import ProtocolError
-from skyglow_shared.privacy.randomness import ByteStream, Randomness
+from skyglow_shared.privacy.randomness import Randomness
 from skyglow_shared.secagg import agreement, channels, keys, ledger_heads, messages, shamir
 from skyglow_shared.secagg.channels import Channel
+from skyglow_shared.secagg.keys import Pinned
 from skyglow_shared.secagg.ledger_heads import Head, Seen
 from skyglow_shared.secagg.messages import Advertisement, Advertisements, EncryptedShares
 from skyglow_shared.secagg.session import Session
@@ -50,15 +51,14 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
         ledger_heads.check_others(self.seen, heads, self.session.public_keys())
         held, digest = self._split(list(heard)), messages.keys_digest(message.session, heard.values())
-        places = self.session.places()
-        shares, commitments, peers = {}, {}, {}
+        shares, commitments, peers, secrets = {}, {}, {}, []
         for other in heads:
-            is_first = places[self.name] < places[other]
-            outbound, peers[other] = self._keys_with(heard[other], digest, is_first=is_first)
+            outbound, inbound, secret, confirming, mask = self._keys_with(heard[other], digest)
             content = held[other].seed + held[other].recovery + ledger_heads.pack(seen.get(other))
-            shares[other] = keys.encrypt(outbound, content)
-            commitments[other] = peers[other].mask_commitment
-        recovery = keys.derive(self.recovery, message.session, keys.RECOVERY, self.name)
+            shares[other], commitments[other] = keys.encrypt(outbound, content), mask.commitment
+            peers[other] = Peer(inbound, mask.key, mask.commitment, confirming)
+            secrets.append(secret)
+        recovery = keys.pinned(self.recovery, message.session, keys.RECOVERY, self.name).key
         state = Shared(
             session=self.session,
             name=self.name,
@@ -73,30 +73,29 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
             sender=self.name,
             shares=shares,
             commitments=commitments,
-            recovery=keys.encrypt(recovery, b"".join(peer.mask for peer in peers.values())),
+            recovery=keys.encrypt(recovery, b"".join(secrets)),
         )
 
-    def _keys_with(self, advertisement: Advertisement, digest: bytes, *, is_first: bool) -> tuple[bytes, Peer]:
-        """The key that the own shares are encrypted under for another, and the attempt's other keys with it.
+    def _keys_with(self, advertisement: Advertisement, digest: bytes) -> tuple[bytes, bytes, bytes, bytes, Pinned]:
+        """The keys of an attempt with another: see `keys.PairKeys`, with the own key first, and that of their mask.
 
         They follow from all advertisements, and so from fresh secrets too: an attempt that is begun again under its
         name, by a ledger that was put back, has other keys.
         """
-        own, other = self.name, advertisement.sender
+        own, other, places = self.name, advertisement.sender, self.session.places()
         ends = (own, self.advertisement.channel.key), (other, advertisement.channel.key)
         secret = channels.agreed(self.channel, self.session.study, *ends)
-        first, second = (own, other) if is_first else (other, own)
-        found = keys.pair_keys(secret, digest, first, second)
-        outbound, inbound = found[:2] if is_first else found[1::-1]
-        mask_commitment = keys.commitment(found.mask, self.advertisement.session, keys.MASK, first, second)
-        return outbound, Peer(inbound, found.mask, mask_commitment, found.confirming)
+        names = (own, other) if places[own] < places[other] else (other, own)
+        first, second, mask, confirming = keys.pair_keys(secret, digest, *names)
+        outbound, inbound = (first, second) if own == names[0] else (second, first)
+        pinned = keys.pinned(mask, self.advertisement.session, keys.MASK, *names)
+        return outbound, inbound, mask, confirming, pinned
 
     def _split(self, names: list[str]) -> dict[str, Pair]:
-        places, threshold = self.session.places(), self.session.parameters.threshold
-        points, stream = [places[name] for name in names], ByteStream(self.polynomials)
-        seeds = shamir.split(self.seed, threshold, points, stream)
-        recovery = shamir.split(self.recovery, threshold, points, stream)
-        return {name: Pair(seeds[places[name]], recovery[places[name]]) for name in names}
+        places = self.session.places()
+        points = [places[name] for name in names]
+        shares = shamir.split((self.seed, self.recovery), self.polynomials, points)
+        return {name: Pair(*shares[point]) for name, point in zip(names, points, strict=True)}
 
 
 def advertise(
@@ -134,13 +133,14 @@ def advertise(
     identifier = session.identifier()
     label = session.study, session.phase, session.round, session.attempt
     stream = randomness.stream("secure aggregation", *label, name)
-    seed, recovery, polynomials = (stream.read(keys.KEY_BYTES) for _ in range(3))
+    seed, recovery = stream.read(keys.KEY_BYTES), stream.read(keys.KEY_BYTES)
+    polynomials = shamir.draw(stream, 2 * (session.parameters.threshold - 1))
     advertisement = Advertisement(
         session=identifier,
         sender=name,
         channel=channel.shown,
-        seed_commitment=keys.commitment(seed, identifier, keys.SELF, name),
-        recovery_commitment=keys.commitment(recovery, identifier, keys.RECOVERY, name),
+        seed_commitment=keys.pinned(seed, identifier, keys.SELF, name).commitment,
+        recovery_commitment=keys.pinned(recovery, identifier, keys.RECOVERY, name).commitment,
         ledger_entries=head.entries,
         ledger_head=head.digest,
         signature=bytes(64),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import InternalError, PeerError, ProtocolError
-from skyglow_shared.secagg import agreement, codec, keys, ledger_heads, masks, messages, shamir
+from skyglow_shared.secagg import agreement, keys, ledger_heads, masks, messages, shamir
 from skyglow_shared.secagg.ledger_heads import DigestAt, Seen
 from skyglow_shared.secagg.messages import Confirmation, Confirmations, Delivery, MaskedInput, SurvivorSet, Unmasking
 from skyglow_shared.secagg.state import Secret, State
@@ -85,8 +85,7 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
             transcript=transcript,
             heads={name: self.heads[name] for name in contents},
         )
-        packed = codec.pack(words, self.session.word_bits)
-        return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=packed)
+        return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=words)
 
     def claims(self, message: Delivery) -> dict[str, Seen | None]:
         """What each of the others says it last saw of this supplier's ledger; ProtocolError as in `mask_input`."""
@@ -107,14 +106,14 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
                 raise PeerError(f"{sender} committed to another mask than the one with this supplier", peer=sender)
         return contents
 
-    def _masked(self, session: bytes, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> codec.Words:
+    def _masked(self, session: bytes, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> memoryview:
         if vector.shape != (self.session.words,) or vector.dtype != np.int64:
             raise InternalError("the vector to be masked has not the session's length or type; please report this")
         place, suppliers = sharers.index(self.name), self.session.parameters.suppliers
         later, earlier = sharers[place + 1 :], sharers[:place]
-        plus = [keys.self_mask_key(self.seed, session, self.name), *(self.peers[other].mask for other in later)]
-        minus = [self.peers[other].mask for other in earlier]
-        return masks.put_on(vector, self.session.word_bits, suppliers, plus=plus, minus=minus)
+        plus, minus = ([self.peers[other].mask for other in others] for others in (later, earlier))
+        own = keys.pinned(self.seed, session, keys.SELF, self.name).key
+        return masks.put_on(vector, self.session.word_bits, suppliers, own=own, plus=plus, minus=minus)
 
 
 class Masked(State, frozen=True, kw_only=True, tag=True):
@@ -138,13 +137,16 @@ class Masked(State, frozen=True, kw_only=True, tag=True):
         if self.name not in survivors:
             raise ProtocolError("this supplier sent its vector and is said to have dropped; start a new attempt")
         body = messages.survivors_body(message.session, self.transcript, survivors)
-        others = {name: key for name, key in self.confirming.items() if name in survivors}
-        codes = {name: keys.confirmation(key, self.name, body) for name, key in others.items()}
+        codes, awaited, places = {}, {}, self.session.places()
+        for name, key in self.confirming.items():
+            if name in survivors:
+                both = keys.confirmations(key, body)
+                codes[name], awaited[name] = both if places[self.name] < places[name] else both[::-1]
         state = Confirmed(
             session=self.session,
             name=self.name,
             held=self.held,
-            awaited={name: keys.confirmation(key, name, body) for name, key in others.items()},
+            awaited=awaited,
             heads={name: head for name, head in self.heads.items() if name in survivors},
         )
         return state, Confirmation(session=message.session, sender=self.name, codes=codes)

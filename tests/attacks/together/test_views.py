@@ -48,7 +48,9 @@ def collude(league, view):
     """What the colluder, who confirms to each whatever that was told, confirms."""
     stands = state(league, COLLUDER)
     body = secagg.survivors_body(view.session, stands.transcript, view.survivors)
-    return {name: keys.confirmation(key, COLLUDER, body) for name, key in stands.confirming.items()}
+    places = stands.session.places()
+    codes = {name: keys.confirmations(key, body) for name, key in stands.confirming.items()}
+    return {name: both[places[COLLUDER] > places[name]] for name, both in codes.items()}
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,8 @@ def test_an_identity_that_is_not_the_rosters_cannot_advertise(make_session):
 def test_too_few_or_wrong_shares_do_not_give_the_secret(make_attempt):
     stream = SystemRandomness().stream()
     secret = stream.read(32)
-    shares = shamir.split(secret, 4, range(1, 7), stream)
+    both = shamir.split((secret,), shamir.draw(stream, 3), range(1, 7))
+    shares = {point: share for point, (share,) in both.items()}
     assert shamir.join({point: shares[point] for point in (1, 3, 5, 6)}, 4) == secret
     with pytest.raises(ProtocolError, match="needed"):
         shamir.join({point: shares[point] for point in (1, 3, 5)}, 4)

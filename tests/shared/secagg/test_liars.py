@@ -195,7 +195,8 @@ def test_wrong_shares_of_two_seeds_do_not_add_up_to_too_many(make_attempt, make_
 def test_a_secret_is_recovered_from_any_enough_right_shares(key, threshold, more, data):
     stream = ByteStream(key)
     secret, points = stream.read(32), range(1, threshold + more + 1)
-    shares, others = (shamir.split(each, threshold, points, stream) for each in (secret, stream.read(32)))
+    both = shamir.split((secret, stream.read(32)), shamir.draw(stream, 2 * (threshold - 1)), points)
+    shares, others = ({point: each[place] for point, each in both.items()} for place in range(2))
     bad = data.draw(st.sets(st.sampled_from(points), max_size=more + 1))
     given_ = shares | {point: others[point] for point in bad}
     if len(bad) > more:
@@ -212,7 +213,8 @@ def test_a_secret_is_recovered_from_any_enough_right_shares(key, threshold, more
 def test_the_search_for_wrong_shares_ends(monkeypatch):
     monkeypatch.setattr(shamir, "MOST_TRIES", 10)
     stream, asked = SystemRandomness().stream(), []
-    shares = shamir.split(stream.read(32), 5, range(1, 12), stream)
+    both = shamir.split((stream.read(32),), shamir.draw(stream, 4), range(1, 12))
+    shares = {point: share for point, (share,) in both.items()}
     with pytest.raises(ProtocolError):
         shamir.recover(shares, 5, lambda secret: bool(asked.append(secret)))
     assert len(asked) <= 10
@@ -250,7 +252,7 @@ def test_who_dropped_with_masks_to_be_recovered_that_it_did_not_commit_to_is_nam
     attempt = make_attempt()
 
     def lie(said):
-        key = keys.derive(lie.recovery, said.session, keys.RECOVERY, LIAR)
+        key = keys.pinned(lie.recovery, said.session, keys.RECOVERY, LIAR).key
         return {"recovery": keys.encrypt(key, bytes(96))}
 
     attempt.advertise()

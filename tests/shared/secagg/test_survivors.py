@@ -231,4 +231,5 @@ def test_colluders_and_dropped_together_cannot_recover_a_seed(make_attempt, make
                 assert shamir.join({places[name]: held[name] for name in guess}, 3) != secret
     assert shamir.join({places[name]: held[name] for name in attempt.names[:threshold]}, threshold) == secret
     heard = attempt.office.then.heard[attempt.names[-1]]
-    assert keys.commitment(secret, attempt.session.identifier(), keys.SELF, attempt.names[-1]) == heard.seed_commitment
+    pinned = keys.pinned(secret, attempt.session.identifier(), keys.SELF, attempt.names[-1])
+    assert pinned.commitment == heard.seed_commitment

@@ -32,7 +32,7 @@ class Used:
     def __init__(self, monkeypatch):
         self.randomness = Recording()
         self.derived, self.encrypted, self.masking, self.confirmed, self.secrets = {}, [], [], [], []
-        derive, encrypt, confirmation, put_on = keys._derived, keys.encrypt, keys.confirmation, masks.put_on
+        derive, encrypt, confirmations, put_on = keys._derived, keys.encrypt, keys.confirmations, masks.put_on
 
         def recorded_derive(secret, session, use, names, size):
             content = derive(secret, session, use, names, size)
@@ -44,18 +44,17 @@ class Used:
             self.encrypted.append(key)
             return encrypt(key, content)
 
-        def recorded_confirmation(key, sender, body):
-            self.confirmed.append((key, sender, body))
-            return confirmation(key, sender, body)
+        def recorded_confirmations(key, body):
+            self.confirmed.append((key, body))
+            return confirmations(key, body)
 
-        def recorded_put_on(vector, bits, suppliers, *, plus, minus):
-            plus, minus = list(plus), list(minus)
-            self.masking.append((plus, minus))
-            return put_on(vector, bits, suppliers, plus=plus, minus=minus)
+        def recorded_put_on(vector, bits, suppliers, *, own, plus, minus):
+            self.masking.append(([own], plus, minus))
+            return put_on(vector, bits, suppliers, own=own, plus=plus, minus=minus)
 
         monkeypatch.setattr(keys, "_derived", recorded_derive)
         monkeypatch.setattr(keys, "encrypt", recorded_encrypt)
-        monkeypatch.setattr(keys, "confirmation", recorded_confirmation)
+        monkeypatch.setattr(keys, "confirmations", recorded_confirmations)
         monkeypatch.setattr(masks, "put_on", recorded_put_on)
 
 
@@ -99,8 +98,8 @@ def test_every_derived_key_has_one_use(used):
     assert found == {
         (keys.CHANNEL, 0): pairs,
         **{(keys.PAIR, start): ROUNDS * ATTEMPTS * pairs for start in range(0, 4 * 32, 32)},
-        (keys.SELF, 0): ROUNDS * ATTEMPTS * SUPPLIERS,
-        (keys.RECOVERY, 0): ROUNDS * ATTEMPTS * SUPPLIERS,
+        **{(keys.MASK, start): ROUNDS * ATTEMPTS * pairs for start in (0, 32)},
+        **{(use, start): ROUNDS * ATTEMPTS * SUPPLIERS for use in (keys.SELF, keys.RECOVERY) for start in (0, 32)},
     }
 
 
@@ -112,7 +111,7 @@ def test_an_attempt_begun_again_under_its_name_has_other_keys(make_attempt, make
         attempt.until("confirmed")
     assert len(channels) == SUPPLIERS
     assert len(set(record.encrypted)) == len(record.encrypted) == 2 * SUPPLIERS * SUPPLIERS
-    masking = Counter(key for plus, _ in record.masking for key in plus)
+    masking = Counter(key for own, plus, _ in record.masking for key in own + plus)
     assert set(masking.values()) == {1}
 
 
@@ -120,7 +119,7 @@ def test_a_channels_own_secret_encrypts_and_masks_nothing(used):
     """It is only derived from; what leaves is under keys of one attempt."""
     pair_secrets = {key for key, uses in used.derived.items() for _, _, (use, _), _ in uses if use == keys.CHANNEL}
     masking = {key for both in used.masking for part in both for key in part}
-    assert not pair_secrets & ({*used.encrypted} | masking | {key for key, _, _ in used.confirmed})
+    assert not pair_secrets & ({*used.encrypted} | masking | {key for key, _ in used.confirmed})
 
 
 def test_every_encrypting_key_encrypts_once(used):
@@ -133,19 +132,21 @@ def test_every_code_is_for_one_sender_and_one_set(used):
     """A pair's two codes are under one key, for two senders; each is made by its sender and by whom it is for."""
     found = Counter(used.confirmed)
     assert set(found.values()) == {2}
-    assert len(found) == ROUNDS * ATTEMPTS * SUPPLIERS * (SUPPLIERS - 1)
-    assert len({key for key, _, _ in found}) == len(found) / 2
+    assert len(found) == ROUNDS * ATTEMPTS * SUPPLIERS * (SUPPLIERS - 1) / 2
+    assert len({key for key, _ in found}) == len(found)
+    codes = [code for key, body in found for code in keys.confirmations(key, body)]
+    assert len(set(codes)) == 2 * len(found)
 
 
 def test_every_mask_is_used_once_by_each_of_its_two_ends(used):
     assert len(used.masking) == ROUNDS * ATTEMPTS * SUPPLIERS
-    added = Counter(key for plus, _ in used.masking for key in plus)
-    subtracted = Counter(key for _, minus in used.masking for key in minus)
-    assert set(added.values()) == set(subtracted.values()) == {1}
-    assert len(added) == ROUNDS * ATTEMPTS * SUPPLIERS * (1 + (SUPPLIERS - 1) / 2)
-    assert len(subtracted) == ROUNDS * ATTEMPTS * SUPPLIERS * (SUPPLIERS - 1) / 2
-    assert subtracted.keys() <= added.keys()
-    assert not added.keys() & set(used.encrypted)
+    own, added, subtracted = (Counter(key for each in used.masking for key in each[place]) for place in range(3))
+    assert set(own.values()) == set(added.values()) == set(subtracted.values()) == {1}
+    assert len(own) == ROUNDS * ATTEMPTS * SUPPLIERS
+    assert len(added) == ROUNDS * ATTEMPTS * SUPPLIERS * (SUPPLIERS - 1) / 2
+    assert subtracted.keys() == added.keys()
+    assert not own.keys() & added.keys()
+    assert not (own.keys() | added.keys()) & set(used.encrypted)
 
 
 def test_two_keys_that_differ_in_one_bit_give_different_masks():
@@ -171,5 +172,5 @@ def test_a_derived_key_depends_on_its_secret_session_use_and_names():
     assert len({keys.derive(*each) for each in [base, *others]}) == 1 + len(others)
     pairs = [keys.pair_keys(*each[:2], *each[3:]) for each in [base, *others[:2], others[3]]]
     assert len({key for each in pairs for key in each}) == 4 * len(pairs)
-    commitments = [keys.commitment(*each) for each in [base, *others]]
-    assert len(set(commitments)) == 1 + len(others)
+    pinned = [keys.pinned(*each) for each in [base, *others]]
+    assert len({part for each in pinned for part in each}) == 2 * (1 + len(others))
