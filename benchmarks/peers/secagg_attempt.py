@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +56,8 @@ class Case:
     words: int
     dropped: int
     vectors: dict[str, NDArray[np.float64]] = field(init=False)
+    steps: dict[str, NDArray[np.int64]] = field(init=False)
+    sum: NDArray[np.int64] = field(init=False)
     identities: dict[str, Identity] = field(init=False)
     channels: dict[str, Channel] = field(init=False)
     attempts: int = 0
@@ -69,6 +72,8 @@ class Case:
         self.open_channels()
         self.wires = {name: bytearray(self.words * WORD_BITS // 8 + SHORT) for name in names}
         self.vectors = {name: drawn.uniform(-CLIP / 2, CLIP / 2, self.words) for name in names}
+        self.steps = {name: quantised(vector) for name, vector in self.vectors.items()}
+        self.sum = np.sum([self.steps[name] for name in names[: self.left]], axis=0)
 
     @property
     def name(self) -> str:
@@ -123,7 +128,8 @@ class Case:
 
     def supplier(self) -> float:
         """A whole attempt; CPU seconds of an average survivor. The office's are then known too."""
-        times = list(self.attempt(self._quantised_before()).suppliers.values())[: self.left]
+        given: dict[str, Vector] = {name: partial(self.steps.__getitem__, name) for name in self.steps}
+        times = list(self.attempt(given).suppliers.values())[: self.left]
         return sum(times) / len(times)
 
     def office(self) -> float:
@@ -143,10 +149,6 @@ class Case:
         wire[:] = encoded
         return cast(bytes, wire)
 
-    def _quantised_before(self) -> dict[str, Vector]:
-        given = {name: quantised(vector) for name, vector in self.vectors.items()}
-        return {name: partial(given.__getitem__, name) for name in given}
-
     def attempt(self, given: dict[str, Vector]) -> Clock:
         """Run an attempt, and check that its sum is the plain sum."""
         self.attempts += 1
@@ -165,11 +167,11 @@ class Case:
         start = time.perf_counter()
         result, mean = _drive(session, self, given)
         self.last.wall = time.perf_counter() - start
-        wanted = sum(quantised(self.vectors[name]) for name in result.survivors)
-        if len(result.survivors) != self.left or not np.array_equal(result.values, wanted):
+        if result.survivors != tuple(self.vectors)[: self.left] or not np.array_equal(result.values, self.sum):
             raise SystemExit(f"{self.name}: the secure sum is not the plain sum")
-        plain = np.mean([self.vectors[name] for name in result.survivors], axis=0)
-        self.error = float(np.abs(mean - plain).max() / _STEP)
+        if not self.error:
+            plain = np.mean([self.vectors[name] for name in result.survivors], axis=0)
+            self.error = float(np.abs(mean - plain).max() / _STEP)
         return self.last
 
 
@@ -184,18 +186,19 @@ def quantised(vector: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _drive(session: Session, case: Case, given: dict[str, Vector]) -> tuple[Sum, NDArray[np.float64]]:
-    """All steps of all sides, each under its own clock."""
+    """All steps of all sides, each under its own clock, and each with a session of its own: none has another's work."""
     rounds: dict[str, Round] = {}
     replies: dict[str, bytes] = {}
     clock, head, randomness = case.last, Head(entries=1, digest="ab" * 32), SystemRandomness()
     for name, identity in case.identities.items():
+        own = msgspec.structs.replace(session)
         start = time.process_time()
         rounds[name], advertisement = Round.begin(
-            session, name, identity, head, randomness, channel=case.channels[name], seen={}
+            own, name, identity, head, randomness, channel=case.channels[name], seen={}
         )
         replies[name] = messages.encode(advertisement)
         clock.suppliers[name] += time.process_time() - start
-    side: object = office.begin(session)
+    side: object = office.begin(msgspec.structs.replace(session))
     for step in STEPS:
         clock.moved.update({name: clock.moved[name] + len(reply) for name, reply in replies.items()})
         start = time.process_time()

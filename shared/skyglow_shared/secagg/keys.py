@@ -42,7 +42,7 @@ class Pinned(NamedTuple):
 
 
 class PairKeys(NamedTuple):
-    """Of two suppliers: a key for what each encrypts for the other, the secret of their mask, a key of survivor sets."""
+    """Of two suppliers: a key for what each encrypts for the other, their mask's secret, a key for survivor sets."""
 
     from_first: bytes
     from_second: bytes

@@ -69,24 +69,25 @@ class Collecting:
         """
 
         def check(name: str, reply: EncryptedShares) -> None:
-            others = self.heard.keys() - {name}
-            if not reply.shares.keys() == reply.commitments.keys() == others:
+            given, others = reply.shares.keys(), self.heard.keys()
+            if given ^ others != {name} or given != reply.commitments.keys():
                 raise ProtocolError("it shared its secrets with other suppliers than it should")
-            if len(reply.recovery) != len(others) * keys.KEY_BYTES + keys.TAG_BYTES:
+            if len(reply.recovery) != len(given) * keys.KEY_BYTES + keys.TAG_BYTES:
                 raise ProtocolError("what would recover its masks is longer or shorter than it should be")
 
         ordered, wrong = answers.sound(self.session, replies, EncryptedShares, self.heard, check)
         answers.check_floor(self.session, ordered, wrong, "shared their secrets")
         identifier = self.session.identifier()
-        deliveries = {}
-        for recipient in ordered:
-            others = {name: reply for name, reply in ordered.items() if name != recipient}
-            deliveries[recipient] = Delivery(
+        each = [(name, reply.shares, reply.commitments) for name, reply in ordered.items()]
+        deliveries = {
+            recipient: Delivery(
                 session=identifier,
                 recipient=recipient,
-                shares={name: reply.shares[recipient] for name, reply in others.items()},
-                commitments={name: reply.commitments[recipient] for name, reply in others.items()},
+                shares={name: shares[recipient] for name, shares, _ in each if name != recipient},
+                commitments={name: given[recipient] for name, _, given in each if name != recipient},
             )
+            for recipient in ordered
+        }
         digest = messages.keys_digest(identifier, self.heard.values())
         return Adding(self.session, self.heard, ordered, digest, {**self.left_out, **wrong}), deliveries
 
@@ -149,16 +150,18 @@ class Asking:
         session, survivors = self.then.session, set(self.survivors)
 
         def check(name: str, reply: Confirmation) -> None:
-            if reply.codes.keys() != survivors - {name}:
+            if reply.codes.keys() ^ survivors != {name}:
                 raise ProtocolError("it confirmed the survivor set to other suppliers than it should")
 
         ordered, wrong = answers.sound(session, replies, Confirmation, survivors, check)
         answers.check_threshold(session, ordered, wrong, "confirmed the survivor set")
+        each = [(sender, reply.codes) for sender, reply in ordered.items()]
+        identifier = session.identifier()
         handed_out = {
             recipient: Confirmations(
-                session=session.identifier(),
+                session=identifier,
                 recipient=recipient,
-                codes={sender: reply.codes[recipient] for sender, reply in ordered.items() if sender != recipient},
+                codes={sender: codes[recipient] for sender, codes in each if sender != recipient},
             )
             for recipient in ordered
         }

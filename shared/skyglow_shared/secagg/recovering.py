@@ -49,13 +49,13 @@ class Recovering:
         ordered, wrong = answers.sound(self.session, replies, Unmasking, self.survivors, check)
         answers.check_threshold(self.session, ordered, wrong, "sent shares for unmasking")
         places = self.session.places()
-        given = [(places[sender], reply) for sender, reply in ordered.items()]
+        given = [(places[sender], reply.seeds, reply.recovery_keys) for sender, reply in ordered.items()]
         owns, plus, minus = [], list[bytes](), list[bytes]()
         for name in self.survivors:
-            owns.append(self._key(name, keys.SELF, {point: reply.seeds[name] for point, reply in given}, wrong))
+            owns.append(self._key(name, keys.SELF, {point: seeds[name] for point, seeds, _ in given}, wrong))
         for name in self.gone:
-            shares = {point: reply.recovery_keys[name] for point, reply in given}
-            self._add_masks_with(name, self._key(name, keys.RECOVERY, shares, wrong), plus, minus)
+            key = self._key(name, keys.RECOVERY, {point: theirs[name] for point, _, theirs in given}, wrong)
+            self._add_masks_with(name, key, plus, minus)
         words, bits = self.session.words, self.session.word_bits
         values = masks.taken_off(self.masked, owns, words, bits, plus=plus, minus=minus)
         for sender, reply in ordered.items():

@@ -110,7 +110,9 @@ def recover(
     ProtocolError
         Too few shares, or no `threshold` of them, of `MOST_TRIES` tried, give the secret.
     """
-    points = sorted(shares) if not suspects else sorted(shares, key=lambda point: (point in suspects, point))
+    points = sorted(shares)
+    if suspects:
+        points.sort(key=lambda point: point in suspects)
     for tries, chosen in enumerate(_choices(points, threshold)):
         secret = _joined(shares, chosen)
         if secret is not None and is_it(secret):
@@ -149,7 +151,8 @@ def _off(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> set[int]:
 
 def _value(shares: Mapping[int, bytes], chosen: tuple[int, ...], at: int) -> int:
     """The value at a point of the polynomial of least degree through the shares at the chosen ones (Lagrange)."""
-    return sum(map(mul, [_number(shares[point]) for point in chosen], _weights(chosen, at, PRIME))) % PRIME
+    numbers = [int.from_bytes(shares[point], "little") for point in chosen]
+    return sum(map(mul, numbers, _weights(chosen, at, PRIME))) % PRIME
 
 
 def _number(share: bytes) -> int:
