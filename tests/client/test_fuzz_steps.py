@@ -86,14 +86,13 @@ def test_steps_that_do_not_follow(town, begun, data):
     """Deliveries, survivor sets and codes of the attempt's own session, before anything was shared."""
     session = begun[2].session
     names = st.lists(NAMES, max_size=4).map(tuple)
-    shape = st.binary(min_size=steps._CIPHERTEXT_BYTES, max_size=steps._CIPHERTEXT_BYTES)
+    shape = st.binary(min_size=steps._COMMITTED_BYTES, max_size=steps._COMMITTED_BYTES)
     message = data.draw(
         st.builds(
             steps.Delivery,
             session=st.just(session),
             recipient=NAMES,
             shares=st.dictionaries(NAMES, shape),
-            commitments=st.dictionaries(NAMES, WORD),
         )
         | st.builds(steps.SurvivorSet, session=st.just(session), survivors=names, dropped=names)
         | st.builds(steps.Confirmations, session=st.just(session), recipient=NAMES, codes=st.dictionaries(NAMES, WORD))

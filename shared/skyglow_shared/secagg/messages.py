@@ -39,8 +39,9 @@ _KEYS = b"skyglow-secagg-keys-v2\0"
 _TRANSCRIPT = b"skyglow-secagg-transcript-v2\0"
 
 SecretShare = Annotated[bytes, msgspec.Meta(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
-_CIPHERTEXT_BYTES = 2 * SHARE_BYTES + SEEN_BYTES + TAG_BYTES
-Ciphertext = Annotated[bytes, msgspec.Meta(min_length=_CIPHERTEXT_BYTES, max_length=_CIPHERTEXT_BYTES)]
+CIPHERTEXT_BYTES = 2 * SHARE_BYTES + SEEN_BYTES + TAG_BYTES
+_COMMITTED_BYTES = CIPHERTEXT_BYTES + KEY_BYTES
+Committed = Annotated[bytes, msgspec.Meta(min_length=_COMMITTED_BYTES, max_length=_COMMITTED_BYTES)]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,18 +98,16 @@ class EncryptedShares(Step, frozen=True, kw_only=True, tag=True):
     Attributes
     ----------
     shares : dict of bytes
-        Encrypted for each, and of one size always: a share of the sender's seed, one of its recovery key, and the last
+        For each, and of one size always. Encrypted: a share of the sender's seed, one of its recovery key, and the last
         head of the recipient's ledger that the sender saw in an attempt before (`ledger_heads.pack`), which only the
-        recipient can hold against its ledger.
-    commitments : dict of bytes
-        To the secret of the mask between the sender and each, who derives the same one and checks it.
+        recipient can hold against its ledger. After these `CIPHERTEXT_BYTES`, a commitment to the secret of the mask
+        between the two: the recipient derives the same one and checks it.
     recovery : bytes
         Those secrets, in the roster's order, encrypted under the key that follows from the sender's recovery key.
     """
 
     sender: str
-    shares: dict[str, Ciphertext]
-    commitments: dict[str, Digest]
+    shares: dict[str, Committed]
     recovery: Annotated[bytes, msgspec.Meta(max_length=255 * KEY_BYTES + TAG_BYTES)]
 
 
@@ -157,8 +156,7 @@ class Delivery(Step, frozen=True, kw_only=True, tag=True):
     """What the others encrypted for `recipient`, and committed to with it, by sender."""
 
     recipient: str
-    shares: dict[str, Ciphertext]
-    commitments: dict[str, Digest]
+    shares: dict[str, Committed]
 
 
 class SurvivorSet(Step, frozen=True, kw_only=True, tag=True):

@@ -70,7 +70,7 @@ class Collecting:
 
         def check(name: str, reply: EncryptedShares) -> None:
             given, others = reply.shares.keys(), self.heard.keys()
-            if given ^ others != {name} or given != reply.commitments.keys():
+            if given ^ others != {name}:
                 raise ProtocolError("it shared its secrets with other suppliers than it should")
             if len(reply.recovery) != len(given) * keys.KEY_BYTES + keys.TAG_BYTES:
                 raise ProtocolError("what would recover its masks is longer or shorter than it should be")
@@ -78,13 +78,12 @@ class Collecting:
         ordered, wrong = answers.sound(self.session, replies, EncryptedShares, self.heard, check)
         answers.check_floor(self.session, ordered, wrong, "shared their secrets")
         identifier = self.session.identifier()
-        each = [(name, reply.shares, reply.commitments) for name, reply in ordered.items()]
+        each = [(name, reply.shares) for name, reply in ordered.items()]
         deliveries = {
             recipient: Delivery(
                 session=identifier,
                 recipient=recipient,
-                shares={name: shares[recipient] for name, shares, _ in each if name != recipient},
-                commitments={name: given[recipient] for name, _, given in each if name != recipient},
+                shares={name: shares[recipient] for name, shares in each if name != recipient},
             )
             for recipient in ordered
         }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import ProtocolError
-from skyglow_shared.secagg import answers, keys, masks, shamir
+from skyglow_shared.secagg import answers, keys, masks, messages, shamir
 from skyglow_shared.secagg.answers import LeftOut
 from skyglow_shared.secagg.messages import Advertisement, EncryptedShares, FromSupplier, Unmasking
 from skyglow_shared.secagg.session import Session
@@ -98,7 +98,7 @@ class Recovering:
         for alive in self.survivors:
             names = (gone, alive) if places[gone] < places[alive] else (alive, gone)
             mask = keys.pinned(secrets[alive], identifier, keys.MASK, *names)
-            if mask.commitment != shared.commitments[alive]:
+            if mask.commitment != shared.shares[alive][messages.CIPHERTEXT_BYTES :]:
                 raise ProtocolError(f"{gone} committed to other masks than can be recovered; this round has no sum")
             (minus if alive == names[0] else plus).append(mask.key)
 

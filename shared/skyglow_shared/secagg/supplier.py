@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from skyglow_shared.errors import InternalError, PeerError, ProtocolError
 from skyglow_shared.secagg import agreement, keys, ledger_heads, masks, messages, shamir
 from skyglow_shared.secagg.ledger_heads import DigestAt, Seen
-from skyglow_shared.secagg.messages import Confirmation, Confirmations, Delivery, MaskedInput, SurvivorSet, Unmasking
+from skyglow_shared.secagg.messages import (
+    CIPHERTEXT_BYTES,
+    Confirmation,
+    Confirmations,
+    Delivery,
+    MaskedInput,
+    SurvivorSet,
+    Unmasking,
+)
 from skyglow_shared.secagg.state import Secret, State
 
 _PAIR_BYTES = 2 * shamir.SHARE_BYTES
@@ -96,13 +104,12 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
         self.session.check(message.session)
         if message.recipient != self.name or not message.shares.keys() <= self.peers.keys():
             raise ProtocolError("a delivery is for another supplier or names one that advertised no keys; refuse it")
-        if message.commitments.keys() != message.shares.keys():
-            raise ProtocolError("a delivery has commitments of others than it has shares of; refuse it")
         agreement.check_floor(self.session, [*message.shares, self.name], what="shared their secrets")
         contents = {}
         for sender, shared in self.session.ordered(message.shares).items():
-            contents[sender] = keys.decrypt(self.peers[sender].inbound, shared, sender=sender)
-            if message.commitments[sender] != self.peers[sender].mask_commitment:
+            peer = self.peers[sender]
+            contents[sender] = keys.decrypt(peer.inbound, shared[:CIPHERTEXT_BYTES], sender=sender)
+            if shared[CIPHERTEXT_BYTES:] != peer.mask_commitment:
                 raise PeerError(f"{sender} committed to another mask than the one with this supplier", peer=sender)
         return contents
 

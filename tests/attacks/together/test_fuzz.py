@@ -26,7 +26,7 @@ def mangled(content, drawn):
 
 def values(drawn):
     """A value for a field that is not what it should be."""
-    return [None, True, -1, 2**63, 1.5, "", "north", b"", bytes(32), bytes(218), [], ["north"], {}, {"north": b""}][
+    return [None, True, -1, 2**63, 1.5, "", "north", b"", bytes(32), bytes(250), [], ["north"], {}, {"north": b""}][
         int(drawn.integers(0, 14))
     ]
 

@@ -109,9 +109,8 @@ def test_two_views_of_a_colluders_keys(league):
     for name in NAMES[:4]:
         around = {other: reply for other, reply in replies.items() if other != name}
         shares = {other: reply.shares[name] for other, reply in around.items()}
-        given = {other: reply.commitments[name] for other, reply in around.items()}
         session = request.session
-        reply = league.say(name, Delivery(session=session, recipient=name, shares=shares, commitments=given))
+        reply = league.say(name, Delivery(session=session, recipient=name, shares=shares))
         assert isinstance(reply, Refusal)
         assert (reply.rule, reply.code) == ("PeerError", 41)
         assert reply.about in NAMES

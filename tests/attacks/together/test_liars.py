@@ -135,7 +135,7 @@ def test_a_mask_that_it_did_not_commit_to(league, caplog):
     """What it commits to is not what its peers derive: they name it, and the next attempt is without it."""
 
     def lie(said):
-        return replace(said, commitments=dict.fromkeys(said.commitments, bytes(32)))
+        return replace(said, shares={name: one[:-32] + bytes(32) for name, one in said.shares.items()})
 
     goes_on_without(league, caplog, at("share_keys", lie), f"{LIAR} committed to another mask")
 
@@ -168,7 +168,7 @@ def test_rubbish_for_one_peer(league, caplog):
     """Its victim refuses and is missing; that is one dropout, and both names are in the log."""
 
     def lie(said):
-        return replace(said, shares=said.shares | {OTHER: bytes(218)})
+        return replace(said, shares=said.shares | {OTHER: bytes(len(said.shares[OTHER]))})
 
     outcome, told = run(league, caplog, at("share_keys", lie))
     assert {found.shares for found in outcome.sums.values()} == {4}

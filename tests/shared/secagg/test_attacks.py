@@ -75,7 +75,6 @@ def test_what_else_is_substituted_in_an_advertisement_stops_before_anything_is_m
                 session=told.session,
                 recipient=name,
                 shares={each: reply.shares[name] for each, reply in around.items()},
-                commitments={each: reply.commitments[name] for each, reply in around.items()},
             )
             refused(attempt, name, delivery, PeerError, f"what ({'|'.join(others)}) shared was changed")
             assert other != name
@@ -145,7 +144,6 @@ def test_two_channel_keys_of_one_supplier_shown_to_two_peers(make_attempt):
             session=request.session,
             recipient=name,
             shares={other: reply.shares[name] for other, reply in around.items()},
-            commitments={other: reply.commitments[name] for other, reply in around.items()},
         )
         refused(attempt, name, delivery, PeerError, "shown other keys")
 
@@ -162,7 +160,7 @@ def test_keys_of_an_attempt_before_are_refused(make_attempt, make_session):
 # Step 2: shares
 
 
-@pytest.mark.parametrize("place", [0, 40, -1])
+@pytest.mark.parametrize("place", [0, 40, messages.CIPHERTEXT_BYTES - 1])
 def test_a_tampered_ciphertext_is_refused(make_attempt, place):
     attempt = make_attempt().until("masked")
     request = attempt.requests[VICTIM]
@@ -176,14 +174,11 @@ def test_a_tampered_ciphertext_is_refused(make_attempt, place):
 def test_a_commitment_to_another_mask_is_refused_before_anything_is_masked(make_attempt, make_session, how):
     """Its sender is named: what would be recovered if it dropped out would not be the mask that is put on."""
     attempt = make_attempt().until("masked")
-    request, given = attempt.requests[VICTIM], attempt.requests[VICTIM].commitments
-    before = make_attempt(make_session(attempt=1)).until("masked").requests[VICTIM].commitments
-    wrong = {"another": bytes(32), "of another pair": given[THIRD], "of another attempt": before[OTHER]}
-    kept = {name: one for name, one in given.items() if name != OTHER}
-    for others in (kept, given | {"s09": bytes(32)}):
-        refused(attempt, VICTIM, replace(request, commitments=others), ProtocolError, "commitments of others")
+    request, given = attempt.requests[VICTIM], attempt.requests[VICTIM].shares
+    before = make_attempt(make_session(attempt=1)).until("masked").requests[VICTIM].shares
+    wrong = {"another": bytes(32), "of another pair": given[THIRD][-32:], "of another attempt": before[OTHER][-32:]}
     with pytest.raises(PeerError, match=f"{OTHER} committed to another mask") as refusal:
-        attempt.answer(VICTIM, replace(request, commitments={**kept, OTHER: wrong[how]}))
+        attempt.answer(VICTIM, replace(request, shares={**given, OTHER: given[OTHER][:-32] + wrong[how]}))
     assert refusal.value.peer == OTHER
 
 
@@ -206,8 +201,7 @@ def test_a_delivery_to_another_or_of_a_stranger_or_of_too_few_is_refused(make_at
     request = attempt.requests[VICTIM]
     refused(attempt, VICTIM, attempt.requests[OTHER], ProtocolError, "another supplier")
     one = {OTHER: request.shares[OTHER]}
-    given = {OTHER: request.commitments[OTHER]}
-    refused(attempt, VICTIM, replace(request, shares=one, commitments=given), ProtocolError, "fewer")
+    refused(attempt, VICTIM, replace(request, shares=one), ProtocolError, "fewer")
     for stranger in ("s09", VICTIM):
         more = {**request.shares, stranger: request.shares[OTHER]}
         refused(attempt, VICTIM, replace(request, shares=more), ProtocolError)
@@ -220,8 +214,7 @@ def test_two_suppliers_shown_different_keys_share_nothing(make_attempt):
     shorter = replace(whole, advertisements=whole.advertisements[:3])
     replies = {name: attempt.answer(name, shorter if name == VICTIM else whole) for name in (VICTIM, OTHER, THIRD)}
     shares = {name: reply.shares[VICTIM] for name, reply in replies.items() if name != VICTIM}
-    given = {name: reply.commitments[VICTIM] for name, reply in replies.items() if name != VICTIM}
-    delivery = messages.Delivery(session=whole.session, recipient=VICTIM, shares=shares, commitments=given)
+    delivery = messages.Delivery(session=whole.session, recipient=VICTIM, shares=shares)
     refused(attempt, VICTIM, delivery, ProtocolError, "changed on the way")
 
 

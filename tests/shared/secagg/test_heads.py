@@ -87,7 +87,7 @@ def test_sizes_do_not_say_what_was_seen(make_attempt, make_session):
     assert len(pack(None)) == len(pack(seen[OTHER][VICTIM])) == SEEN_BYTES
 
 
-@pytest.mark.parametrize("place", [66, 80, 150, 201, -1])
+@pytest.mark.parametrize("place", [66, 80, 150, 201, messages.CIPHERTEXT_BYTES - 1])
 def test_a_head_altered_by_the_office_is_refused(make_attempt, make_session, place):
     seen = after_a_round(make_attempt, make_session)
     attempt = second_round(make_attempt, make_session, GROWN, {9: "00" * 32}, seen)
@@ -105,7 +105,8 @@ def test_a_head_cannot_be_stripped_by_the_office(make_attempt, make_session):
     attempt = second_round(make_attempt, make_session, GROWN, {9: "00" * 32}, seen)
     request = attempt.requests[VICTIM]
     for sender, old in unseen.requests[VICTIM].shares.items():
-        for swapped in (old, request.shares[sender][:66] + old[66:], request.shares[sender][:-136] + bytes(136)):
+        new = request.shares[sender]
+        for swapped in (old, new[:66] + old[66:], new[:-168] + bytes(136) + new[-32:]):
             stripped = replace(request, shares={**request.shares, sender: swapped})
             refused(attempt, VICTIM, stripped, PeerError, "changed on the way")
     short = replace(request, shares={**request.shares, OTHER: request.shares[OTHER][:82]})

@@ -58,8 +58,12 @@ LIES = {
     "a degenerate key": ("advertised", degenerate, "degenerate"),
     "a key signed by nobody": ("advertised", unsigned, "not signed"),
     "an advertisement of another attempt": ("advertised", lambda _: changed(session=bytes(32)), "another attempt"),
-    "shares for too few": ("shared", lambda _: changed(shares={OTHER: bytes(218)}), "other suppliers"),
-    "a commitment too few": ("shared", lambda _: changed(commitments={OTHER: bytes(32)}), "other suppliers"),
+    "shares for too few": ("shared", lambda _: changed(shares={OTHER: bytes(250)}), "other suppliers"),
+    "shares for one too many": (
+        "shared",
+        lambda _: changed(shares=dict.fromkeys((*NAMES[1:], "s09"), bytes(250))),
+        "other suppliers",
+    ),
     "nothing to recover its masks from": ("shared", lambda _: changed(recovery=b""), "longer or shorter"),
     "another's name": ("shared", lambda _: changed(sender=OTHER), "another's name"),
     "no words": ("masked", lambda _: changed(words=b""), "longer or shorter"),
@@ -270,8 +274,7 @@ def test_who_commits_to_another_mask_loses_a_peer_that_names_it(make_attempt):
     wrong = Delivery(
         session=delivery.session,
         recipient=OTHER,
-        shares=delivery.shares,
-        commitments=delivery.commitments | {LIAR: bytes(32)},
+        shares=delivery.shares | {LIAR: delivery.shares[LIAR][:-32] + bytes(32)},
     )
     with pytest.raises(PeerError) as refusal:
         attempt.answer(OTHER, wrong)
@@ -288,7 +291,7 @@ def test_the_office_opens_no_masks_of_who_is_in_the_sum(make_attempt):
     replies = {name: attempt.answer(name) for name in NAMES}
     assert all(not reply.recovery_keys for reply in replies.values())
     assert isinstance(state.held[OTHER].recovery, bytes)
-    assert EncryptedShares.__struct_fields__ == ("session", "sender", "shares", "commitments", "recovery")
+    assert EncryptedShares.__struct_fields__ == ("session", "sender", "shares", "recovery")
 
 
 # Keys of small order
