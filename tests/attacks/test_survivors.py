@@ -52,7 +52,14 @@ def test_thinned_noise_with_colluders_among_the_survivors(town, suppliers, dropo
 def codes_for(begun, name, confirmed):
     """The office's hand-out for one of what others confirmed."""
     codes = {other: codes[name] for other, codes in confirmed.items() if name in codes}
-    return Confirmations(session=begun.session.identifier(), recipient=name, codes=codes)
+    told = b"".join(codes.values())
+    return Confirmations(session=begun.session.identifier(), recipient=name, senders=tuple(codes), codes=told)
+
+
+def codes_of(begun, name, message):
+    """A survivor's codes for the other survivors, by name."""
+    names = [other for other in message.survivors if other != name]
+    return messages.by_name(names, begun.say(name, message).codes, 32)
 
 
 def test_a_split_view_of_the_survivors(attempt):
@@ -63,7 +70,7 @@ def test_a_split_view_of_the_survivors(attempt):
     views = {"first": survivors(begun, names, ()), "second": survivors(begun, names[1:], names[:1])}
     told = {"first": names[:2], "second": names[2:4]}
     states = {name: begun.rounds[name].state for name in names}
-    said = {view: {name: begun.say(name, message).codes for name in told[view]} for view, message in views.items()}
+    said = {view: {name: codes_of(begun, name, message) for name in told[view]} for view, message in views.items()}
     transcript = states[colluder].transcript
     for view, message in views.items():
         body = messages.survivors_body(begun.session.identifier(), transcript, message.survivors)

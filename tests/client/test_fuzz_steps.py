@@ -86,16 +86,22 @@ def test_steps_that_do_not_follow(town, begun, data):
     """Deliveries, survivor sets and codes of the attempt's own session, before anything was shared."""
     session = begun[2].session
     names = st.lists(NAMES, max_size=4).map(tuple)
-    shape = st.binary(min_size=steps._COMMITTED_BYTES, max_size=steps._COMMITTED_BYTES)
     message = data.draw(
         st.builds(
             steps.Delivery,
             session=st.just(session),
             recipient=NAMES,
-            shares=st.dictionaries(NAMES, shape),
+            senders=names,
+            shares=st.integers(0, 4).map(lambda count: bytes(count * steps.COMMITTED_BYTES)),
         )
         | st.builds(steps.SurvivorSet, session=st.just(session), survivors=names, dropped=names)
-        | st.builds(steps.Confirmations, session=st.just(session), recipient=NAMES, codes=st.dictionaries(NAMES, WORD))
+        | st.builds(
+            steps.Confirmations,
+            session=st.just(session),
+            recipient=NAMES,
+            senders=names,
+            codes=st.integers(0, 4).map(lambda count: bytes(count * 32)),
+        )
     )
     place = {"attempt": data.draw(st.sampled_from((0, 1, -1, 2**62))), "round": data.draw(st.integers(-1, 3))}
     nothing_moves(town, begun, steps.encode(message), **place)

@@ -17,7 +17,7 @@ and survivor sets confirmed.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -38,10 +38,8 @@ _ADVERTISED = b"skyglow-secagg-advertised-v2\0"
 _KEYS = b"skyglow-secagg-keys-v2\0"
 _TRANSCRIPT = b"skyglow-secagg-transcript-v2\0"
 
-SecretShare = Annotated[bytes, msgspec.Meta(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
 CIPHERTEXT_BYTES = 2 * SHARE_BYTES + SEEN_BYTES + TAG_BYTES
-_COMMITTED_BYTES = CIPHERTEXT_BYTES + KEY_BYTES
-Committed = Annotated[bytes, msgspec.Meta(min_length=_COMMITTED_BYTES, max_length=_COMMITTED_BYTES)]
+COMMITTED_BYTES = CIPHERTEXT_BYTES + KEY_BYTES
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,17 +95,17 @@ class EncryptedShares(Step, frozen=True, kw_only=True, tag=True):
 
     Attributes
     ----------
-    shares : dict of bytes
-        For each, and of one size always. Encrypted: a share of the sender's seed, one of its recovery key, and the last
-        head of the recipient's ledger that the sender saw in an attempt before (`ledger_heads.pack`), which only the
-        recipient can hold against its ledger. After these `CIPHERTEXT_BYTES`, a commitment to the secret of the mask
-        between the two: the recipient derives the same one and checks it.
+    shares : bytes
+        `COMMITTED_BYTES` for each, in the roster's order. Encrypted: a share of the sender's seed, one of its recovery
+        key, and the last head of the recipient's ledger that the sender saw in an attempt before (`ledger_heads.pack`),
+        which only the recipient can hold against its ledger. After these `CIPHERTEXT_BYTES`, a commitment to the secret
+        of the mask between the two: the recipient derives the same one and checks it.
     recovery : bytes
         Those secrets, in the roster's order, encrypted under the key that follows from the sender's recovery key.
     """
 
     sender: str
-    shares: dict[str, Committed]
+    shares: bytes
     recovery: Annotated[bytes, msgspec.Meta(max_length=255 * KEY_BYTES + TAG_BYTES)]
 
 
@@ -127,22 +125,22 @@ class MaskedInput(Step, frozen=True, kw_only=True, tag=True):
 class Confirmation(Step, frozen=True, kw_only=True, tag=True):
     """For every other survivor, under the key of that pair: the survivor set that the sender was told, and its masks.
 
-    Who was told another set, or masked against others, finds another code.
+    Who was told another set, or masked against others, finds another code. They are in the roster's order.
     """
 
     sender: str
-    codes: dict[str, Digest]
+    codes: bytes
 
 
 class Unmasking(Step, frozen=True, kw_only=True, tag=True):
     """Shares of survivors' self-mask seeds and of dropped suppliers' recovery keys: for each supplier one kind only.
 
-    `doubted` are those whose confirmation was wrong, though enough others were right.
+    They are in the roster's order. `doubted` are those whose confirmation was wrong, though enough others were right.
     """
 
     sender: str
-    seeds: dict[str, SecretShare]
-    recovery_keys: dict[str, SecretShare]
+    seeds: bytes
+    recovery_keys: bytes
     doubted: tuple[str, ...]
 
 
@@ -153,10 +151,11 @@ class Advertisements(Step, frozen=True, kw_only=True, tag=True):
 
 
 class Delivery(Step, frozen=True, kw_only=True, tag=True):
-    """What the others encrypted for `recipient`, and committed to with it, by sender."""
+    """What the others encrypted for `recipient`, and committed to with it: of each of the senders in turn."""
 
     recipient: str
-    shares: dict[str, Committed]
+    senders: tuple[str, ...]
+    shares: bytes
 
 
 class SurvivorSet(Step, frozen=True, kw_only=True, tag=True):
@@ -167,10 +166,11 @@ class SurvivorSet(Step, frozen=True, kw_only=True, tag=True):
 
 
 class Confirmations(Step, frozen=True, kw_only=True, tag=True):
-    """The other survivors' codes for `recipient`, by sender."""
+    """The other survivors' codes for `recipient`: of each of the senders in turn."""
 
     recipient: str
-    codes: dict[str, Digest]
+    senders: tuple[str, ...]
+    codes: bytes
 
 
 FromSupplier = Advertisement | EncryptedShares | MaskedInput | Confirmation | Unmasking
@@ -193,6 +193,14 @@ def decode_reply(content: bytes) -> FromSupplier:
 def decode_request(content: bytes) -> FromOffice:
     """Decode what the office sent; ProtocolError if it is anything else."""
     return _decode(content, _REQUEST)
+
+
+def by_name(names: Collection[str], content: bytes, size: int) -> dict[str, bytes]:
+    """What there is of each in turn, so many bytes; ProtocolError if a name is repeated, or there is more or less."""
+    found = {name: content[place * size : (place + 1) * size] for place, name in enumerate(names)}
+    if not len(found) * size == len(names) * size == len(content):
+        raise ProtocolError("a message has more or fewer parts than suppliers, or names one twice; drop it")
+    return found
 
 
 def keys_digest(session: bytes, advertisements: Iterable[Advertisement]) -> bytes:

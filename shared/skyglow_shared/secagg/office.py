@@ -8,7 +8,7 @@ their senders, so that what is wrong with a reply can be laid to who sent it. Wh
 its codes for survivor sets among it, the office cannot check: those who can say what is wrong with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from skyglow_shared.errors import ProtocolError
@@ -67,25 +67,21 @@ class Collecting:
         ProtocolError
             Too few are there for each of the others that advertised.
         """
+        others = len(self.heard) - 1
 
         def check(name: str, reply: EncryptedShares) -> None:
-            given, others = reply.shares.keys(), self.heard.keys()
-            if given ^ others != {name}:
+            if len(reply.shares) != others * messages.COMMITTED_BYTES:
                 raise ProtocolError("it shared its secrets with other suppliers than it should")
-            if len(reply.recovery) != len(given) * keys.KEY_BYTES + keys.TAG_BYTES:
+            if len(reply.recovery) != others * keys.KEY_BYTES + keys.TAG_BYTES:
                 raise ProtocolError("what would recover its masks is longer or shorter than it should be")
 
         ordered, wrong = answers.sound(self.session, replies, EncryptedShares, self.heard, check)
         answers.check_floor(self.session, ordered, wrong, "shared their secrets")
         identifier = self.session.identifier()
-        each = [(name, reply.shares) for name, reply in ordered.items()]
+        sent = {name: reply.shares for name, reply in ordered.items()}
         deliveries = {
-            recipient: Delivery(
-                session=identifier,
-                recipient=recipient,
-                shares={name: shares[recipient] for name, shares in each if name != recipient},
-            )
-            for recipient in ordered
+            recipient: Delivery(session=identifier, recipient=recipient, senders=senders, shares=shares)
+            for recipient, senders, shares in _sorted(sent, tuple(self.heard), messages.COMMITTED_BYTES)
         }
         digest = messages.keys_digest(identifier, self.heard.values())
         return Adding(self.session, self.heard, ordered, digest, {**self.left_out, **wrong}), deliveries
@@ -146,25 +142,33 @@ class Asking:
 
     def confirmed(self, replies: Mapping[str, FromSupplier]) -> tuple[Recovering, dict[str, Confirmations]]:
         """Hand out to each who confirmed the survivor set the others' codes; ProtocolError if below the threshold."""
-        session, survivors = self.then.session, set(self.survivors)
+        session, others = self.then.session, len(self.survivors) - 1
 
         def check(name: str, reply: Confirmation) -> None:
-            if reply.codes.keys() ^ survivors != {name}:
+            if len(reply.codes) != others * keys.KEY_BYTES:
                 raise ProtocolError("it confirmed the survivor set to other suppliers than it should")
 
-        ordered, wrong = answers.sound(session, replies, Confirmation, survivors, check)
+        ordered, wrong = answers.sound(session, replies, Confirmation, self.survivors, check)
         answers.check_threshold(session, ordered, wrong, "confirmed the survivor set")
-        each = [(sender, reply.codes) for sender, reply in ordered.items()]
-        identifier = session.identifier()
+        sent, identifier = {name: reply.codes for name, reply in ordered.items()}, session.identifier()
         handed_out = {
-            recipient: Confirmations(
-                session=identifier,
-                recipient=recipient,
-                codes={sender: codes[recipient] for sender, codes in each if sender != recipient},
-            )
-            for recipient in ordered
+            recipient: Confirmations(session=identifier, recipient=recipient, senders=senders, codes=codes)
+            for recipient, senders, codes in _sorted(sent, self.survivors, keys.KEY_BYTES)
         }
         return replace(self.then, left_out={**self.then.left_out, **wrong}), handed_out
+
+
+def _sorted(
+    sent: Mapping[str, bytes], order: tuple[str, ...], size: int
+) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+    """For each who sent so many bytes for each of the others, in this order: who else sent something, and what."""
+    places, names = {name: place for place, name in enumerate(order)}, tuple(sent)
+    each = [(places[name], content) for name, content in sent.items()]
+    for at, recipient in enumerate(names):
+        place = places[recipient]
+        before, after = slice((place - 1) * size, place * size), slice(place * size, (place + 1) * size)
+        parts = [content[after if place < sender else before] for sender, content in each if sender != place]
+        yield recipient, names[:at] + names[at + 1 :], b"".join(parts)
 
 
 def begin(session: Session) -> Begun:

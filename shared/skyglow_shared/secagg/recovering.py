@@ -40,10 +40,10 @@ class Recovering:
             Too few shares for the survivor set, or no choice of them gives what was committed to; or what somebody who
             dropped sent for this does not hold the masks that it committed to.
         """
-        survivors = set(self.survivors)
+        size, survivors = shamir.SHARE_BYTES, set(self.survivors)
 
         def check(name: str, reply: Unmasking) -> None:
-            if reply.seeds.keys() != survivors or reply.recovery_keys.keys() != self.gone.keys():
+            if len(reply.seeds) != len(survivors) * size or len(reply.recovery_keys) != len(self.gone) * size:
                 raise ProtocolError("it sent shares of other secrets than the survivor set needs")
 
         ordered, wrong = answers.sound(self.session, replies, Unmasking, self.survivors, check)
@@ -51,10 +51,12 @@ class Recovering:
         places = self.session.places()
         given = [(places[sender], reply.seeds, reply.recovery_keys) for sender, reply in ordered.items()]
         owns, plus, minus = [], list[bytes](), list[bytes]()
-        for name in self.survivors:
-            owns.append(self._key(name, keys.SELF, {point: seeds[name] for point, seeds, _ in given}, wrong))
-        for name in self.gone:
-            key = self._key(name, keys.RECOVERY, {point: theirs[name] for point, _, theirs in given}, wrong)
+        for place, name in enumerate(self.survivors):
+            span = slice(place * size, (place + 1) * size)
+            owns.append(self._key(name, keys.SELF, {point: seeds[span] for point, seeds, _ in given}, wrong))
+        for place, name in enumerate(self.gone):
+            span = slice(place * size, (place + 1) * size)
+            key = self._key(name, keys.RECOVERY, {point: theirs[span] for point, _, theirs in given}, wrong)
             self._add_masks_with(name, key, plus, minus)
         words, bits = self.session.words, self.session.word_bits
         values = masks.taken_off(self.masked, owns, words, bits, plus=plus, minus=minus)
@@ -89,16 +91,17 @@ class Recovering:
     def _add_masks_with(self, gone: str, key: bytes, plus: list[bytes], minus: list[bytes]) -> None:
         """Add to the keys of masks to be put on or taken off those that the survivors share with who dropped."""
         shared, others = self.gone[gone], [name for name in self.heard if name != gone]
+        told = messages.by_name(others, shared.shares, messages.COMMITTED_BYTES)
         try:
             content = keys.decrypt(key, shared.recovery, sender=gone)
         except ProtocolError as error:
             raise ProtocolError(f"{error}: the masks of {gone} cannot be recovered; this round has no sum") from None
         size, identifier, places = keys.KEY_BYTES, self.session.identifier(), self.session.places()
-        secrets = {other: content[place * size : (place + 1) * size] for place, other in enumerate(others)}
+        secrets = messages.by_name(others, content, size)
         for alive in self.survivors:
             names = (gone, alive) if places[gone] < places[alive] else (alive, gone)
             mask = keys.pinned(secrets[alive], identifier, keys.MASK, *names)
-            if mask.commitment != shared.shares[alive][messages.CIPHERTEXT_BYTES :]:
+            if mask.commitment != told[alive][messages.CIPHERTEXT_BYTES :]:
                 raise ProtocolError(f"{gone} committed to other masks than can be recovered; this round has no sum")
             (minus if alive == names[0] else plus).append(mask.key)
 

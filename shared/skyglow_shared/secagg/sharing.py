@@ -51,11 +51,11 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
         ledger_heads.check_others(self.seen, heads, self.session.public_keys())
         held, digest = self._split(list(heard)), messages.keys_digest(message.session, heard.values())
-        shares, peers, secrets = {}, {}, []
+        shares, peers, secrets = [], {}, []
         for other in heads:
             outbound, inbound, secret, confirming, mask = self._keys_with(heard[other], digest)
             content = held[other].seed + held[other].recovery + ledger_heads.pack(seen.get(other))
-            shares[other] = keys.encrypt(outbound, content) + mask.commitment
+            shares += keys.encrypt(outbound, content), mask.commitment
             peers[other] = Peer(inbound, mask.key, mask.commitment, confirming)
             secrets.append(secret)
         recovery = keys.pinned(self.recovery, message.session, keys.RECOVERY, self.name).key
@@ -71,7 +71,7 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         return state, EncryptedShares(
             session=message.session,
             sender=self.name,
-            shares=shares,
+            shares=b"".join(shares),
             recovery=keys.encrypt(recovery, b"".join(secrets)),
         )
 

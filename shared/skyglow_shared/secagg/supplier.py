@@ -16,6 +16,7 @@ from skyglow_shared.secagg import agreement, keys, ledger_heads, masks, messages
 from skyglow_shared.secagg.ledger_heads import DigestAt, Seen
 from skyglow_shared.secagg.messages import (
     CIPHERTEXT_BYTES,
+    COMMITTED_BYTES,
     Confirmation,
     Confirmations,
     Delivery,
@@ -102,11 +103,12 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
     def _opened(self, message: Delivery) -> dict[str, bytes]:
         """What the others encrypted, by name."""
         self.session.check(message.session)
-        if message.recipient != self.name or not message.shares.keys() <= self.peers.keys():
+        shares = messages.by_name(message.senders, message.shares, COMMITTED_BYTES)
+        if message.recipient != self.name or not shares.keys() <= self.peers.keys():
             raise ProtocolError("a delivery is for another supplier or names one that advertised no keys; refuse it")
-        agreement.check_floor(self.session, [*message.shares, self.name], what="shared their secrets")
+        agreement.check_floor(self.session, [*shares, self.name], what="shared their secrets")
         contents = {}
-        for sender, shared in self.session.ordered(message.shares).items():
+        for sender, shared in self.session.ordered(shares).items():
             peer = self.peers[sender]
             contents[sender] = keys.decrypt(peer.inbound, shared[:CIPHERTEXT_BYTES], sender=sender)
             if shared[CIPHERTEXT_BYTES:] != peer.mask_commitment:
@@ -144,11 +146,14 @@ class Masked(State, frozen=True, kw_only=True, tag=True):
         if self.name not in survivors:
             raise ProtocolError("this supplier sent its vector and is said to have dropped; start a new attempt")
         body = messages.survivors_body(message.session, self.transcript, survivors)
-        codes, awaited, places = {}, {}, self.session.places()
-        for name, key in self.confirming.items():
-            if name in survivors:
-                both = keys.confirmations(key, body)
-                codes[name], awaited[name] = both if places[self.name] < places[name] else both[::-1]
+        codes, awaited, is_first = [], {}, False
+        for name in survivors:
+            if name == self.name:
+                is_first = True
+                continue
+            both = keys.confirmations(self.confirming[name], body)
+            codes.append(both[not is_first])
+            awaited[name] = both[is_first]
         state = Confirmed(
             session=self.session,
             name=self.name,
@@ -156,7 +161,7 @@ class Masked(State, frozen=True, kw_only=True, tag=True):
             awaited=awaited,
             heads={name: head for name, head in self.heads.items() if name in survivors},
         )
-        return state, Confirmation(session=message.session, sender=self.name, codes=codes)
+        return state, Confirmation(session=message.session, sender=self.name, codes=b"".join(codes))
 
 
 class Confirmed(State, frozen=True, kw_only=True, tag=True):
@@ -187,17 +192,18 @@ class Confirmed(State, frozen=True, kw_only=True, tag=True):
         suppliers behind it, and only the c colluders can stand behind both: 2 × threshold ≤ K + c, and it is more.
         """
         self.session.check(message.session)
-        if message.recipient != self.name or not message.codes.keys() <= self.awaited.keys():
+        codes = messages.by_name(message.senders, message.codes, keys.KEY_BYTES)
+        if message.recipient != self.name or not codes.keys() <= self.awaited.keys():
             raise ProtocolError("a survivor set is confirmed to another, or by somebody not in it; refuse this office")
-        given = self.session.ordered(message.codes)
+        given = self.session.ordered(codes)
         doubted = tuple(name for name, code in given.items() if not keys.is_same(code, self.awaited[name]))
         self._check_enough(1 + len(given) - len(doubted), doubted)
         survivors = {self.name, *self.awaited}
         reply = Unmasking(
             session=message.session,
             sender=self.name,
-            seeds={name: pair.seed for name, pair in self.held.items() if name in survivors},
-            recovery_keys={name: pair.recovery for name, pair in self.held.items() if name not in survivors},
+            seeds=b"".join([pair.seed for name, pair in self.held.items() if name in survivors]),
+            recovery_keys=b"".join([pair.recovery for name, pair in self.held.items() if name not in survivors]),
             doubted=doubted,
         )
         return Unmasked(session=self.session, name=self.name), reply

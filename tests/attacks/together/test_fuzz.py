@@ -47,9 +47,10 @@ def enough_right(wrong, right):
     """Whether what was mangled are codes that are not needed: four survivors of five are enough."""
     try:
         found = secagg.decode_request(wrong)
-    except ProtocolError:
+        given, codes = (secagg.by_name(one.senders, one.codes, 32) for one in (right, found))
+    except (ProtocolError, AttributeError):
         return False
-    return (found.session, found.recipient) == (right.session, right.recipient) and enough(right.codes, found.codes)
+    return (found.session, found.recipient) == (right.session, right.recipient) and enough(given, codes)
 
 
 def enough(right, found):

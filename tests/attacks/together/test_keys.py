@@ -22,6 +22,12 @@ def shown(request, **by_name):
     return replace(request, advertisements=tuple(by_name.get(one.sender, one) for one in request.advertisements))
 
 
+def part_for(name, sender, shares):
+    """What one of all has for another."""
+    others = [other for other in NAMES if other != sender]
+    return secagg.by_name(others, shares, secagg.COMMITTED_BYTES)[name]
+
+
 def refused(league, request, rule):
     entries = league.entries(VICTIM)
     reply = league.say(VICTIM, request)
@@ -108,9 +114,9 @@ def test_two_views_of_a_colluders_keys(league):
     replies[COLLUDER] = secagg.decode_reply(league.say(COLLUDER, request).content)
     for name in NAMES[:4]:
         around = {other: reply for other, reply in replies.items() if other != name}
-        shares = {other: reply.shares[name] for other, reply in around.items()}
-        session = request.session
-        reply = league.say(name, Delivery(session=session, recipient=name, shares=shares))
+        shares = b"".join(part_for(name, other, reply.shares) for other, reply in around.items())
+        delivery = Delivery(session=request.session, recipient=name, senders=tuple(around), shares=shares)
+        reply = league.say(name, delivery)
         assert isinstance(reply, Refusal)
         assert (reply.rule, reply.code) == ("PeerError", 41)
         assert reply.about in NAMES

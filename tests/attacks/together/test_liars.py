@@ -9,6 +9,7 @@ from skyglow_shared.errors import AttemptError, ProtocolError
 from skyglow_shared.messages import Refusal, StepReply, seal_reply
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg.channels import ChannelKey, show
+from skyglow_shared.secagg.messages import COMMITTED_BYTES
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.study import digest
 
@@ -111,14 +112,14 @@ def test_wrong_secret_shares(league, caplog):
     """Every share that it sends of others' secrets is wrong: what they committed to says which choice is right."""
 
     def lie(said):
-        return replace(said, seeds={name: one[::-1] for name, one in said.seeds.items()})
+        return replace(said, seeds=bytes(byte ^ 1 for byte in said.seeds))
 
     goes_on_with(league, caplog, at("unmask", lie), "does not fit the others'")
 
 
 @pytest.mark.parametrize("step", ["confirm", "unmask"])
 def test_silence_or_rubbish_once_its_vector_is_in_the_sum(league, caplog, step):
-    change = {"confirm": {"codes": {}}, "unmask": {"seeds": {}}}[step]
+    change = {"confirm": {"codes": b""}, "unmask": {"seeds": b""}}[step]
     goes_on_with(league, caplog, at(step, lambda said: replace(said, **change)), "")
 
 
@@ -126,7 +127,7 @@ def test_confirmations_of_another_survivor_set(league, caplog):
     """The office cannot tell, its peers can: with enough others they go on, and say whose was wrong."""
 
     def lie(said):
-        return replace(said, codes=dict.fromkeys(said.codes, bytes(32)))
+        return replace(said, codes=bytes(len(said.codes)))
 
     goes_on_with(league, caplog, at("confirm", lie), "it confirmed another survivor set, says")
 
@@ -135,7 +136,10 @@ def test_a_mask_that_it_did_not_commit_to(league, caplog):
     """What it commits to is not what its peers derive: they name it, and the next attempt is without it."""
 
     def lie(said):
-        return replace(said, shares={name: one[:-32] + bytes(32) for name, one in said.shares.items()})
+        shares = bytearray(said.shares)
+        for end in range(COMMITTED_BYTES, len(shares) + 1, COMMITTED_BYTES):
+            shares[end - 32 : end] = bytes(32)
+        return replace(said, shares=bytes(shares))
 
     goes_on_without(league, caplog, at("share_keys", lie), f"{LIAR} committed to another mask")
 
@@ -159,7 +163,7 @@ def test_rubbish_for_its_peers(league, caplog):
     """What it encrypts for others opens for nobody: they refuse and name it, and the next attempt is without it."""
 
     def lie(said):
-        return replace(said, shares={name: bytes(len(one)) for name, one in said.shares.items()})
+        return replace(said, shares=bytes(len(said.shares)))
 
     goes_on_without(league, caplog, at("share_keys", lie), f"what {LIAR} shared was changed")
 
@@ -168,7 +172,9 @@ def test_rubbish_for_one_peer(league, caplog):
     """Its victim refuses and is missing; that is one dropout, and both names are in the log."""
 
     def lie(said):
-        return replace(said, shares=said.shares | {OTHER: bytes(len(said.shares[OTHER]))})
+        at = [one.name for one in league.study.suppliers if one.name != LIAR].index(OTHER) * COMMITTED_BYTES
+        rubbish = bytes(COMMITTED_BYTES)
+        return replace(said, shares=said.shares[:at] + rubbish + said.shares[at + COMMITTED_BYTES :])
 
     outcome, told = run(league, caplog, at("share_keys", lie))
     assert {found.shares for found in outcome.sums.values()} == {4}

@@ -60,9 +60,9 @@ def test_refusals_in_any_step_never_reach_the_store(league):
     """Wrong messages in each step, to a supplier with its store and without: the same words."""
     wrong = (
         secagg.Advertisements(session=bytes(32), advertisements=()),
-        secagg.Delivery(session=bytes(32), recipient=VICTIM, shares={}),
+        secagg.Delivery(session=bytes(32), recipient=VICTIM, senders=(), shares=b""),
         secagg.SurvivorSet(session=bytes(32), survivors=(), dropped=()),
-        secagg.Confirmations(session=bytes(32), recipient=VICTIM, codes={}),
+        secagg.Confirmations(session=bytes(32), recipient=VICTIM, senders=(), codes=b""),
     )
     told = {True: [], False: []}
     for there in (True, False):

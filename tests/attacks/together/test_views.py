@@ -32,16 +32,19 @@ def state(league, name):
     return Round.decode(bytes(rows[0][0])).state
 
 
-def codes(reply):
-    """A survivor's codes for the others out of its reply."""
+def codes(view, reply):
+    """A survivor's codes for the others of a view out of its reply."""
     assert isinstance(reply, StepReply), reply
-    return secagg.decode_reply(reply.content).codes
+    said = secagg.decode_reply(reply.content)
+    names = [name for name in view.survivors if name != said.sender]
+    return secagg.by_name(names, said.codes, 32)
 
 
 def codes_for(view, name, said):
     """The office's hand-out for one of what others said."""
     given = {other: each[name] for other, each in said.items() if name in each}
-    return Confirmations(session=view.session, recipient=name, codes=given)
+    codes_ = b"".join(given.values())
+    return Confirmations(session=view.session, recipient=name, senders=tuple(given), codes=codes_)
 
 
 def collude(league, view):
@@ -80,7 +83,7 @@ def test_a_split_view_of_the_survivors(league):
     told = [NAMES[:2], NAMES[2:4]]
     said = []
     for view, names in zip(views, told, strict=True):
-        said.append({name: codes(league.say(name, view)) for name in names})
+        said.append({name: codes(view, league.say(name, view)) for name in names})
         said[-1][COLLUDER] = collude(league, view)
         assert refusal(league.say(names[0], views[view is views[0]]), "order", "taken before")
     for names, each in zip(told, said, strict=True):

@@ -19,6 +19,25 @@ VICTIM, OTHER, THIRD, LAST = "s00", "s01", "s02", "s03"
 LOW_ORDER = bytes(32)  # a point of small order: agreeing with it gives zeros, whatever the secret
 
 
+def parts_of(request):
+    """What a delivery has of each, by sender."""
+    return messages.by_name(request.senders, request.shares, messages.COMMITTED_BYTES)
+
+
+def delivered(session, name, replies, names):
+    """A delivery of what others, who shared with all of these names, have for one of them."""
+    parts = {}
+    for sender, reply in replies.items():
+        others = [other for other in names if other != sender]
+        parts[sender] = messages.by_name(others, reply.shares, messages.COMMITTED_BYTES)[name]
+    return with_parts(messages.Delivery(session=session, recipient=name, senders=(), shares=b""), parts)
+
+
+def with_parts(request, parts):
+    """A delivery of other parts."""
+    return replace(request, senders=tuple(parts), shares=b"".join(parts.values()))
+
+
 def refused(attempt, name, request, error, why=None):
     """The supplier refuses, and stands where it stood."""
     before = attempt.rounds[name]
@@ -71,11 +90,7 @@ def test_what_else_is_substituted_in_an_advertisement_stops_before_anything_is_m
     for name, others in ((VICTIM, attempt.names[1:]), (OTHER, [VICTIM]), (THIRD, [VICTIM])):
         for other in others:
             around = {each: replies[each] for each in attempt.names if each != name}
-            delivery = messages.Delivery(
-                session=told.session,
-                recipient=name,
-                shares={each: reply.shares[name] for each, reply in around.items()},
-            )
+            delivery = delivered(told.session, name, around, attempt.names)
             refused(attempt, name, delivery, PeerError, f"what ({'|'.join(others)}) shared was changed")
             assert other != name
 
@@ -140,11 +155,7 @@ def test_two_channel_keys_of_one_supplier_shown_to_two_peers(make_attempt):
     both = {VICTIM: stands.share(twice, {})[1], THIRD: liar.share(request, {})[1], LAST: liar.share(request, {})[1]}
     for name in views:
         around = {other: reply for other, reply in replies.items() if other != name} | {OTHER: both[name]}
-        delivery = messages.Delivery(
-            session=request.session,
-            recipient=name,
-            shares={other: reply.shares[name] for other, reply in around.items()},
-        )
+        delivery = delivered(request.session, name, around, attempt.names)
         refused(attempt, name, delivery, PeerError, "shown other keys")
 
 
@@ -164,9 +175,9 @@ def test_keys_of_an_attempt_before_are_refused(make_attempt, make_session):
 def test_a_tampered_ciphertext_is_refused(make_attempt, place):
     attempt = make_attempt().until("masked")
     request = attempt.requests[VICTIM]
-    content = bytearray(request.shares[OTHER])
+    content = bytearray(parts_of(request)[OTHER])
     content[place] ^= 1
-    tampered = replace(request, shares={**request.shares, OTHER: bytes(content)})
+    tampered = with_parts(request, {**parts_of(request), OTHER: bytes(content)})
     refused(attempt, VICTIM, tampered, ProtocolError, "changed on the way")
 
 
@@ -174,37 +185,45 @@ def test_a_tampered_ciphertext_is_refused(make_attempt, place):
 def test_a_commitment_to_another_mask_is_refused_before_anything_is_masked(make_attempt, make_session, how):
     """Its sender is named: what would be recovered if it dropped out would not be the mask that is put on."""
     attempt = make_attempt().until("masked")
-    request, given = attempt.requests[VICTIM], attempt.requests[VICTIM].shares
-    before = make_attempt(make_session(attempt=1)).until("masked").requests[VICTIM].shares
+    request, given = attempt.requests[VICTIM], parts_of(attempt.requests[VICTIM])
+    before = parts_of(make_attempt(make_session(attempt=1)).until("masked").requests[VICTIM])
     wrong = {"another": bytes(32), "of another pair": given[THIRD][-32:], "of another attempt": before[OTHER][-32:]}
     with pytest.raises(PeerError, match=f"{OTHER} committed to another mask") as refusal:
-        attempt.answer(VICTIM, replace(request, shares={**given, OTHER: given[OTHER][:-32] + wrong[how]}))
+        attempt.answer(VICTIM, with_parts(request, {**given, OTHER: given[OTHER][:-32] + wrong[how]}))
     assert refusal.value.peer == OTHER
 
 
 def test_swapped_ciphertexts_are_refused(make_attempt):
     attempt = make_attempt().until("masked")
     request = attempt.requests[VICTIM]
-    swapped = {**request.shares, OTHER: request.shares[THIRD], THIRD: request.shares[OTHER]}
-    refused(attempt, VICTIM, replace(request, shares=swapped), ProtocolError, "changed on the way")
+    given = parts_of(request)
+    swapped = {**given, OTHER: given[THIRD], THIRD: given[OTHER]}
+    refused(attempt, VICTIM, with_parts(request, swapped), ProtocolError, "changed on the way")
 
 
 def test_a_ciphertext_sent_back_to_its_sender_is_refused(make_attempt):
     attempt = make_attempt().until("masked")
-    mine = attempt.requests[OTHER].shares[VICTIM]
+    mine = parts_of(attempt.requests[OTHER])[VICTIM]
     request = attempt.requests[VICTIM]
-    refused(attempt, VICTIM, replace(request, shares={**request.shares, OTHER: mine}), ProtocolError, "changed")
+    refused(attempt, VICTIM, with_parts(request, {**parts_of(request), OTHER: mine}), ProtocolError, "changed")
 
 
 def test_a_delivery_to_another_or_of_a_stranger_or_of_too_few_is_refused(make_attempt):
     attempt = make_attempt().until("masked")
     request = attempt.requests[VICTIM]
     refused(attempt, VICTIM, attempt.requests[OTHER], ProtocolError, "another supplier")
-    one = {OTHER: request.shares[OTHER]}
-    refused(attempt, VICTIM, replace(request, shares=one), ProtocolError, "fewer")
+    given = parts_of(request)
+    refused(attempt, VICTIM, with_parts(request, {OTHER: given[OTHER]}), ProtocolError, "fewer")
     for stranger in ("s09", VICTIM):
-        more = {**request.shares, stranger: request.shares[OTHER]}
-        refused(attempt, VICTIM, replace(request, shares=more), ProtocolError)
+        more = {**given, stranger: given[OTHER]}
+        refused(attempt, VICTIM, with_parts(request, more), ProtocolError, "advertised no keys")
+    for wrong in (
+        replace(request, shares=request.shares[:-1]),
+        replace(request, shares=request.shares + given[OTHER]),
+        replace(request, senders=request.senders[1:]),
+        replace(request, senders=(*request.senders, OTHER), shares=request.shares + given[OTHER]),
+    ):
+        refused(attempt, VICTIM, wrong, ProtocolError, "more or fewer parts")
 
 
 def test_two_suppliers_shown_different_keys_share_nothing(make_attempt):
@@ -213,8 +232,8 @@ def test_two_suppliers_shown_different_keys_share_nothing(make_attempt):
     whole = attempt.requests[VICTIM]
     shorter = replace(whole, advertisements=whole.advertisements[:3])
     replies = {name: attempt.answer(name, shorter if name == VICTIM else whole) for name in (VICTIM, OTHER, THIRD)}
-    shares = {name: reply.shares[VICTIM] for name, reply in replies.items() if name != VICTIM}
-    delivery = messages.Delivery(session=whole.session, recipient=VICTIM, shares=shares)
+    del replies[VICTIM]
+    delivery = delivered(whole.session, VICTIM, replies, attempt.names)
     refused(attempt, VICTIM, delivery, ProtocolError, "changed on the way")
 
 

@@ -15,6 +15,16 @@ VICTIM, OTHER, THIRD, LAST = NAMES = ("s00", "s01", "s02", "s03")
 RIGHT, GROWN = Head(9, "99" * 32), Head(14, "ee" * 32)
 
 
+def parts_of(request):
+    """What a delivery has of each, by sender."""
+    return messages.by_name(request.senders, request.shares, messages.COMMITTED_BYTES)
+
+
+def with_parts(request, parts):
+    """A delivery of other parts."""
+    return replace(request, senders=tuple(parts), shares=b"".join(parts.values()))
+
+
 def refused(attempt, name, request, error, why):
     """The supplier refuses, and stands where it stood: it has masked nothing."""
     before = attempt.rounds[name]
@@ -92,9 +102,9 @@ def test_a_head_altered_by_the_office_is_refused(make_attempt, make_session, pla
     seen = after_a_round(make_attempt, make_session)
     attempt = second_round(make_attempt, make_session, GROWN, {9: "00" * 32}, seen)
     request = attempt.requests[VICTIM]
-    content = bytearray(request.shares[OTHER])
+    content = bytearray(parts_of(request)[OTHER])
     content[place] ^= 1
-    changed = replace(request, shares={**request.shares, OTHER: bytes(content)})
+    changed = with_parts(request, {**parts_of(request), OTHER: bytes(content)})
     refused(attempt, VICTIM, changed, PeerError, f"{OTHER} shared was changed")
 
 
@@ -104,14 +114,14 @@ def test_a_head_cannot_be_stripped_by_the_office(make_attempt, make_session):
     unseen = second_round(make_attempt, make_session, GROWN, {9: "00" * 32}, {})
     attempt = second_round(make_attempt, make_session, GROWN, {9: "00" * 32}, seen)
     request = attempt.requests[VICTIM]
-    for sender, old in unseen.requests[VICTIM].shares.items():
-        new = request.shares[sender]
+    given = parts_of(request)
+    for sender, old in parts_of(unseen.requests[VICTIM]).items():
+        new = given[sender]
         for swapped in (old, new[:66] + old[66:], new[:-168] + bytes(136) + new[-32:]):
-            stripped = replace(request, shares={**request.shares, sender: swapped})
+            stripped = with_parts(request, {**given, sender: swapped})
             refused(attempt, VICTIM, stripped, PeerError, "changed on the way")
-    short = replace(request, shares={**request.shares, OTHER: request.shares[OTHER][:82]})
-    with pytest.raises(messages.ProtocolError):
-        messages.decode_request(messages.encode(short))
+    short = with_parts(request, {**given, OTHER: given[OTHER][:82]})
+    refused(attempt, VICTIM, short, messages.ProtocolError, "more or fewer parts")
 
 
 @pytest.mark.parametrize("claimed", ["another head", "a head never signed", "noise"])

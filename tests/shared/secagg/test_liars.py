@@ -14,7 +14,7 @@ from skyglow_shared.errors import PeerError, ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream, SystemRandomness
 from skyglow_shared.secagg import channels, keys, shamir
 from skyglow_shared.secagg.channels import ChannelKey
-from skyglow_shared.secagg.messages import Confirmation, Delivery, EncryptedShares
+from skyglow_shared.secagg.messages import CIPHERTEXT_BYTES, COMMITTED_BYTES, Confirmation, EncryptedShares
 
 replace = msgspec.structs.replace
 LIAR, OTHER, THIRD, LAST = NAMES = ("s00", "s01", "s02", "s03")
@@ -58,12 +58,9 @@ LIES = {
     "a degenerate key": ("advertised", degenerate, "degenerate"),
     "a key signed by nobody": ("advertised", unsigned, "not signed"),
     "an advertisement of another attempt": ("advertised", lambda _: changed(session=bytes(32)), "another attempt"),
-    "shares for too few": ("shared", lambda _: changed(shares={OTHER: bytes(250)}), "other suppliers"),
-    "shares for one too many": (
-        "shared",
-        lambda _: changed(shares=dict.fromkeys((*NAMES[1:], "s09"), bytes(250))),
-        "other suppliers",
-    ),
+    "shares for too few": ("shared", lambda _: changed(shares=bytes(2 * COMMITTED_BYTES)), "other suppliers"),
+    "shares for one too many": ("shared", lambda _: changed(shares=bytes(4 * COMMITTED_BYTES)), "other suppliers"),
+    "shares without a commitment": ("shared", lambda _: changed(shares=bytes(3 * CIPHERTEXT_BYTES)), "other suppliers"),
     "nothing to recover its masks from": ("shared", lambda _: changed(recovery=b""), "longer or shorter"),
     "another's name": ("shared", lambda _: changed(sender=OTHER), "another's name"),
     "no words": ("masked", lambda _: changed(words=b""), "longer or shorter"),
@@ -90,13 +87,13 @@ def test_a_liar_after_its_vector_is_in_the_sum_changes_nothing(make_attempt, ste
     def lie(heard):
         given = heard[LIAR]
         wrong = {
-            "another step": Confirmation(session=given.session, sender=LIAR, codes={})
+            "another step": Confirmation(session=given.session, sender=LIAR, codes=b"")
             if step == "unmasked"
             else heard[LIAR].__class__.__bases__ and lie.advertisement,
             "another session": replace(given, session=bytes(32)),
-            "a forgery": replace(given, codes=dict.fromkeys(given.codes, bytes(32)))
+            "a forgery": replace(given, codes=bytes(len(given.codes)))
             if step == "confirmed"
-            else replace(given, seeds={}),
+            else replace(given, seeds=b""),
         }
         return heard | {LIAR: wrong[how]}
 
@@ -140,8 +137,10 @@ def test_a_stranger_is_not_heard(make_attempt, step):
 # Secret shares
 
 
-def spoilt(share):
-    return share[:9] + bytes([share[9] ^ 1]) + share[10:]
+def spoilt(shares, place):
+    """The shares with the one at a place among them wrong."""
+    at = shamir.SHARE_BYTES * place + 9
+    return shares[:at] + bytes([shares[at] ^ 1]) + shares[at + 1 :]
 
 
 @pytest.mark.parametrize(("k", "d", "c", "liars"), [(4, 1, 0, 1), (7, 2, 2, 1), (7, 2, 1, 2), (9, 3, 2, 3)])
@@ -157,7 +156,10 @@ def test_who_sends_wrong_shares_is_found_and_the_sum_is_right(make_attempt, make
 
     def lie(heard):
         for name in lying:
-            heard[name] = replace(heard[name], **{kind: {n: spoilt(s) for n, s in getattr(heard[name], kind).items()}})
+            shares = getattr(heard[name], kind)
+            for place in range(len(shares) // shamir.SHARE_BYTES):
+                shares = spoilt(shares, place)
+            heard[name] = replace(heard[name], **{kind: shares})
         return heard
 
     if liars > spare:
@@ -174,7 +176,7 @@ def test_who_shared_its_seed_out_wrongly_is_named(make_attempt):
     attempt = make_attempt()
 
     def lie(heard):
-        return {name: replace(reply, seeds=reply.seeds | {THIRD: bytes(33)}) for name, reply in heard.items()}
+        return {name: replace(reply, seeds=spoilt(reply.seeds, NAMES.index(THIRD))) for name, reply in heard.items()}
 
     with pytest.raises(ProtocolError, match=f"the seed of {THIRD} cannot be recovered.*{THIRD} shared it out wrongly"):
         finish(attempt, {"unmasked": lie})
@@ -188,7 +190,7 @@ def test_wrong_shares_of_two_seeds_do_not_add_up_to_too_many(make_attempt, make_
     def lie(heard):
         for holder, dealer in ((one, LIAR), (two, OTHER)):
             seeds = heard[holder].seeds
-            heard[holder] = replace(heard[holder], seeds=seeds | {dealer: spoilt(seeds[dealer])})
+            heard[holder] = replace(heard[holder], seeds=spoilt(seeds, attempt.names.index(dealer)))
         return heard
 
     result = finish(attempt, {"unmasked": lie})
@@ -271,11 +273,9 @@ def test_who_commits_to_another_mask_loses_a_peer_that_names_it(make_attempt):
     """Before anything is masked; the others are added, and what the victim says is for the office to weigh."""
     attempt = make_attempt().until("masked")
     delivery = attempt.requests[OTHER]
-    wrong = Delivery(
-        session=delivery.session,
-        recipient=OTHER,
-        shares=delivery.shares | {LIAR: delivery.shares[LIAR][:-32] + bytes(32)},
-    )
+    assert delivery.senders[0] == LIAR
+    shares = delivery.shares[:CIPHERTEXT_BYTES] + bytes(32) + delivery.shares[COMMITTED_BYTES:]
+    wrong = replace(delivery, shares=shares)
     with pytest.raises(PeerError) as refusal:
         attempt.answer(OTHER, wrong)
     assert refusal.value.peer == LIAR

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skyglow_shared.errors import OrderError, PeerError, ProtocolError
-from skyglow_shared.secagg import keys, shamir
+from skyglow_shared.secagg import keys, messages, shamir
 from skyglow_shared.secagg.messages import Confirmations, SurvivorSet
 
 replace = msgspec.structs.replace
@@ -57,10 +57,30 @@ def test_only_one_survivor_set_is_confirmed(make_attempt):
         refused(attempt, VICTIM, survivor_set(attempt, survivors), OrderError)
 
 
+def codes_of(request):
+    """The codes of a hand-out, by sender."""
+    return messages.by_name(request.senders, request.codes, 32)
+
+
+def with_codes(request, codes):
+    """A hand-out of other codes."""
+    return replace(request, senders=tuple(codes), codes=b"".join(codes.values()))
+
+
+def confirmed_by(attempt, sender, reply):
+    """A survivor's codes for the others, by recipient: all survivor sets here are the first so many of the roster."""
+    told = attempt.names[: len(reply.codes) // 32 + 1]
+    return messages.by_name([name for name in told if name != sender], reply.codes, 32)
+
+
 def codes_for(attempt, name, replies):
-    """The office's hand-out for one of what others confirmed."""
-    codes = {other: reply.codes[name] for other, reply in replies.items() if name in reply.codes}
-    return Confirmations(session=attempt.session.identifier(), recipient=name, codes=codes)
+    """The office's hand-out for one of what others confirmed, each for as many survivors as it was told of."""
+    codes = {}
+    for other, reply in replies.items():
+        said = confirmed_by(attempt, other, reply)
+        codes |= {other: said[name]} if name in said else {}
+    request = Confirmations(session=attempt.session.identifier(), recipient=name, senders=(), codes=b"")
+    return with_codes(request, codes)
 
 
 def gives_shares(stands, request):
@@ -107,9 +127,21 @@ def test_too_few_codes_are_refused(make_attempt, count):
     """Three are the threshold of four; the own set counts as one."""
     attempt = make_attempt().until("unmasked")
     request = attempt.requests[VICTIM]
-    few = dict(list(request.codes.items())[:count])
-    refused(attempt, VICTIM, replace(request, codes=few), ProtocolError, "fewer")
-    attempt.answer(VICTIM, replace(request, codes=dict(list(request.codes.items())[:2])))
+    codes = list(codes_of(request).items())
+    refused(attempt, VICTIM, with_codes(request, dict(codes[:count])), ProtocolError, "fewer")
+    attempt.answer(VICTIM, with_codes(request, dict(codes[:2])))
+
+
+def test_codes_that_are_not_one_for_each_named_are_refused(make_attempt):
+    attempt = make_attempt().until("unmasked")
+    request = attempt.requests[VICTIM]
+    for wrong in (
+        replace(request, codes=request.codes[:-1]),
+        replace(request, codes=request.codes + bytes(32)),
+        replace(request, senders=request.senders[:-1]),
+        replace(request, senders=(*request.senders, OTHER), codes=request.codes + request.codes[:32]),
+    ):
+        refused(attempt, VICTIM, wrong, ProtocolError, "more or fewer parts")
 
 
 @pytest.mark.parametrize("how", ["made up", "of another supplier", "the own sent back", "for another", "of no attempt"])
@@ -119,13 +151,13 @@ def test_a_code_that_is_not_its_senders_for_this_set_does_not_count(make_attempt
     request = attempt.requests[VICTIM]
     wrong = {
         "made up": bytes(32),
-        "of another supplier": request.codes[THIRD],
-        "the own sent back": attempt.replies[VICTIM].codes[OTHER],
-        "for another": attempt.replies[OTHER].codes[THIRD],
-        "of no attempt": elsewhere.requests[VICTIM].codes[OTHER],
+        "of another supplier": codes_of(request)[THIRD],
+        "the own sent back": confirmed_by(attempt, VICTIM, attempt.replies[VICTIM])[OTHER],
+        "for another": confirmed_by(attempt, OTHER, attempt.replies[OTHER])[THIRD],
+        "of no attempt": codes_of(elsewhere.requests[VICTIM])[OTHER],
     }[how]
-    changed = {OTHER: wrong, THIRD: request.codes[THIRD]}
-    refused(attempt, VICTIM, replace(request, codes=changed), PeerError, f"{OTHER} confirmed another")
+    changed = {OTHER: wrong, THIRD: codes_of(request)[THIRD]}
+    refused(attempt, VICTIM, with_codes(request, changed), PeerError, f"{OTHER} confirmed another")
 
 
 def test_codes_of_one_session_in_another_under_its_name(make_attempt, make_session):
@@ -152,7 +184,7 @@ def test_shares_are_given_only_where_as_many_as_the_threshold_have_really_confir
     threshold, given = attempt.session.parameters.threshold, 0
     for count in range(len(others) + 1):
         for forged in combinations(others, count):
-            changed = replace(request, codes=request.codes | dict.fromkeys(forged, bytes(32)))
+            changed = with_codes(request, codes_of(request) | dict.fromkeys(forged, bytes(32)))
             enough = attempt.session.parameters.suppliers - count >= threshold
             assert gives_shares(attempt.rounds[asked], changed) == enough
             given += enough
@@ -166,7 +198,7 @@ def test_a_code_of_somebody_who_dropped_or_is_unknown_is_refused(make_attempt):
     replies = {name: attempt.answer(name, survivor_set(attempt, NAMES[:3])) for name in NAMES[:3]}
     request = codes_for(attempt, VICTIM, replies)
     for name in (LAST, "s09", VICTIM):
-        more = replace(request, codes={**request.codes, name: request.codes[OTHER]})
+        more = with_codes(request, {**codes_of(request), name: codes_of(request)[OTHER]})
         refused(attempt, VICTIM, more, ProtocolError, "not in it")
 
 
@@ -174,9 +206,10 @@ def test_of_each_supplier_one_kind_of_share_is_given_once(make_attempt):
     attempt = make_attempt().until("confirmed")
     replies = {name: attempt.answer(name, survivor_set(attempt, NAMES[:3])) for name in NAMES[:3]}
     request = codes_for(attempt, VICTIM, replies)
-    unmasking = attempt.answer(VICTIM, request)
-    assert set(unmasking.seeds) == set(NAMES[:3])
-    assert set(unmasking.recovery_keys) == {LAST}
+    before, unmasking = attempt.rounds[VICTIM], attempt.answer(VICTIM, request)
+    held = before.state.held
+    assert unmasking.seeds == b"".join(held[name].seed for name in NAMES[:3])
+    assert unmasking.recovery_keys == held[LAST].recovery
     refused(attempt, VICTIM, request, OrderError)
     assert set(msgspec.structs.asdict(attempt.rounds[VICTIM].state)) == {"session", "name"}
 
