@@ -67,7 +67,7 @@ def put_on(
             part = octets.view(kind) if width == kind.itemsize else room[: span.stop - span.start]
             codec.encode(vector[span], bits, suppliers, out=part)
             masks.apply(part)
-            stream.update_into(codec.pack(codec.reduce(part, bits), bits), mask)
+            stream.update_into(codec.pack(codec.reduce(part, bits), bits), mask.data)
             octets[:] = mask[: octets.size]
     return packed.data.toreadonly()
 
@@ -105,10 +105,10 @@ def taken_off(
         for span in _spans(count, kind.itemsize):
             size, octets = span.stop - span.start, slice(span.start * width, span.stop * width)
             part, words = total[:size], codec.unpack(mask, size, bits)
-            first[0].update_into(first[1][octets], mask)
+            first[0].update_into(first[1][octets], mask.data)
             np.copyto(part, words)
             for stream, one in others:
-                stream.update_into(one[octets], mask)
+                stream.update_into(one[octets], mask.data)
                 np.add(part, words, out=part)
             masks.apply(part)
             numbers[span] = codec.decode(codec.reduce(part, bits), bits)
@@ -126,7 +126,7 @@ class _Masks:
         """Add or subtract the next words of each to those of a part, in place."""
         zeros, mask = _ZEROS[: part.nbytes], self._buffer[: part.nbytes].view(part.dtype)
         for stream, operation in self._streams:
-            stream.update_into(zeros, self._buffer)
+            stream.update_into(zeros, self._buffer.data)
             operation(part, mask, out=part)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import lru_cache
 from itertools import combinations
 from math import prod
-from operator import mul
 
 from skyglow_shared.errors import ProtocolError
 from skyglow_shared.privacy.randomness import ByteStream
@@ -151,8 +150,8 @@ def _off(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> set[int]:
 
 def _value(shares: Mapping[int, bytes], chosen: tuple[int, ...], at: int) -> int:
     """The value at a point of the polynomial of least degree through the shares at the chosen ones (Lagrange)."""
-    numbers = [int.from_bytes(shares[point], "little") for point in chosen]
-    return sum(map(mul, numbers, _weights(chosen, at, PRIME))) % PRIME
+    numbers, weights = [_number(shares[point]) for point in chosen], _weights(chosen, at, PRIME)
+    return sum([number * weight for number, weight in zip(numbers, weights, strict=True)]) % PRIME
 
 
 def _number(share: bytes) -> int:

@@ -51,7 +51,7 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
         ledger_heads.check_others(self.seen, heads, self.session.public_keys())
         held, digest = self._split(list(heard)), messages.keys_digest(message.session, heard.values())
-        shares, peers, secrets = [], {}, []
+        shares, peers, secrets = list[bytes](), {}, list[bytes]()
         for other in heads:
             outbound, inbound, secret, confirming, mask = self._keys_with(heard[other], digest)
             content = held[other].seed + held[other].recovery + ledger_heads.pack(seen.get(other))
