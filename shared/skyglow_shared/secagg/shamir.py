@@ -150,8 +150,8 @@ def _off(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> set[int]:
 
 def _value(shares: Mapping[int, bytes], chosen: tuple[int, ...], at: int) -> int:
     """The value at a point of the polynomial of least degree through the shares at the chosen ones (Lagrange)."""
-    numbers, weights = [_number(shares[point]) for point in chosen], _weights(chosen, at, PRIME)
-    return sum([number * weight for number, weight in zip(numbers, weights, strict=True)]) % PRIME
+    weighted = zip(chosen, _weights(chosen, at, PRIME), strict=True)
+    return sum([int.from_bytes(shares[point], "little") * weight for point, weight in weighted]) % PRIME
 
 
 def _number(share: bytes) -> int:
