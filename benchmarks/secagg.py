@@ -2,7 +2,7 @@
 """Secure aggregation: CPU time beside the keystream that the masks need, bytes beside the plain vector, and Flower's.
 
 A supplier's time is all of its five steps with the messages' encoding and decoding, an average over the survivors; the
-office's is all of its steps likewise. The keystream is of every mask that side adds or subtracts (K vectors for a
+office's is all of its steps likewise. The keystream is of every mask that side puts on or takes off (K vectors for a
 supplier; for the office one a survivor, and K − d for each of the d that dropped), by the faster of AES-256-CTR and
 ChaCha20, with nothing done with it. Bytes are all that a supplier sends and receives.
 
