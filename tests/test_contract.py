@@ -20,6 +20,11 @@ SOURCES = sorted([*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmark
 CODE_FROM_DATA = {"eval", "exec", "compile", "__import__"}
 CODE_CARRIERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 NETWORK = {"socket", "ssl", "http", "urllib", "requests", "httpx", "grpc", "flwr", "ray", "asyncio", "psycopg"}
+#: Names by which numpy's and torch's own generators are had, however the library was imported.
+PREDICTABLE = re.compile(
+    r"random|default_rng|RandomState|Generator|PCG64|Philox|manual_seed|seed"
+    r"|rand(n|int|perm)?(_like)?|standard_normal|normal_?|bernoulli_?|multinomial|binomial|laplace|shuffle|permutation"
+)
 
 
 def tree(path):
@@ -86,6 +91,9 @@ def test_nothing_in_a_suppliers_installation_has_predictable_noise():
             assert "SeededRandomness" not in text, name_of(path)
             for module in imported(path):
                 assert module not in ("random", "numpy.random"), name_of(path)
+            for node in ast.walk(tree(path)):
+                named = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+                assert not PREDICTABLE.fullmatch(named), f"{name_of(path)} names {named}"
 
 
 def test_only_code_can_give_a_supplier_other_randomness():
