@@ -22,7 +22,7 @@ CODE_CARRIERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 NETWORK = {"socket", "ssl", "http", "urllib", "requests", "httpx", "grpc", "flwr", "ray", "asyncio", "psycopg"}
 #: Names by which numpy's and torch's own generators are had, however the library was imported.
 PREDICTABLE = re.compile(
-    r"random|default_rng|RandomState|Generator|PCG64|Philox|manual_seed|seed"
+    r"random|default_rng|RandomState|Generator|PCG64|Philox|manual_seed"
     r"|rand(n|int|perm)?(_like)?|standard_normal|normal_?|bernoulli_?|multinomial|binomial|laplace|shuffle|permutation"
 )
 
