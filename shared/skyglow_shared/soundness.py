@@ -55,8 +55,8 @@ def _problems(study: Study) -> Iterable[str]:
     if study.legal_gateway not in LEGAL_GATEWAYS:
         yield f"legal_gateway must be one of {', '.join(LEGAL_GATEWAYS)}"
     offset = (study.feature_week - study.period.start).days
-    if study.feature_week.weekday() != 0 or not 0 <= offset <= study.period.days - 7:
-        yield "feature_week must be a Monday whose whole week lies in the period"
+    if study.feature_week.weekday() != 0 or not 0 <= offset <= study.period.days - 7 * study.feature_weeks:
+        yield "feature_week must be a Monday whose whole week lies in the period, with all feature_weeks from it"
     if study.delta > 1 / (10 * study.households):
         yield "delta must be at most 1 / (10 × households)"
     if study.supplier_households > study.households:

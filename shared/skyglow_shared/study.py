@@ -230,6 +230,7 @@ class Study(Record, frozen=True, kw_only=True):
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1e-3)]
     period: Period
     feature_week: datetime.date
+    feature_weeks: Annotated[int, msgspec.Meta(ge=1, le=52)] = 1
     vintage: Literal["2021"] = "2021"
     areas: Annotated[tuple[Area, ...], msgspec.Meta(max_length=100_000)]
     households: Count

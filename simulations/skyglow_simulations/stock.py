@@ -154,8 +154,9 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     there = at_home.simulate(homes, period, rng)
     kwh = load.simulate(homes, there, period, rng)
     basis = presence.load(study.occupancy.basis)
-    week = (study.feature_week - period.start).days
-    x, _ = features.normalise(features.contract(study.models[0].features), class22(kwh[:, week : week + 7]))
+    first = (study.feature_week - period.start).days
+    weeks = [class22(kwh[:, day : day + 7]) for day in range(first, first + 7 * study.feature_weeks, 7)]
+    x, _ = features.averaged(features.contract(study.models[0].features), weeks)
     valid = np.broadcast_to(at_home.exists(period).all(axis=1), kwh.shape[:2])
     readings = np.where(valid[:, :, None], kwh, np.float32(np.nan))
     name = study.occupancy.model

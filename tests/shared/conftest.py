@@ -23,6 +23,7 @@ _PLAIN = {
     "delta": 1e-6,
     "period": {"start": "2026-03-09", "days": 28},
     "feature_week": "2026-03-16",
+    "feature_weeks": 2,
     "vintage": "2021",
     "areas": [
         ["E01000001", "E02000001", "E06000001"],

@@ -4,6 +4,7 @@
 import datetime
 import hashlib
 import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,13 @@ class HomeFeatures:
         Raw, in the units of the contract; a row of NaN where the week has too few valid days.
     profile : ndarray of float32, shape (homes, 2, 48)
         Share of weekdays and weekend days with somebody home, by the presence rule; NaN without a valid day of a type.
+    later : sequence of ndarray of float64, shape (homes, features)
+        Features of further weeks.
     """
 
     features: NDArray[np.float64]
     profile: NDArray[np.float32]
+    later: Sequence[NDArray[np.float64]] = ()
 
 
 def build_features(store_path: Path, *, week_start: datetime.date, name: str = CLASS22) -> HomeFeatures:

@@ -123,7 +123,8 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     metered = np.asarray(np.isfinite(profile).all(axis=(1, 2)))
     x = {}
     for model in study.answer_models:
-        x[model.name], usable = features.normalise(features.contract(model.features), table.features[inside])
+        weeks = [raw[inside] for raw in (table.features, *table.later)]
+        x[model.name], usable = features.averaged(features.contract(model.features), weeks)
         metered &= usable
     questions = sorted({model.question for model in study.answer_models})
     answers = {name: _answers(panel, name)[inside] for name in questions}

@@ -8,7 +8,7 @@ not depend on any other home. The digest of a contract is part of every study th
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -130,6 +130,35 @@ def install(given: FeatureContract) -> None:
     """
     if _CONTRACTS.setdefault(given.name, given) != given:
         raise StudyError("another feature contract has that name; give this one a name of its own")
+
+
+def averaged(contract: FeatureContract, weeks: Sequence[NDArray[np.floating]]) -> tuple[_Array, NDArray[np.bool_]]:
+    """Features scaled by the contract's public bounds, each home's mean over the weeks it has.
+
+    Parameters
+    ----------
+    contract : FeatureContract
+        F features in order.
+    weeks : sequence of ndarray, each of shape (homes, F)
+        As for `normalise`; one or more.
+
+    Returns
+    -------
+    x : ndarray of float64, shape (homes, F)
+        In [-1, 1]; all zero where no week is usable.
+    usable : ndarray of bool, shape (homes,)
+
+    Notes
+    -----
+    The score of a model without hidden layers is then the mean of its scores of those weeks. One home, one row: more
+    weeks cost no more privacy. Of one week it is `normalise`, to the last bit.
+    """
+    found = [normalise(contract, raw) for raw in weeks]
+    known = np.sum([usable for _, usable in found], axis=0)
+    total = np.zeros_like(found[0][0])
+    for x, _ in found:
+        total += x
+    return total / np.maximum(known, 1)[:, None], known > 0
 
 
 def normalise(contract: FeatureContract, raw: NDArray[np.floating]) -> tuple[_Array, NDArray[np.bool_]]:
