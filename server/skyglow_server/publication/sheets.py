@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each sheet of the spreadsheet shows: shares, an area a row or a half-hour a column, then electricity use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,7 +17,7 @@ from skyglow_shared.electricity import PARTS
 _AREA = ("Area code", "Area name")
 _ONE = ("Estimate (%)", "Lower limit (%)", "Upper limit (%)", "Quality")
 _DAYS: Mapping[str, str] = {"weekday": ", weekdays", "weekend": ", weekends"}
-_DAY = ("Mean, all day (kWh)", "Lower limit (kWh)", "Upper limit (kWh)")
+_DAY = ("Mean, all day (kWh)", "Lower limit (kWh)", "Upper limit (kWh)", "Quality of the mean")
 _USE = {MEDIAN: "Median, all day (kWh)", **{part: f"{part} (kWh)" for part in PARTS}, VACANT: "Vacant homes (%)"}
 
 Row = list[str | float]
@@ -59,7 +59,7 @@ def use_sheets(use: Sequence[Estimate]) -> Iterator[Sheet]:
                 _by_part(items),
                 items,
                 "kWh a home and day; percentage of homes",
-                ("interval",),
+                ("interval", "quality"),
                 "Local time. Limits of the parts, the median and vacant homes are in electricity-use.csv.",
             )
 
@@ -69,12 +69,23 @@ def _one_a_row(items: Sequence[Estimate]) -> pd.DataFrame:
 
 
 def _row(item: Estimate) -> Row:
+    return [item.area_code, item.area_name, *_with_limits(item, _percent)]
+
+
+def _with_limits(item: Estimate, shown: Callable[[float], float]) -> Row:
+    """A figure, its limits and its quality; marks in their places where it is withheld."""
     mark = words.shorthand(item)
     if item.estimate is None:
-        return [item.area_code, item.area_name, *[mark] * len(_ONE)]
+        return [mark] * len(_ONE)
     quality = " ".join(filter(None, [words.quality(item), mark]))
-    limits = [words.UNAVAILABLE if end is None else _percent(end) for end in (item.lower, item.upper)]
-    return [item.area_code, item.area_name, _percent(item.estimate), *limits, quality or words.UNAVAILABLE]
+    limits = [words.UNAVAILABLE if end is None else shown(end) for end in (item.lower, item.upper)]
+    return [shown(item.estimate), *limits, quality or words.UNAVAILABLE]
+
+
+def _alone(item: Estimate, shown: Callable[[float], float]) -> str | float:
+    """A figure that stands without its limits: its mark where it is withheld or unreliable."""
+    mark = words.shorthand(item)
+    return mark if item.estimate is None or mark else shown(item.estimate)
 
 
 def _by_half_hour(items: Sequence[Estimate]) -> pd.DataFrame:
@@ -82,7 +93,7 @@ def _by_half_hour(items: Sequence[Estimate]) -> pd.DataFrame:
     times: dict[str, None] = {}
     for item in items:
         row = rows.setdefault(item.area_code, [item.area_code, item.area_name])
-        row.append(words.shorthand(item) if item.estimate is None else _percent(item.estimate))
+        row.append(_alone(item, _percent))
         times.setdefault(item.group.split(" ")[-1])
     return pd.DataFrame(list(rows.values()), columns=[*_AREA, *times])
 
@@ -92,19 +103,19 @@ def _by_part(items: Sequence[Estimate]) -> pd.DataFrame:
     for item in items:
         areas.setdefault((item.area_code, item.area_name), {})[item.group] = item
     groups = [group for group in _USE if any(group in own for own in areas.values())]
-    rows = [[*area, *_day(own[ALL_DAY]), *(_part(own[group]) for group in groups)] for area, own in areas.items()]
+    rows = [
+        [*area, *_with_limits(own[ALL_DAY], _kwh), *(_alone(own[group], _unit(group)) for group in groups)]
+        for area, own in areas.items()
+    ]
     return pd.DataFrame(rows, columns=[*_AREA, *_DAY, *(_USE[group] for group in groups)])
 
 
-def _day(item: Estimate) -> Row:
-    ends = (item.estimate, item.lower, item.upper)
-    return [words.shorthand(item) if end is None else round(end, 2) for end in ends]
+def _unit(group: str) -> Callable[[float], float]:
+    return _percent if group == VACANT else _kwh
 
 
-def _part(item: Estimate) -> str | float:
-    if item.estimate is None:
-        return words.shorthand(item)
-    return _percent(item.estimate) if item.group == VACANT else round(item.estimate, 2)
+def _kwh(value: float) -> float:
+    return round(value, 2)
 
 
 def _percent(share: float) -> float:

@@ -93,7 +93,8 @@ def _table(release: Release, number: int, sheet: Sheet) -> gptables.GPTable:
         table_name=f"table_{number}",
         title=f"Table {number}: {sheet.title}" + "".join(map(_mark, notes)),
         subtitles=[text for text in (release.banner, sheet.about) if text],
-        instructions="This worksheet contains one table. Shorthand is explained above the table.",
+        instructions="This worksheet contains one table."
+        + (" Shorthand is explained above the table." if marks - {""} else ""),
         legend=[f"{mark} {meaning}" for mark, meaning in words.SHORTHAND.items() if mark in marks],
         scope=sheet.scope,
         source=release.producer,

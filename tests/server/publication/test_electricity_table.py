@@ -82,6 +82,14 @@ def test_the_spreadsheet_has_a_sheet_a_level(release, use):
     assert "Median, all day (kWh)" not in lsoas.columns
 
 
+def test_a_figure_without_its_limits_is_shown_if_it_is_reliable(use):
+    vague = [replace(item, deviation=item.estimate) if item.estimate is not None else item for item in use]
+    lsoas = list(sheets.use_sheets(vague))[-1].table
+    assert lsoas["Mean, all day (kWh)"].tolist() == [8.25, "[c]"]
+    assert lsoas["Quality of the mean"].tolist() == ["use with caution [u]", "[c]"]
+    assert lsoas["Vacant homes (%)"].tolist() == ["[u]", "[c]"]
+
+
 def test_a_later_release_is_checked_against_it(folder):
     found = {footprint.topic: footprint for footprint in read_footprints(folder)}["electricity_use"]
     assert {cell.code for cell in found.cells if cell.published} == {code for code, _ in PLACES}
