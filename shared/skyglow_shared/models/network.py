@@ -142,13 +142,16 @@ def surrounded(layer: Layer, values: Tensor) -> Tensor:
     """Put around each day what the layer's window sees beyond it.
 
     ``[homes, places, inputs]`` becomes ``[homes, days + edges, 48 + edges, inputs]``: a day's row begins in the evening
-    before and ends in the morning after, by the window's reach; there are zeros outside of the period. Values come back
-    as they are if the layer sees one place alone.
+    before and ends in the morning after, by the window's reach; there are zeros outside of the period. Where the window
+    stays within the day all days are one row, ``[homes, 1, places + edges, inputs]``. Values come back as they are if
+    the layer sees one place alone.
     """
     if not layer.looks_around:
         return values
     homes, places, inputs = values.shape
     late, early = layer.days // 2, layer.half_hours // 2
+    if not late:
+        return F.pad(values, (0, 0, early, early))[:, None]
     flat = F.pad(values, (0, 0, late * SLOTS + early, late * SLOTS + early))
     shape = (homes, places // SLOTS + 2 * late, SLOTS + 2 * early, inputs)
     return flat.as_strided(shape, (flat.stride(0), SLOTS * inputs, inputs, 1)).contiguous()
@@ -159,6 +162,8 @@ def gathered(layer: Layer, rows: Tensor) -> Tensor:
     if not layer.looks_around:
         return rows
     late, early = layer.days // 2, layer.half_hours // 2
+    if not late:
+        return rows[:, 0, early : rows.shape[2] - early].contiguous()
     homes, days = rows.shape[0], rows.shape[1] - 2 * late
     total = rows[:, :, early : early + SLOTS]
     if early:
@@ -175,7 +180,8 @@ def seen(layer: Layer, rows: Tensor) -> Tensor:
     homes, days, slots = rows.shape[0], rows.shape[1] - layer.days + 1, rows.shape[2] - layer.half_hours + 1
     home, day, slot, one = rows.stride()
     shape = (homes, days, slots, layer.days, layer.half_hours, layer.inputs)
-    return rows.as_strided(shape, (home, day, slot, day, slot, one)).reshape(homes, days * slots, layer.width)
+    found = rows.as_strided(shape, (home, day, slot, day, slot, one)).reshape(homes, days * slots, layer.width)
+    return found.contiguous()  # products do not take rows that overlap
 
 
 def product(rows: Tensor, columns: Tensor, bias: Tensor | None = None, *, rectified: bool = False) -> Tensor:
@@ -214,7 +220,7 @@ def backward(layer: Layer, weight: Tensor, errors: Tensor, rows: Tensor) -> Tens
     """Gradient by a layer's inputs ``[homes, places, inputs]``, from that by its outputs."""
     if not layer.looks_around:
         return product(errors.flatten(0, 1), weight.T.contiguous()).view(*errors.shape[:2], layer.inputs)
-    shaped = errors.view(len(errors), -1, SLOTS, layer.outputs).permute(0, 3, 1, 2)
+    shaped = in_rows(layer, errors)
     by_rows, _, _ = torch.ops.aten.convolution_backward(
         shaped, rows.permute(0, 3, 1, 2), kernel(layer, weight), None,
         [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False],
@@ -222,21 +228,36 @@ def backward(layer: Layer, weight: Tensor, errors: Tensor, rows: Tensor) -> Tens
     return gathered(layer, by_rows.permute(0, 2, 3, 1))
 
 
-def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Each home's gradients by a layer's weights ``[homes, outputs, width]`` and bias ``[homes, outputs]``.
+def in_rows(layer: Layer, errors: Tensor) -> Tensor:
+    """Numbers of a layer's outputs as its convolution gives them: ``[homes, outputs, rows, places of a row]``."""
+    places = SLOTS if layer.days > 1 else errors.shape[1]
+    return errors.view(len(errors), -1, places, layer.outputs).permute(0, 3, 1, 2)
+
+
+def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> Tensor:
+    """Each home's gradient by a layer's weights, row by row, and then by its bias: ``[homes, parameters]``.
 
     Notes
     -----
-    What a home's places see is laid out and multiplied home by home: that stays in the processor's cache.
+    numpy is the quicker at many small products, and takes a window of whole days from where its rows lie. Else what
+    a home's places see is laid out and multiplied home by home: that stays in the processor's cache.
     """
-    if layer.width < _NARROW:
-        return torch.bmm(seen(layer, rows).mT, errors).mT, errors.sum(1)
-    if not layer.looks_around:
-        return torch.bmm(errors.mT, rows), errors.sum(1)
-    found = errors.new_empty(len(rows), layer.outputs, layer.width)
-    for home in range(len(rows)):
-        found[home] = outer(errors[home], seen(layer, rows[home : home + 1])[0])
-    return found, errors.sum(1)
+    homes, places, _ = errors.shape
+    found = errors.new_empty(homes, layer.parameters)
+    torch.sum(errors, 1, out=found[:, layer.outputs * layer.width :])
+    weights = found[:, : layer.outputs * layer.width].view(homes, layer.outputs, layer.width)
+    turned = errors.numpy().transpose(0, 2, 1)
+    if layer.width < _NARROW or not layer.looks_around:
+        np.matmul(turned, seen(layer, rows).numpy(), out=weights.numpy())
+    elif layer.half_hours == 1:
+        flat = rows.view(homes, -1, layer.inputs).numpy()
+        for day in range(layer.days):
+            own = weights[:, :, day * layer.inputs : (day + 1) * layer.inputs].numpy()
+            np.matmul(turned, flat[:, day * SLOTS : day * SLOTS + places], out=own)
+    else:
+        for home in range(homes):
+            weights[home] = outer(errors[home], seen(layer, rows[home : home + 1])[0])
+    return found
 
 
 def kernel(layer: Layer, weight: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -101,23 +102,31 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
         left_out = ~torch.from_numpy(days).repeat_interleave(network.count // network.places[0], dim=1)[:, :, None]
         x, y = x.masked_fill(left_out, 0.0), y.masked_fill(left_out, torch.nan)
     outputs = batch.y.shape[-1]
-    share, unknown = torch.full((network.outputs,), 1.0 / network.count, dtype=dtype), None
-    least, most = torch.aminmax(y)  # NaN if one is: far quicker than to ask each
-    if bool(least.isnan()):
+    share, unknown = _even(network, outputs, dtype).expand(y.shape), None
+    least, most = map(float, torch.aminmax(y))  # NaN if one is: far quicker than to ask each
+    if math.isnan(least):
         unknown = torch.isnan(y)
         y = y.masked_fill(unknown, 0.0)
-        least, most = torch.aminmax(y)
+        least, most = map(float, torch.aminmax(y))
         known = (~unknown).to(dtype)
         share = known / known.sum(1, keepdim=True).clamp_min_(1.0)
-    share[..., outputs:] = 0.0
-    share = share.expand(y.shape)
-    usable = torch.arange(homes) < len(batch)
-    if not (math.isfinite(float(x.sum())) and float(least) >= 0.0 and float(most) <= 1.0):  # else none needs a look
+        share[..., outputs:] = 0.0
+    usable = torch.ones(homes, dtype=torch.bool)
+    usable[len(batch) :] = False
+    if not (math.isfinite(float(x.sum())) and least >= 0.0 and most <= 1.0):  # else no home needs a look
         largest = torch.finfo(dtype).max
         for values, low, high in ((x.flatten(1), -largest, largest), (y.flatten(1), 0.0, 1.0)):
             usable &= (values.amin(1) >= low) & (values.amax(1) <= high)  # NaN stays NaN
         x, y, share = (values.masked_fill(~usable[:, None, None], 0.0) for values in (x, y, share))
     return Rows(x, y, share, unknown, usable)
+
+
+@lru_cache(maxsize=64)
+def _even(network: Network, outputs: int, dtype: torch.dtype) -> Tensor:
+    """Shares of a place where all are known, of each output; none for those that only fill the width up."""
+    share = torch.full((network.outputs,), 1.0 / network.count, dtype=dtype)
+    share[outputs:] = 0.0
+    return share
 
 
 def _filled(given: NDArray[np.floating], homes: int, width: int, dtype: torch.dtype) -> Tensor:

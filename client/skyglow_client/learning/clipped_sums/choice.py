@@ -98,9 +98,12 @@ def exact_sum(
         for gradients in home_gradients(network, weights, batch, SINGLE):
             total += grouped_sum(gradients, np.zeros(len(gradients), dtype=np.intp), 1, block)
         return ExactSum(total)
-    fine = np.zeros(network.parameters, dtype=np.int64)
-    for part in fused_sums(network, weights, batch, on_grid(network, block)):
-        fine += part.astype(np.int64)
+    parts = (part.astype(np.int64) for part in fused_sums(network, weights, batch, on_grid(network, block)))
+    fine = next(parts, None)
+    if fine is None:
+        return ExactSum(np.zeros((1, network.parameters), dtype=np.int64))
+    for more in parts:
+        fine += more
     fine += FINE // 2
     fine >>= FINE_BITS
     return ExactSum(fine[None])

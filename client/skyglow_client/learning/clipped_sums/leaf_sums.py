@@ -15,7 +15,7 @@ from skyglow_shared.models.network import Layer, Network, outer
 _FULL_UP = 16  # rows of a product are filled up to a multiple: each new size of a product takes a while to prepare
 
 Pair = tuple[Tensor, Tensor]
-"""Errors and inputs, ``[homes · places, …]``; or ones ``[homes, 1]`` and gradients ``[homes, parameters]``."""
+"""Errors and inputs, ``[homes · places, …]``; or gradients ``[homes, parameters]``, twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,24 @@ Piece = tuple[Scaled, slice]
 
 def summed(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
     """A layer's weights' and biases' part of a leaf's sum."""
+    if way.form == "explicit":
+        return _combined(pieces, number, way)
     side = 0 if way.spare is None else 1
     scaled = _scaled(pieces, number, side, way)
     other = _as_it_is(pieces, number, 1 - side, way.rows, scaled.shape[0])
     if way.spare is not None:
         both = outer(other, scaled)
         return both, both[:, way.spare]
-    if way.form == "explicit":
-        split, found = way.layer.outputs * way.layer.width, outer(scaled, other)[0]
-        return found[:split].view(way.layer.outputs, -1), found[split:]
     return outer(scaled, other), scaled.sum(0)
+
+
+def _combined(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
+    """Gradients that were made, each by its factor."""
+    gradients = _as_it_is(pieces, number, 1, 1, sum([own.stop - own.start for _, own in pieces])).numpy()
+    factors = [block.factors[1][own, 0].numpy() for block, own in pieces]
+    found = torch.from_numpy((factors[0] if len(factors) == 1 else np.concatenate(factors)) @ gradients)
+    split = way.layer.outputs * way.layer.width
+    return found[:split].view(way.layer.outputs, -1), found[split:]
 
 
 def _scaled(pieces: Sequence[Piece], number: int, side: int, way: Way) -> Tensor:

@@ -34,8 +34,8 @@ class Measured:
     magnitude : ndarray of float64, shape (homes,)
         Upper bound on the squared norm of its summed magnitudes.
     left, right : Tensor
-        Two factors of the gradients, ``[homes, places, …]``: errors and inputs; or, where the form is explicit, ones
-        ``[homes, 1, 1]`` and the gradients ``[homes, 1, parameters]``.
+        Two factors of the gradients, ``[homes, places, …]``: errors and inputs. Where the form is explicit, both are
+        the gradients ``[homes, 1, parameters]``.
     """
 
     square: NDArray[np.float64]
@@ -60,7 +60,7 @@ def terms(network: Network) -> int:
 def measured(kind: Form, layer: Layer, rows: Tensor, errors: Tensor, arithmetic: Arithmetic) -> Measured:
     """Norms of one layer's gradients, and what their sum is made of; `rows` are as they go into the layer."""
     if kind == "explicit":
-        return _explicit(*gradients(layer, errors, rows), arithmetic)
+        return _explicit(gradients(layer, errors, rows), arithmetic)
     inputs = seen(layer, rows)
     if kind == "gram":
         return _gram(inputs, errors, arithmetic)
@@ -69,10 +69,9 @@ def measured(kind: Form, layer: Layer, rows: Tensor, errors: Tensor, arithmetic:
     return Measured(square, square, errors, inputs)
 
 
-def _explicit(weights: Tensor, biases: Tensor, arithmetic: Arithmetic) -> Measured:
-    gradient = torch.cat([weights.flatten(1), biases], dim=1)
+def _explicit(gradient: Tensor, arithmetic: Arithmetic) -> Measured:
     square = _squares(gradient, arithmetic) * (1 + arithmetic.gamma(gradient.shape[1] + _FEW))
-    return Measured(square, square, gradient.new_ones(len(gradient), 1, 1), gradient[:, None])
+    return Measured(square, square, gradient[:, None], gradient[:, None])
 
 
 def _gram(inputs: Tensor, errors: Tensor, arithmetic: Arithmetic) -> Measured:

@@ -185,8 +185,10 @@ def clipped_block(work: Work, batch: Batch) -> Scaled:
             measured(way.form, way.layer, into, errors, arithmetic)
             for way, into, errors in zip(work.ways, found.rows, found.errors, strict=True)
         ]
-        square, magnitude = (np.sum([getattr(one, name) for one in layers], 0) for name in ("square", "magnitude"))
-        finite = np.isfinite(square) & np.isfinite(magnitude)
+        square = magnitude = np.add.reduce([one.square for one in layers])
+        if any(one.magnitude is not one.square for one in layers):
+            magnitude = np.add.reduce([one.magnitude for one in layers])
+        finite = np.isfinite(square + magnitude)
         scale = _scale(work.clip, square, magnitude)
     factor = torch.from_numpy(np.where(finite & block.usable.numpy(), scale, 0.0)).to(arithmetic.dtype)
     pairs = [(one.left.flatten(0, 1), one.right.flatten(0, 1)) for one in layers]
