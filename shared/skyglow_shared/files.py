@@ -5,7 +5,6 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -23,9 +22,14 @@ def write_first(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write `content` to `path` likewise, unless there is a file already: of several writers the first one's stays."""
 
     def put(temporary: Path) -> None:
-        with suppress(FileExistsError):
+        try:
             path.hardlink_to(temporary)
-        temporary.unlink()
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                temporary.replace(path)
+        temporary.unlink(missing_ok=True)
 
     _write(path, content, mode, put)
 

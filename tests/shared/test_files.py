@@ -75,7 +75,14 @@ def test_the_folder_is_made_durable_too(tmp_path, monkeypatch):
     assert len(synced) == 2
 
 
-def test_of_several_writers_the_first_ones_file_stays(tmp_path):
+@pytest.mark.parametrize("links", [True, False])
+def test_of_several_writers_the_first_ones_file_stays(tmp_path, monkeypatch, links):
+    if not links:
+
+        def none(*_):
+            raise PermissionError(1, "no links here")
+
+        monkeypatch.setattr(Path, "hardlink_to", none)
     path = tmp_path / "folder" / "identity.key"
     write_first(path, b"first", mode=0o600)
     write_first(path, b"second", mode=0o644)

@@ -117,7 +117,7 @@ def load_policy(path: Path) -> Policy:
         raise FormatError(f"{path.name} is not a policy: {error}; see docs/reference/supplier-policy.md") from None
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=64)  # every request asks, and simulations hold many suppliers
 def _parsed(content: bytes) -> Policy:
     return msgspec.convert(tomllib.loads(content.decode()), type=Policy)
 
