@@ -59,17 +59,16 @@ def put_on(
     but to lay them out into lanes takes longer than the cipher does.
     """
     kind, width, count = codec.lane(bits), codec.width(bits), vector.size
-    packed = np.empty(count * width, dtype=np.uint8)
+    packed = np.empty(count * width + _BLOCK_BYTES, dtype=np.uint8)  # what the cipher wants beyond what it writes
     with _scratch(kind, count) as (mask, room):
         masks, stream = _Masks(mask, plus, minus), _keystream(own)
         for span in _spans(count, kind.itemsize):
-            octets = packed[span.start * width : span.stop * width]
-            part = octets.view(kind) if width == kind.itemsize else room[: span.stop - span.start]
+            part = room[: span.stop - span.start]
             codec.encode(vector[span], bits, suppliers, out=part)
             masks.apply(part)
-            stream.update_into(codec.pack(codec.reduce(part, bits), bits), mask.data)
-            octets[:] = mask[: octets.size]
-    return packed.data.toreadonly()
+            words = codec.pack(codec.reduce(part, bits), bits)
+            stream.update_into(words, packed[span.start * width :].data)
+    return packed[:-_BLOCK_BYTES].data.toreadonly()
 
 
 def taken_off(
