@@ -8,17 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from skyglow_server.checkpoints import FILE, Checkpoints, Place
-from skyglow_server.coordinator import APPROVALS
 from skyglow_shared import audit
-from skyglow_shared.aggregation import MOST_ATTEMPTS
 from skyglow_shared.audit import APPROVAL, Asked, Entry, Received, reply_digest
 from skyglow_shared.errors import FormatError
 from skyglow_shared.messages import Approval, Refusal, Share, StepReply, open_reply
 from skyglow_shared.soundness import decode_study
 from skyglow_shared.study import Study, canonical_bytes, digest
-
-#: The steps of an attempt at secure aggregation, as they are stored.
-_STEPS = ("advertise", "share_keys", "mask", "confirm", "unmask")
 
 
 def export(folder: Path, path: Path, checkpoints: Checkpoints | None = None) -> int:
@@ -58,27 +53,13 @@ def book(studies: Iterable[Study], checkpoints: Checkpoints | None) -> list[Entr
 
 def _received(study: Study, checkpoints: Checkpoints) -> Iterator[Received]:
     keys = {supplier.name: supplier.public_key for supplier in study.suppliers}
-    for place, messages in _stored(study, checkpoints):
-        for name, message in sorted(messages.items()):
+    for place in checkpoints.places(digest(study)):
+        for name, message in sorted((checkpoints.load(place) or {}).items()):
             if name not in keys:
                 raise FormatError("a stored reply is of nobody on the study's roster; restore the checkpoints")
             reply = open_reply(message, name, keys[name])
             if not isinstance(reply, Refusal):  # which says nothing of homes, and no ledger records
                 yield _entry(place, reply, name, message)
-
-
-def _stored(study: Study, checkpoints: Checkpoints) -> Iterator[tuple[Place, dict[str, bytes]]]:
-    """Everything stored for a study, in its order."""
-    identity = digest(study)
-    steps = ("share",) if study.aggregation is None else _STEPS
-    places = [Place(identity, APPROVALS, 0)]
-    for phase in study.phases:
-        for round_ in range(phase.rounds):
-            attempts = range(1 if study.aggregation is None else MOST_ATTEMPTS)
-            places += [Place(identity, phase.name, round_, attempt, step) for attempt in attempts for step in steps]
-    for place in places:
-        if messages := checkpoints.load(place):
-            yield place, messages
 
 
 def _entry(place: Place, reply: Approval | Share | StepReply, name: str, message: bytes) -> Received:
