@@ -11,6 +11,7 @@ from skyglow_shared.models.network import Layer, Network
 NETWORKS = {
     "logistic": Network((Layer(22, 5),)),
     "perceptron": Network((Layer(20, 13), Layer(13, 9), Layer(9, 4))),
+    "perceptron, wide": Network((Layer(20, 36), Layer(36, 2))),  # its inputs have columns to spare when aligned
     "daily": Network((Layer(48, 40), Layer(40, 40), Layer(40, 3)), (9,)),  # its norms go by inner products
     "daily, narrow": Network((Layer(48, 3), Layer(3, 2)), (9,)),  # its norms go by the gradients
     "temporal": Network((Layer(3, 4, 1, 5), Layer(4, 3, 3, 1), Layer(3, 4, 3, 3), Layer(4, 1)), (4, 48)),

@@ -189,7 +189,7 @@ def test_what_is_seen_of_a_home_does_not_depend_on_what_others_lack(network, bat
 @pytest.mark.parametrize("homes", [400, 700])
 def test_a_leafs_sum_is_the_same_to_the_last_bit_whoever_is_beside_it(networks, batch_of, weights_of, homes):
     """Else one home more would move sums that it is no part of."""
-    for name in ("perceptron", "daily", "daily, narrow"):
+    for name in ("perceptron", "perceptron, wide", "daily", "daily, narrow"):
         network, clip = networks[name], Clip(0.5, 2.0**20, whole=True)
         weights, batch = weights_of(network), batch_of(network, homes)
         cuts = list(leaves(batch.keys, leaf_homes(SINGLE, terms(aligned(network)))))
