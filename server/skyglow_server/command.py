@@ -3,13 +3,13 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from skyglow_server import keys, service_command
 from skyglow_shared.errors import FormatError
+from skyglow_shared.screen import show
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
 
@@ -76,36 +76,36 @@ def _verb(
 
 def _init(options: argparse.Namespace) -> int:
     keys.init(options.folder, options.address)
-    _print(f"office key {Identity.load(options.folder / 'identity.key').public_key}")
+    show(f"office key {Identity.load(options.folder / 'identity.key').public_key}")
     return 0
 
 
 def _enrol(options: argparse.Namespace) -> int:
     kit = keys.enrol(options.folder, options.name, options.key)
-    _print(f"{kit} holds a private key: hand it to {options.name} by a safe way, to become its folder link/")
+    show(f"{kit} holds a private key: hand it to {options.name} by a safe way, to become its folder link/")
     return 0
 
 
 def _revoke(options: argparse.Namespace) -> int:
     keys.revoke(options.folder, options.name)
-    _print(f"{options.name} may connect no more")
+    show(f"{options.name} may connect no more")
     return 0
 
 
 def _renew(options: argparse.Namespace) -> int:
     if options.authority:
         file = keys.renew_authority(options.folder)
-        _print(f"give {file} to every supplier: it is signed, and no secret; restart the service")
-        _print("once all have it, run `skyglow office renew` without --authority, and enrol each again before its end")
+        show(f"give {file} to every supplier: it is signed, and no secret; restart the service")
+        show("once all have it, run `skyglow office renew` without --authority, and enrol each again before its end")
         return 0
     keys.renew(options.folder)
-    _print(f"the office's certificate is new, and holds for {keys.CERTIFICATE_DAYS} days; restart the service")
+    show(f"the office's certificate is new, and holds for {keys.CERTIFICATE_DAYS} days; restart the service")
     return 0
 
 
 def _suppliers(options: argparse.Namespace) -> int:
     for name, entry in keys.enrolled(options.folder).items():
-        _print(f"{name}  {entry.public_key}  {'revoked' if entry.revoked else 'may connect'}")
+        show(f"{name}  {entry.public_key}  {'revoked' if entry.revoked else 'may connect'}")
     return 0
 
 
@@ -113,7 +113,7 @@ def _draft(options: argparse.Namespace) -> int:
     from skyglow_server import serve  # noqa: PLC0415 - loading it takes seconds
 
     study = serve.prepare(options.folder, options.template, options.areas)
-    _print(f"{study.name}  {digest(study)}")
+    show(f"{study.name}  {digest(study)}")
     return 0
 
 
@@ -130,10 +130,10 @@ def _run(options: argparse.Namespace) -> int:
 
         authority = options.root_certificates or options.folder / "ca.pem"
         with federation(options.superlink, authority, options.secret, patience=options.patience) as driven:
-            _print(str(serve.conduct(options.folder, options.study, driven, checkpoints, _progress)))
+            show(str(serve.conduct(options.folder, options.study, driven, checkpoints, _progress)))
         return 0
     link = serve.federation(options.folder, listen=options.listen, patience=options.patience)
-    _print(str(serve.run(options.folder, options.study, link, checkpoints, _progress)))
+    show(str(serve.run(options.folder, options.study, link, checkpoints, _progress)))
     return 0
 
 
@@ -146,7 +146,7 @@ def _change(options: argparse.Namespace) -> int:
     releases = [earlier.read_release(path) for path in (options.earlier, options.later)]
     found = change.changes(releases[0], releases[1], persistence=persistence)
     for path in change.write(options.out, found):
-        _print(str(path))
+        show(str(path))
     return 0
 
 
@@ -154,13 +154,9 @@ def _audit_export(options: argparse.Namespace) -> int:
     from skyglow_server import audit  # noqa: PLC0415
 
     found = audit.export(options.folder, options.file, service_command.checkpoints_of(options))
-    _print(f"{found} replies in {options.file.name}")
+    show(f"{found} replies in {options.file.name}")
     return 0
 
 
 def _progress(phase: str, done: int, total: int) -> None:
     logging.getLogger(__name__).info("%s: %d of %d", phase, done, total)
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")

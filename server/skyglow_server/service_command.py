@@ -4,7 +4,6 @@
 import argparse
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from skyglow_server import keys, standing
 from skyglow_shared import certificates, journal, locks, signals
 from skyglow_shared.errors import FormatError, RunError
+from skyglow_shared.screen import show
 
 if TYPE_CHECKING:
     from skyglow_server.checkpoints import Checkpoints
@@ -77,13 +77,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _queue(options: argparse.Namespace) -> int:
     standing.queue(options.folder, options.study)
-    _print(f"{options.study} is queued")
+    show(f"{options.study} is queued")
     return 0
 
 
 def _pause(options: argparse.Namespace) -> int:
     standing.pause(options.folder, options.study)
-    _print(f"{options.study} is paused; `skyglow office queue` has it go on")
+    show(f"{options.study} is paused; `skyglow office queue` has it go on")
     return 0
 
 
@@ -94,20 +94,20 @@ def _status(options: argparse.Namespace) -> int:
             raise RunError("nobody serves this office; `skyglow office serve` does")
         return 0
     if beat is None:
-        _print("nobody serves this office")
+        show("nobody serves this office")
     else:
-        _print(f"serving since {beat.since[:19]}Z; connected: {', '.join(beat.connected) or 'nobody'}")
+        show(f"serving since {beat.since[:19]}Z; connected: {', '.join(beat.connected) or 'nobody'}")
     for line in certificates.ending(keys.watched(options.folder)):
-        _print(f"soon: {line}")
+        show(f"soon: {line}")
     for name, one in standing.standings(options.folder).items():
         place = f"{one.phase} {one.done} of {one.total}" if one.total else ""
-        _print("  ".join(part for part in (name, one.state, f"since {one.since[:19]}Z", place, one.note) if part))
+        show("  ".join(part for part in (name, one.state, f"since {one.since[:19]}Z", place, one.note) if part))
     return 0
 
 
 def _logs(options: argparse.Namespace) -> int:
     for line in journal.last(options.folder / standing.LOG, max(options.n, 0)):
-        _print(line)
+        show(line)
     return 0
 
 
@@ -121,10 +121,5 @@ def _stop(options: argparse.Namespace) -> int:
         if time.monotonic() > deadline:
             raise RunError(f"the service has not stopped in {_STOP_SECONDS:.0f} s; killing it loses nothing")
         time.sleep(0.1)
-    _print("stopped")
+    show("stopped")
     return 0
-
-
-def _print(line: str) -> None:
-    """Print a line; what a study or a supplier says may not move the cursor."""
-    sys.stdout.write("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line) + "\n")
