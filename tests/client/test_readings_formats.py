@@ -249,3 +249,13 @@ def test_a_disk_that_is_truly_full_does_not_end_the_process(supplier):
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
     assert not [path for path in supplier.store.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("content", [b"x" * 5_000, b"LCLid,DateTime\n" + b"x" * 5_000, b"\0" * 5_000])
+def test_a_line_without_an_end_is_not_read_whole(tmp_path, monkeypatch, content):
+    """A file of gigabytes in one line is an error in words, and not the end of the process."""
+    for name, size in (("LONGEST_LINE", 1_000), ("BYTES_AT_ONCE", 500)):
+        monkeypatch.setattr(rows, name, size)
+    (tmp_path / "readings-0.csv").write_bytes(content)
+    with pytest.raises(FormatError, match="truncated or of another format"):
+        list(rows.reading_rows(tmp_path / "readings-0.csv", FORMATS["lcl"], datetime.date(2026, 3, 9), 28))

@@ -4,7 +4,7 @@
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from skyglow_shared.errors import FormatError
 
 ROWS_AT_ONCE: Final = 100_000
 BYTES_AT_ONCE: Final = 16 << 20
+LONGEST_LINE: Final = 1 << 20  # bytes; a file without ends of lines would else be read whole
 HALF_HOUR: Final = 1800  # seconds
 PERIODS: Final = tuple(f"hh{n:02d}" for n in range(1, LONGEST_DAY + 1))
 _FLOATS: Final = (pl.Float32, pl.Float64)
@@ -124,7 +125,7 @@ def _blocks(path: Path, *, headed: bool) -> Iterator[tuple[bytes, bytes]]:
 
     def begin() -> tuple[bytes, int]:
         with path.open("rb") as file:
-            return (file.readline(), file.tell()) if headed else (b"", 0)
+            return (_line(file), file.tell()) if headed else (b"", 0)
 
     head, place = guarded(path, "text in columns", begin)
 
@@ -132,10 +133,18 @@ def _blocks(path: Path, *, headed: bool) -> Iterator[tuple[bytes, bytes]]:
         with path.open("rb") as file:
             file.seek(place)
             content = file.read(BYTES_AT_ONCE)
-            return content + file.readline() if content else content
+            return content + _line(file) if content else content
 
     if headed and not head:
         raise unreadable(path, "text in columns with a header")
     while body := guarded(path, "text in columns", block):
         place += len(body)
         yield head, body
+
+
+def _line(file: BinaryIO) -> bytes:
+    """The rest of a line; ValueError if it has no end within `LONGEST_LINE`."""
+    found = file.readline(LONGEST_LINE)
+    if len(found) == LONGEST_LINE:
+        raise ValueError
+    return found
