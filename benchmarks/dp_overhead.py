@@ -111,7 +111,7 @@ class Step:
         return cls(workload, Batch(keys, x, y), weights, parts(network, weights, torch.float32), rows)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def fused(step: Step, homes: int) -> None:
     """Our own passes over so many homes at a time, and each layer's gradient as one product."""
     network, total = step.workload.network, None

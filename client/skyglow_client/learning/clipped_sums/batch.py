@@ -102,7 +102,7 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
         left_out = ~torch.from_numpy(days).repeat_interleave(network.count // network.places[0], dim=1)[:, :, None]
         x, y = x.masked_fill(left_out, 0.0), y.masked_fill(left_out, torch.nan)
     outputs = batch.y.shape[-1]
-    share, unknown = _even(network, outputs, dtype).expand(y.shape), None
+    share, unknown = torch.from_numpy(_even(network, outputs)).to(dtype).expand(y.shape), None
     least, most = map(float, torch.aminmax(y))  # NaN if one is: far quicker than to ask each
     if math.isnan(least):
         unknown = torch.isnan(y)
@@ -122,9 +122,9 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
 
 
 @lru_cache(maxsize=64)
-def _even(network: Network, outputs: int, dtype: torch.dtype) -> Tensor:
+def _even(network: Network, outputs: int) -> NDArray[np.float64]:
     """Shares of a place where all are known, of each output; none for those that only fill the width up."""
-    share = torch.full((network.outputs,), 1.0 / network.count, dtype=dtype)
+    share = np.full(network.outputs, 1.0 / network.count)
     share[outputs:] = 0.0
     return share
 

@@ -113,7 +113,7 @@ def fused_sums(
         yield total
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> bool:
     """Whether the homes of a block, all equal, come out equal to the last bit, and sums of them wherever they lie."""
     work, homes = Work.of(network, weights, Clip(1.0)), max(1, len(batch) // 3)
@@ -155,7 +155,7 @@ def _keep_memory() -> None:
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence[Total]) -> None:
     """Add neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
     step, end = block_homes(work.network), cuts[-1].stop
