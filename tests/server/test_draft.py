@@ -47,12 +47,23 @@ def test_constants_are_pinned_by_what_is_installed(make):
 
 
 def test_a_model_of_presence_is_pinned_where_the_template_names_one(make):
-    assert make().occupancy.model_digest == ""
-    basis = 'basis = "presence_basis_v1"'
-    occupancy = make((basis, basis + '\nmodel = "presence_model_v1"')).occupancy
-    assert occupancy.model_digest == temporal.load("presence_model_v1").digest
+    named = 'model = "presence_model_v1"'
+    assert make((named, "")).occupancy.model_digest == ""
+    assert make().occupancy.model_digest == temporal.load("presence_model_v1").digest
     with pytest.raises(StudyError, match="no model of presence of that name"):
-        make((basis, basis + '\nmodel = "presence_model_v9"'))
+        make((named, named.replace("v1", "v9")))
+
+
+def test_a_model_of_presence_that_is_trained_has_what_it_begins_from_pinned(tmp_path):
+    text = BUILT_IN.with_stem("southampton-presence").read_text(encoding="utf-8")
+    roster = tuple(Supplier(name=f"supplier-{n}", public_key=f"{n:064x}") for n in range(5))
+    places = {"areas": AREAS, "office_key": "ab" * 32, "suppliers": roster}
+    for start, pinned in (("presence_model_v1", temporal.load("presence_model_v1").digest), ("", "")):
+        path = tmp_path / "mine.toml"
+        path.write_text(text.replace('start_model = "presence_model_v1"', f'start_model = "{start}"'), encoding="utf-8")
+        study = draft(path, **places)
+        assert study.presence_model is not None and study.presence_model.start_digest == pinned
+        assert study.occupancy.model_digest == ""
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.02, 1e-9])
