@@ -24,8 +24,8 @@ def test_the_panel_is_aligned_with_the_store(supplier, row_of):
     for number in range(6):
         want = number if number in (4, 0, 5) else -1
         assert panel.composition[row_of(supplier, store, number)] == want
-    assert panel.composition.dtype == np.int8 and np.isnan(panel.diary).all()
-    assert panel.diary.shape == (6, 2, 48) and panel.diary.dtype == np.float32
+    assert panel.composition.dtype == np.int8 and len(panel.days.home) == 0
+    assert panel.days.at_home.shape == (0, 48) and panel.days.at_home.dtype == np.float32
 
 
 def test_rows_of_the_panel_that_are_unclear_are_counted(supplier, row_of):
@@ -39,7 +39,7 @@ def test_rows_of_the_panel_that_are_unclear_are_counted(supplier, row_of):
     assert dict(panel.counts) | wanted == dict(panel.counts)
 
 
-def test_diaries_are_averaged_by_type_of_day(supplier, row_of):
+def test_diaries_are_told_by_home_and_day(supplier, row_of):
     _, store = supplier.ingest()
     home = supplier.meter(3)
     diaries = [
@@ -49,9 +49,11 @@ def test_diaries_are_averaged_by_type_of_day(supplier, row_of):
     ]
     panel = _panel(supplier, store, [(supplier.meter(n), "other") for n in (2, 3)], diaries)
     both, weekend = row_of(supplier, store, 3), row_of(supplier, store, 2)
-    np.testing.assert_array_equal(panel.diary[both, 0], np.tile([0.5, 1.0], 24))
-    assert np.isnan(panel.diary[both, 1]).all() and np.isnan(panel.diary[weekend, 0]).all()
-    assert (panel.diary[weekend, 1] == 0).all()
+    keys = zip(panel.days.home.tolist(), panel.days.date.astype(str), strict=True)
+    found = dict(zip(keys, panel.days.at_home, strict=True))
+    assert set(found) == {(both, "2026-03-10"), (both, "2026-03-11"), (weekend, "2026-03-14")}
+    np.testing.assert_array_equal(found[both, "2026-03-11"], np.tile([0.0, 1.0], 24))
+    assert (found[both, "2026-03-10"] == 1).all() and (found[weekend, "2026-03-14"] == 0).all()
 
 
 def test_diaries_that_are_unclear_are_counted_and_left_out(supplier, row_of):
@@ -69,8 +71,8 @@ def test_diaries_that_are_unclear_are_counted_and_left_out(supplier, row_of):
         ("8888888888888", "2026-03-10", *ones),
     ]
     panel = _panel(supplier, store, [(home, "other")], diaries)
-    assert (panel.diary[row_of(supplier, store, 3), 0] == 1).all()
-    assert np.isfinite(panel.diary).sum() == 48
+    assert panel.days.home.tolist() == [row_of(supplier, store, 3)]
+    assert (panel.days.at_home == 1).all()
     wanted = {"diary_unreadable": 3, "diary_repeated": 1, "diary_conflicting": 2, "diary_outside_panel": 2}
     assert dict(panel.counts) | wanted == dict(panel.counts)
 
@@ -78,7 +80,7 @@ def test_diaries_that_are_unclear_are_counted_and_left_out(supplier, row_of):
 def test_a_supplier_may_have_no_panel(supplier):
     _, store = supplier.ingest()
     panel = load_panel(supplier.raw, store.pseudonyms, supplier.key, COMPOSITION_CLASSES)
-    assert (panel.composition == -1).all() and np.isnan(panel.diary).all()
+    assert (panel.composition == -1).all() and len(panel.days.home) == 0
 
 
 def test_a_panel_with_other_columns_is_refused(supplier):

@@ -44,11 +44,6 @@ class DiaryDays:
         """Only some of the days."""
         return DiaryDays(self.home[rows], self.date[rows], self.at_home[rows])
 
-    @property
-    def weekend(self) -> NDArray[np.bool_]:
-        """Which days are of a weekend, shape (days,)."""
-        return np.asarray((self.date.astype(np.int64) + 3) % 7 >= 5)  # day 0 was a Thursday
-
 
 NO_DIARIES: Final = DiaryDays(np.zeros(0, np.int64), np.zeros(0, "datetime64[D]"), np.zeros((0, SLOTS), np.float32))
 
@@ -61,9 +56,6 @@ class Panel:
     ----------
     composition : ndarray of int8, shape (homes,)
         Index of the class, -1 for a home that is not in the panel.
-    diary : ndarray of float32, shape (homes, 2, 48)
-        Share of the home's diary days on which somebody was home, on weekdays and weekend days; NaN without a diary of
-        that type.
     answers : mapping of str to ndarray of int8, shape (homes,)
         By question beyond composition that the file has a column of: index in `QUESTIONS`, -1 for a home that is not in
         the panel or that left it open.
@@ -72,7 +64,7 @@ class Panel:
         ``panel_conflicting``, ``panel_without_readings``, ``diary_unreadable``, ``diary_repeated``,
         ``diary_conflicting``, ``diary_outside_panel``.
     days : DiaryDays
-        What `diary` is the mean of, day by day.
+        The diaries, day by day.
 
     Privacy
     -------
@@ -80,7 +72,6 @@ class Panel:
     """
 
     composition: NDArray[np.int8]
-    diary: NDArray[np.float32]
     counts: Mapping[str, int]
     answers: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
     days: DiaryDays = NO_DIARIES
@@ -114,7 +105,7 @@ def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: byte
     homes = {row.tobytes(): place for place, row in enumerate(store_homes)}
     composition = np.full(len(homes), NOT_IN_PANEL, dtype=np.int8)
     answers: dict[str, NDArray[np.int8]] = {}
-    diary, days = np.full((len(homes), 2, SLOTS), np.nan, dtype=np.float32), NO_DIARIES
+    days = NO_DIARIES
     if (source / "panel.csv").exists():
         place, labels = _read_labels(source / "panel.csv", homes, pseudonym_key, classes, counts)
         for question, label in labels.items():
@@ -126,8 +117,7 @@ def load_panel(source: Path, store_homes: NDArray[np.uint8], pseudonym_key: byte
         member = composition[days.home] != NOT_IN_PANEL
         counts["diary_outside_panel"] += int((~member).sum())
         days = days.of(member)
-        _mean_by_type(diary, days)
-    return Panel(composition, diary, MappingProxyType(dict(counts)), MappingProxyType(answers), days)
+    return Panel(composition, MappingProxyType(dict(counts)), MappingProxyType(answers), days)
 
 
 def _read_labels(
@@ -177,14 +167,3 @@ def _read_diaries(path: Path, homes: Mapping[bytes, int], key: bytes, counts: Co
 def _places(meters: pl.Series, homes: Mapping[bytes, int], key: bytes) -> NDArray[np.int64]:
     """Place of each meter among the homes, -1 where it is not one of them."""
     return np.array([homes.get(row.tobytes(), -1) for row in pseudonyms_of(meters, key)], dtype=np.int64)
-
-
-def _mean_by_type(diary: NDArray[np.float32], days: DiaryDays) -> None:
-    """Set `diary` to the mean of each home's days of a type."""
-    day_type = days.weekend.astype(np.int64)
-    number = np.zeros(diary.shape[:2], dtype=np.int64)
-    total = np.zeros(diary.shape, dtype=np.float32)
-    np.add.at(number, (days.home, day_type), 1)
-    np.add.at(total, (days.home, day_type), days.at_home)
-    some = number > 0
-    diary[some] = total[some] / number[some][:, None]
