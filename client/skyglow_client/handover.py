@@ -55,24 +55,32 @@ def lending(supplier: Supplier, stop: threading.Event) -> Iterator[None]:
     ------
     RunError
         Another process serves this folder.
+    LedgerError, OSError
+        Why `stop` was set, once serving has ended: whoever watches the process learns of it by its exit code.
     """
     ended = threading.Event()
+    failed: list[SkyglowError | OSError] = []
     with locks.alone(supplier.folder / _SERVING, "another process serves this supplier's folder; stop it first"):
-        thread = threading.Thread(target=_lend, args=(supplier, ended, stop))
+        thread = threading.Thread(target=_lend, args=(supplier, ended, stop, failed))
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
+    if failed:
+        raise failed[0]
 
 
-def _lend(supplier: Supplier, ended: threading.Event, stop: threading.Event) -> None:
+def _lend(
+    supplier: Supplier, ended: threading.Event, stop: threading.Event, failed: list[SkyglowError | OSError]
+) -> None:
     while not ended.wait(_LOOK_SECONDS):
         if locks.taken(supplier.folder / _WANTED):
             try:
-                supplier.lend(lambda: locks.taken(supplier.folder / _WANTED))
+                supplier.lend(lambda: locks.taken(supplier.folder / _WANTED), ended)
             except (SkyglowError, OSError) as error:
                 _log.error("serving ends: %s", error if isinstance(error, SkyglowError) else type(error).__name__)
+                failed.append(error)
                 stop.set()
                 return

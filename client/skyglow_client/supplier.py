@@ -93,8 +93,10 @@ class Supplier:
         """Let go of the ledger."""
         self.gate.ledger.close()
 
-    def lend(self, wanted: Callable[[], bool]) -> None:
+    def lend(self, wanted: Callable[[], bool], ended: threading.Event) -> None:
         """Let go of the ledger between requests, and take it again when it is not wanted any more and is free.
+
+        Once `ended` is set it is not taken again: nobody serves any more, and whoever has it may keep it.
 
         Raises
         ------
@@ -103,7 +105,7 @@ class Supplier:
         """
         with self._turn:
             self.close()
-            while True:
+            while not ended.is_set():
                 try:
                     if not wanted():
                         self.gate = replace(self.gate, ledger=open_ledger(self.folder / "ledger.sqlite"))

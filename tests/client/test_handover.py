@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A person's command gets the ledger while somebody serves, and whoever serves gets it back as it then is."""
 
+import contextlib
 import fcntl
 import os
 import threading
+import time
 
 import pytest
 
@@ -11,7 +13,7 @@ import skyglow_server.links.grpc  # noqa: F401 - first: it says what TLS gRPC ma
 
 # isort: split
 from skyglow_client import handover
-from skyglow_shared.errors import LedgerBusyError, RunError
+from skyglow_shared.errors import LedgerBusyError, LedgerError, RunError
 
 
 @pytest.fixture
@@ -64,19 +66,32 @@ def test_two_do_not_serve_one_folder(town, serving):
         pass
 
 
-def test_a_ledger_that_comes_back_spoiled_ends_the_serving(town, serving):
-    _, stop = serving
-    with handover.opened(town.folder, town.open):
-        pass
-    path = town.folder / "ledger.sqlite"
-    descriptor = os.open(town.folder / "ledger.wanted", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    for _ in range(200):
-        try:
-            town.open().close()
-            break
-        except LedgerBusyError:
-            threading.Event().wait(0.02)
-    path.write_bytes(b"spoiled" * 1000)
-    os.close(descriptor)
-    assert stop.wait(10)
+def test_a_ledger_that_comes_back_spoiled_ends_the_serving(town):
+    stop = threading.Event()
+    with (
+        pytest.raises(LedgerError, match="not a readable ledger"),
+        town.open() as supplier,
+        handover.lending(supplier, stop),
+    ):
+        descriptor = os.open(town.folder / "ledger.wanted", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for _ in range(200):
+            try:
+                town.open().close()
+                break
+            except LedgerBusyError:
+                threading.Event().wait(0.02)
+        (town.folder / "ledger.sqlite").write_bytes(b"spoiled" * 1000)
+        os.close(descriptor)
+        assert stop.wait(10)
+
+
+def test_serving_ends_while_a_command_still_has_the_ledger(town):
+    """A person may look at a study for an hour; a machine that shuts down waits for nobody."""
+    stop = threading.Event()
+    with town.open() as supplier, contextlib.ExitStack() as kept:
+        with handover.lending(supplier, stop):
+            kept.enter_context(handover.opened(town.folder, town.open))
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 10
+    assert not stop.is_set()

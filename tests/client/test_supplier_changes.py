@@ -127,7 +127,11 @@ def test_a_ledger_that_cannot_be_opened_again_ends_the_serving(town, monkeypatch
     def away(*_):
         raise PermissionError(13, "the folder is not ours any more")
 
-    with town.open() as supplier, handover.lending(supplier, served):
+    with (
+        pytest.raises(PermissionError, match="not ours"),
+        town.open() as supplier,
+        handover.lending(supplier, served),
+    ):
         with handover.opened(town.folder, town.open):
             monkeypatch.setattr(suppliers, "open_ledger", away)
         assert served.wait(5)
