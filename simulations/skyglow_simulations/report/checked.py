@@ -50,7 +50,7 @@ def scatters(data: ReportData, topic: str) -> list[Scatter]:
         pairs = [(item, true) for item in items if (true := data.true(item)) is not None]
         shown = [(item, true) for item, true in pairs if None not in (item.estimate, item.lower, item.upper)]
         if shown:
-            chart = charts.against_truth(shown, f"Estimate against truth, {wording.LEVELS[level]}")
+            chart = charts.against_truth(shown, f"Estimate against truth, {data.levels[level]}")
             held = sum(charts.holds(item, true) for item, true in shown)
             found.append(Scatter(level, chart, wording.coverage(held, len(shown)), len(items) - len(shown)))
     return found
@@ -68,11 +68,11 @@ def panels(data: ReportData, topic: str) -> list[Panel]:
     if data.truth is None:
         return []
     found = []
-    for level in wording.LEVELS:
+    for level, words in data.levels.items():
         methods = sorted(_methods(data, topic, level), key=lambda method: method.figures["rmse"])
         if len(methods) > 1:
             errors = {method.name: method.figures["rmse"] for method in methods}
-            chart = charts.methods(errors, data.methods["skyglow"], _label(level, methods))
+            chart = charts.methods(errors, data.methods["skyglow"], _label(words, methods))
             found.append(Panel(level, chart, _verdict(methods), methods))
     return found
 
@@ -86,9 +86,9 @@ def _methods(data: ReportData, topic: str, level: str) -> list[Method]:
     ]
 
 
-def _label(level: str, methods: list[Method]) -> str:
+def _label(areas: str, methods: list[Method]) -> str:
     errors = "; ".join(f"{method.name} {wording.points(method.figures['rmse'])}" for method in methods)
-    return f"Typical error in percentage points, {wording.LEVELS[level]}: {errors}"
+    return f"Typical error in percentage points, {areas}: {errors}"
 
 
 def _verdict(methods: list[Method]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from skyglow_server.estimation import Estimate
 from skyglow_shared.study import Study
+from skyglow_simulations.report import wording
 from skyglow_simulations.report.summary import Truth
 
 
@@ -68,6 +69,11 @@ class ReportData:
     sent: Sequence[Sent]
     versions: Mapping[str, str]
     use: Sequence[Estimate] = ()
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """What kind of areas each level has, in words, smallest first."""
+        return wording.levels(float(self.summary.get("scale", 1.0)))
 
     def pick(self, topic: str, level: str) -> list[Estimate]:
         """Estimates of one topic and level, in their own order."""

@@ -35,7 +35,7 @@ def render(data: ReportData) -> str:
             study=data.study,
             summary=data.summary,
             digest=digest(data.study),
-            levels=wording.LEVELS,
+            levels=data.levels,
             words=wording,
             where=where.section(data, shown),
             when=when.section(data),

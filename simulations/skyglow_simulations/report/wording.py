@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from skyglow_server.estimation import Estimate
 from skyglow_server.publication.words import rule
 
-LEVELS: Mapping[str, str] = {
-    "LSOA": "LSOAs (about 650 homes each)",
-    "MSOA": "MSOAs (about 3,000 homes each)",
-    "LAD": "The whole district",
-}
+_HOMES: Mapping[str, float] = {"LSOA": 650.0, "MSOA": 3000.0}
 SHORT_LEVELS: Mapping[str, str] = {"LSOA": "LSOAs", "MSOA": "MSOAs", "LAD": "district"}
 DAYS: Mapping[str, str] = {"weekday": "weekday", "weekend": "weekend day"}
 WITHHELD = "withheld"
@@ -55,6 +51,13 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "Areas differ and change since the census": ("area model", "public mean"),
 }
 OTHER_SOURCES = "Everything else"
+
+
+def levels(scale: float) -> dict[str, str]:
+    """What kind of areas each level has, smallest first, where a run has a share `scale` of the homes."""
+    sizes = {level: float(f"{homes * scale:.2g}") for level, homes in _HOMES.items()}
+    small = {level: f"{SHORT_LEVELS[level]} (about {homes:,.0f} homes each)" for level, homes in sizes.items()}
+    return {**small, "LAD": "The whole district"}
 
 
 def percent(value: float | None, digits: int = 1) -> str:
