@@ -33,13 +33,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make the parameters that a study's models may begin from.")
     parser.add_argument("study", type=Path, help="the study's TOML")
     plain = tomllib.loads(parser.parse_args().study.read_text(encoding="utf-8"))
-    homes = calibration.simulate(Period(plain["feature_week"], 7), scale=_SCALE, seed=_SEED)
+    days = 7 * plain.get("feature_weeks", 1)
+    homes = calibration.simulate(Period(plain["feature_week"], days), scale=_SCALE, seed=_SEED)
     answers = {"composition": homes.composition, "household_size": homes.size - 1, "paid_work": homes.works}
-    raw = class22(homes.kwh.astype(float))
+    weeks = [class22(homes.kwh[:, day : day + 7].astype(float)) for day in range(0, days, 7)]
     for written in plain["models"]:
         contract = features.contract(written["features"])
         model = msgspec.convert({**written, "features_digest": contract.digest}, type=Model)
-        x, usable = features.normalise(contract, raw)
+        x, usable = features.averaged(contract, weeks)
         weights = fitted(x[usable], labels(model, answers[model.question][usable]), _RIDGE)
         print(f"{model.name}: start = [{', '.join(f'{weight:.2f}' for weight in weights)}]")
     return 0
