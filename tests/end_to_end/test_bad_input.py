@@ -144,7 +144,7 @@ STUDY_FAULTS = {
     "no delta": ("delta = 1e-6", "", 20, "delta"),
     "an epsilon that is none": ("epsilon = 4.0", "epsilon = -1.0", 20, "epsilon"),
     "a clip that is none": ("l2_bound = 1.0", "l2_bound = 0.0", 20, "l2_bound"),
-    "an infinite clip": ("l2_bound = 1.0", "l2_bound = inf", 20, "finite"),
+    "an infinite clip": ("l2_bound = 1.0", "l2_bound = inf", 20, "l2_bound"),
     "rounds in words": ("rounds = 4", 'rounds = "many"', 20, "rounds"),
     "no rounds": ("rounds = 4", "rounds = 0", 20, "rounds"),
     "a model of no such name": (
