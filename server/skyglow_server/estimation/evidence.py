@@ -34,6 +34,8 @@ class Evidence:
         counts then say nothing of these areas' own panel.
     trained : BlockSum, optional
         Counts [C, 1] of the panel's homes that trained the model.
+    rough : float
+        See `mixed.Drift`.
     """
 
     areas: AreaTable
@@ -43,6 +45,7 @@ class Evidence:
     labels: BlockSum
     mix: Array | None = None
     trained: BlockSum | None = None
+    rough: float = 0.0
 
 
 def old_mix(evidence: Evidence) -> Array:
@@ -64,7 +67,7 @@ def drift_of(evidence: Evidence) -> Drift:
     share = old_mix(evidence) @ evidence.positive
     logit = np.log(share / (1 - share))
     centred = logit - np.average(logit, weights=evidence.areas.households)
-    return Drift(share, centred, evidence.areas.households, evidence.areas.membership("MSOA"))
+    return Drift(share, centred, evidence.areas.households, evidence.areas.membership("MSOA"), evidence.rough)
 
 
 def employment(areas: AreaTable) -> Array:

@@ -101,18 +101,22 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The prior: old shares p [A], their centred logits z [A], households N [A] and MSOA membership [M, A]."""
+    """The prior: old shares p [A], their centred logits z [A], households N [A] and MSOA membership [M, A].
+
+    `rough` is how far all old shares together may be from what a census would say: sd of the logit; 0 of a census.
+    """
 
     share: Array
     logit: Array
     households: Array
     membership: Array
+    rough: float = 0.0
 
     def parts(self, planning: Planning) -> tuple[Array, Array, Array]:
         """Q's constant part, and what multiplies σ_L² and σ_M²."""
         h = self.share * (1 - self.share)
         around = np.outer(h, h)
-        level = planning.drift_level_deviation**2
+        level = planning.drift_level_deviation**2 + self.rough**2
         slope = planning.drift_slope_deviation**2 * np.outer(self.logit, self.logit)
         fixed = around * (level + slope) + np.diag(planning.turnover * h / self.households)
         return fixed, np.diag(h**2), around * (self.membership.T @ self.membership)

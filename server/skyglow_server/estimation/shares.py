@@ -16,7 +16,7 @@ from skyglow_server.estimation.observations import build
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior, solve
 from skyglow_server.estimation.results import Estimate, Level, estimate_of
-from skyglow_server.estimation.strata import positive_strata, stratified
+from skyglow_server.estimation.strata import ROUGH, positive_strata, stratified
 from skyglow_shared.study import Model, Study
 
 GROUP = "all"
@@ -28,8 +28,15 @@ def evidence_of(study: Study, model: Model, areas: AreaTable, sums: Mapping[str,
     scores, classes, labels = (
         find(study, sums, source, model.name) for source in ("area_score", "class_score", "area_label")
     )
-    trained = trained_counts(study, sums, model.name)
-    return Evidence(stratified(areas, model), positive_strata(model), scores, classes, labels, trained=trained)
+    return Evidence(
+        stratified(areas, model),
+        positive_strata(model),
+        scores,
+        classes,
+        labels,
+        trained=trained_counts(study, sums, model.name),
+        rough=ROUGH[model.question],
+    )
 
 
 def posterior_of(

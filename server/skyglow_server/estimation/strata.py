@@ -38,6 +38,8 @@ _SIZE_SEED = np.array(
 _ROUNDS = 60
 _WORKS = np.array([0.08, 0.20, 0.68, 0.85, 0.88, 0.80])
 _EMPLOYED = 0.57
+#: By question, how far an old share that is worked out may be from a census's in all areas alike: sd of the logit.
+ROUGH = {"composition": 0.0, "household_size": 0.0, "paid_work": 0.2}
 _LEAST, _MOST = 0.02, 0.98  # no area is taken to be without work, or without anybody out of it
 
 

@@ -70,6 +70,15 @@ def test_the_row_is_one_of_the_panel(town):
     assert district(more, panel=False).deviation == pytest.approx(district(evidence, panel=False).deviation)
 
 
+def test_an_old_share_that_was_worked_out_is_believed_less(town):
+    evidence, _ = town
+    rough = replace(evidence, rough=0.2)
+    assert district(rough).deviation > 1.02 * district(evidence).deviation
+    apart = drift_of(rough).covariance(0.1, 0.1, PLANNING) - drift_of(evidence).covariance(0.1, 0.1, PLANNING)
+    h = drift_of(evidence).share * (1 - drift_of(evidence).share)
+    np.testing.assert_allclose(apart, 0.2**2 * np.outer(h, h), atol=1e-15)
+
+
 def test_a_part_of_a_larger_study_is_told_nothing_by_them(town, simulator):
     evidence, shares = town
     part = replace(evidence, mix=np.full(6, 1 / 6))
