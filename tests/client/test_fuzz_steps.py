@@ -105,3 +105,14 @@ def test_steps_that_do_not_follow(town, begun, data):
     )
     place = {"attempt": data.draw(st.sampled_from((0, 1, -1, 2**62))), "round": data.draw(st.integers(-1, 3))}
     nothing_moves(town, begun, steps.encode(message), **place)
+
+
+def test_what_the_policy_has_come_to_forbid_leaves_under_no_mask(town, begun):
+    """The share is sealed, and has not left: whoever forbids the study now expects that it never does."""
+    supplier, study, _ = begun
+    town.write_policy(trust_modes=["local"])
+    again = town.ask(supplier, town.request(study, step="advertise", attempt=1))
+    step = StepRequest(study=digest(study), phase="training", round=0, attempt=0, content=b"")
+    for reply in (again, town.ask(supplier, messages.seal_request(step, town.office))):
+        assert isinstance(reply, Refusal)
+        assert (reply.code, reply.rule.split(", ")[0]) == (31, "trust_modes")

@@ -160,15 +160,15 @@ class Gate:
         if study.aggregation is None:
             return self._answered(study, phase, request, weights, prepare)
         self._answered(study, phase, share_request(request), weights, prepare)
-        return self._aggregation().advertise(study, phase, request)
+        return self._aggregation(study).advertise(study, phase, request)
 
     def step(self, request: StepRequest) -> bytes:
         """Answer one step of secure aggregation of a round whose share is sealed.
 
         Raises
         ------
-        ApprovalError, OrderError, ProtocolError, SignatureError, LedgerError
-            See `Aggregation.step`.
+        ApprovalError, PolicyError, OrderError, ProtocolError, SignatureError, LedgerError
+            See `Aggregation.step`; the policy may have come to forbid the study.
 
         Privacy
         -------
@@ -180,9 +180,10 @@ class Gate:
         share = self.ledger.sealed(key)
         if study.aggregation is None or share is None:
             raise OrderError("no share of this round is sealed here; ask for its keys first", rule="order")
-        return self._aggregation().step(study, phase, request, share)
+        return self._aggregation(study).step(study, phase, request, share)
 
-    def _aggregation(self) -> Aggregation:
+    def _aggregation(self, study: Study) -> Aggregation:
+        policies.check(self.policy, study, self.identity.public_key)  # what is sealed has not left yet
         return Aggregation(self.name, self.identity, self.ledger, self.randomness, self._channels)
 
     def _approved(self, request: RoundRequest | StepRequest) -> Study:
