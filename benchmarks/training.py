@@ -7,7 +7,7 @@ and plain steps, as studies have it; a bound for each gradient, whose squares ad
 together that follows a quantile of the homes' norms (Andrew et al. 2021), a noised count of the homes within it bought
 from the same budget; momentum of a half; Adam on the noised mean; and answers weighed so that by public shares both
 count alike. Bounds, rates, quantiles and speeds are chosen on one city and judged on others. The noise is
-floating-point: for simulation only.
+floating-point: for simulation only. Then, without privacy, what features averaged over several weeks are worth.
 """
 
 import math
@@ -28,6 +28,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also run
 from benchmarks.common import Result, run
 from benchmarks.utility import STEPS, Basis, multiplier, simulated
 
+from skyglow_client.features.class22 import class22
+from skyglow_client.features.table import CLASS22
+from skyglow_shared.models.features import averaged, contract
+from skyglow_shared.study import Period
+from skyglow_simulations.population import calibration
 from skyglow_simulations.population.calibration_models import fitted
 from skyglow_simulations.report.summary import auc
 
@@ -39,6 +44,7 @@ EPSILONS = (1.0, 0.5)
 BOUNDS, RATES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 QUANTILES, SPEEDS = (0.05, 0.1, 0.3, 0.5, 0.7), (0.2, 1.0)
 COUNT_NOISE = 1 / 20  # on the homes within the bound, in shares of all of them
+WEEKS = (1, 2, 4)
 FEW_BOUNDS, ADAM_RATES, ADAM = (0.5, 1.0, 2.0), (0.003, 0.01, 0.03, 0.1, 0.3), (0.9, 0.99)
 
 
@@ -183,8 +189,26 @@ def compared(
             yield Result(what, values.mean(), "of AUC", "one bound's", values.mean() / plain.mean())
 
 
+def over_weeks(splits: int) -> Iterator[Result]:
+    """AUC of a fit without privacy to features that are averaged over weeks, as a study's `feature_weeks` does it."""
+    homes = calibration.simulate(Period(calibration.WEEK.start, 7 * max(WEEKS)), scale=SCALE / 2, seed=CHOSEN_ON)
+    weeks = [class22(homes.kwh[:, day : day + 7].astype(float)) for day in range(0, 7 * max(WEEKS), 7)]
+    base = 0.0
+    for count in WEEKS:
+        x, _ = averaged(contract(CLASS22), weeks[:count])
+        found = []
+        for number, answer in product(range(splits), homes.answers.values()):
+            order = np.random.default_rng(number).permutation(len(x))
+            mine, rest = order[:TRAINING], order[TRAINING:]
+            weights = fitted(x[mine], answer[mine])
+            found.append(auc(x[rest] @ weights[:-1], answer[rest].astype(float)))
+        value = float(np.mean(found))
+        base = base or value
+        yield Result(f"AUC, mean features of {count} week(s), no privacy", value, "of AUC", "one week's", value / base)
+
+
 def measure(quick: bool) -> Iterator[Result]:
-    """Homes as simulated from zero; and homes that use more than the public ones, from what those lead to."""
+    """Homes as simulated from zero; and homes that use more than the public ones, from what those lead to; weeks."""
     runs, count = (2, 1) if quick else (4, 2)
     public = simulated(SCALE, PUBLIC)
     basis = Basis.of(public.x)
@@ -194,6 +218,7 @@ def measure(quick: bool) -> Iterator[Result]:
     for name, (level, start) in starts.items():
         chosen_on, judged_on = (splits(seeds, basis, level, count) for seeds in ((CHOSEN_ON,), JUDGED_ON))
         yield from compared(name, chosen_on, judged_on, Begin(torch.from_numpy(start), shares), runs)
+    yield from over_weeks(count + 1)
 
 
 if __name__ == "__main__":
