@@ -19,6 +19,7 @@ from skyglow_client.learning.occupied import chances
 from skyglow_client.readings import Store
 from skyglow_client.readings.meters import pseudonyms_of
 from skyglow_client.supplier import Supplier
+from skyglow_server.estimation.occupancy import GROUPS
 from skyglow_shared.models import logistic, temporal
 from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import Model, Study
@@ -29,7 +30,6 @@ from skyglow_simulations.report.summary import auc, mcc
 from skyglow_simulations.run import Folder
 
 _PRESENCE_HOMES = 300  # homes a supplier on which the presence rule is judged
-_DAY_TYPES = ("weekday", "weekend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,6 @@ class HeldHomes:
     answers: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
-def slot_names() -> tuple[str, ...]:
-    """The 96 groups of occupancy, ``weekday 00:00`` to ``weekend 23:30``."""
-    times = [f"{slot // 2:02d}:{slot % 2 * 30:02d}" for slot in range(48)]
-    return tuple(f"{kind} {time}" for kind in _DAY_TYPES for time in times)
-
-
 def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
     """True value of every estimate of the study by (area_code, topic, group), over all households."""
     table = pl.read_parquet(folder.truth / "households.parquet")
@@ -80,7 +74,7 @@ def truth(folder: Folder, study: Study) -> dict[tuple[str, str, str], float]:
             positive = np.bincount(lsoa, labels(model, answers[model.question]), minlength=len(study.areas))
             share = np.bincount(group, positive) / total
             true.update({(code, model.name, "all"): float(value) for code, value in zip(codes, share, strict=True)})
-        for slot, name in enumerate(slot_names()):
+        for slot, name in enumerate(GROUPS):
             share = np.bincount(group, occupied[:, slot] * homes) / total
             true.update({(code, "occupancy", name): float(value) for code, value in zip(codes, share, strict=True)})
     return true

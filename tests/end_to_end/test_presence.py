@@ -5,6 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from skyglow_server.estimation.occupancy import GROUPS
 from skyglow_shared.models import presence
 from skyglow_simulations import evaluation, experiment, outputs
 from skyglow_simulations.run import Folder, Parameters
@@ -37,7 +38,7 @@ def curve_error(made, study):
     profile = np.concatenate([own.profile[own.metered] for own in homes]).mean(axis=0)
     curve = presence.load(study.occupancy.basis).curve(profile).ravel()
     true = evaluation.truth(made.folder, study)
-    truth = [true[study.areas[0].lad, "occupancy", slot] for slot in evaluation.slot_names()]
+    truth = [true[study.areas[0].lad, "occupancy", slot] for slot in GROUPS]
     return float(np.sqrt(np.mean((curve - truth) ** 2)))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from skyglow_client.learning.homes import Homes
 from skyglow_client.readings import Store
+from skyglow_server.estimation.occupancy import GROUPS
 from skyglow_shared.study import COMPOSITION_CLASSES
 from skyglow_simulations import evaluation, experiment, suppliers
 from skyglow_simulations.evaluation import HeldHomes
@@ -39,7 +40,7 @@ def held(run, study, finished):
 
 
 def test_the_slots_of_two_kinds_of_day():
-    names = evaluation.slot_names()
+    names = GROUPS
     assert len(set(names)) == len(names) == 96
     assert (names[0], names[47], names[48], names[95]) == (
         "weekday 00:00",
@@ -62,7 +63,7 @@ def test_true_shares_are_counts_of_homes(run, study, homes):
 
 
 def test_true_occupancy_of_an_area_is_its_homes_mean(run, study, homes):
-    true, names = evaluation.truth(run, study), evaluation.slot_names()
+    true, names = evaluation.truth(run, study), GROUPS
     occupied = np.load(run.truth / "occupied.npy").reshape(9, 96)
     count = dict(homes.group_by("lsoa21cd").len().rows())
     for msoa in study.msoas:

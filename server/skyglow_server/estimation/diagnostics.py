@@ -98,7 +98,7 @@ def _slopes(evidence: Evidence) -> float:
     residual = score - design @ (inverse @ design.T @ score)
     between = float(inverse[2] @ design.T @ score)
     error = float(inverse[2, 2] * (residual @ residual) / (score.size - design.shape[1]))
-    means = class_means(evidence.classes, positive, mix if evidence.mix is None else evidence.mix, PLANNING)
+    means = class_means(evidence.classes, positive, mix, PLANNING)
     contrast = mix * positive / (mix @ positive) - mix * ~positive / (mix @ ~positive)
     variance = error + float(contrast @ means.covariance @ contrast) + PLANNING.score_context**2
     return (between - float(contrast @ means.mean)) / float(np.sqrt(variance))
