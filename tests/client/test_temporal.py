@@ -218,3 +218,13 @@ def test_what_is_asked_is_said_in_plain_words(town, study):
     [first, second] = command._describe(study, study.phases[0].blocks[0])
     assert "homes with a diary: the gradient of each home's loss over its diary's half-hours" in first
     assert "one home counts for at most 0.2" in second
+
+
+def test_only_homes_that_did_not_train_say_how_far_the_model_is_off(town, study):
+    block = next(block for phase in study.phases for block in phase.blocks if block.source == "diary_profile")
+    with town.open() as supplier:
+        plain, homes = supplier.homes(town.study()), supplier.homes(study)
+    keeps = np.isfinite(plain.diary).all(axis=2).any(axis=1) & (plain.composition >= 0)
+    assert (keeps & ~homes.calibrates).any() and (keeps & homes.calibrates).any()
+    assert len(contributions(study, block, homes, weights_of(study)).vectors) == (keeps & homes.calibrates).sum()
+    assert len(contributions(town.study(), block, plain, {}).vectors) == keeps.sum()
