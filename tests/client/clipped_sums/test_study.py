@@ -137,5 +137,5 @@ def test_hidden_layers_go_with_perceptrons_alone_and_must_fit_the_grid(study, bl
         training, blocks=tuple(msgspec.structs.replace(one, l2_bound=1e-30) for one in training.blocks)
     )
     phases = tuple(tiny if phase is training else phase for phase in study.phases)
-    with pytest.raises(StudyError, match="bound"):
+    with pytest.raises(StudyError, match="within its limits"):
         check(msgspec.structs.replace(study, phases=phases))
