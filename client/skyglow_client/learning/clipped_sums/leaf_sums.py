@@ -73,26 +73,36 @@ Piece = tuple[Scaled, slice]
 """A block, and which of its homes are meant."""
 
 
-def summed(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
-    """A layer's weights' and biases' part of a leaf's sum."""
+def leaf_sum(pieces: Sequence[Piece], ways: Sequence[Way]) -> list[Pair]:
+    """Each layer's weights' and biases' part of a leaf's sum.
+
+    Notes
+    -----
+    All factors first, then all products: a product drives the little that is done between two out of the cache.
+    """
+    factors = [_factors(pieces, number, way) for number, way in enumerate(ways)]
+    return [_multiplied(*pair, way) for pair, way in zip(factors, ways, strict=True)]
+
+
+def _factors(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
+    """Both factors of a leaf's sum, the scaled one first; of gradients, what scales them and they."""
     if way.form == "explicit":
-        return _combined(pieces, number, way)
+        factors = [block.factors[1][own] for block, own in pieces]
+        scale = factors[0] if len(factors) == 1 else torch.cat(factors)
+        return scale, _as_it_is(pieces, number, 1, 1, scale.shape[0])
     side = 0 if way.spare is None else 1
     scaled = _scaled(pieces, number, side, way)
-    other = _as_it_is(pieces, number, 1 - side, way.rows, scaled.shape[0])
+    return scaled, _as_it_is(pieces, number, 1 - side, way.rows, scaled.shape[0])
+
+
+def _multiplied(scaled: Tensor, other: Tensor, way: Way) -> Pair:
+    if way.form == "explicit":
+        split, found = way.layer.outputs * way.layer.width, torch.from_numpy(scaled[:, 0].numpy() @ other.numpy())
+        return found[:split].view(way.layer.outputs, -1), found[split:]
     if way.spare is not None:
         both = outer(other, scaled)
         return both, both[:, way.spare]
     return outer(scaled, other), scaled.sum(0)
-
-
-def _combined(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
-    """Gradients that were made, each by its factor."""
-    gradients = _as_it_is(pieces, number, 1, 1, sum([own.stop - own.start for _, own in pieces])).numpy()
-    factors = [block.factors[1][own, 0].numpy() for block, own in pieces]
-    found = torch.from_numpy((factors[0] if len(factors) == 1 else np.concatenate(factors)) @ gradients)
-    split = way.layer.outputs * way.layer.width
-    return found[:split].view(way.layer.outputs, -1), found[split:]
 
 
 def _scaled(pieces: Sequence[Piece], number: int, side: int, way: Way) -> Tensor:
@@ -138,10 +148,9 @@ class Total:
     biases: NDArray[np.float64]
     way: Way
 
-    def add(self, pieces: Sequence[Piece], number: int, *, whole: bool) -> None:
-        """Add a leaf, given in pieces, rounded to whole numbers if asked; `number` is the layer's."""
+    def add(self, weights: Tensor, biases: Tensor, *, whole: bool) -> None:
+        """Add a leaf's sum, which is written over: rounded to whole numbers if asked."""
         outputs, width = self.weights.shape
-        weights, biases = summed(pieces, number, self.way)
         for total, found in ((self.weights, weights[:outputs, :width]), (self.biases, biases[:outputs])):
             more = found.numpy()
             if whole:

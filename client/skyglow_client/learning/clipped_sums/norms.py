@@ -60,7 +60,7 @@ def terms(network: Network) -> int:
 def measured(kind: Form, layer: Layer, rows: Tensor, errors: Tensor, arithmetic: Arithmetic) -> Measured:
     """Norms of one layer's gradients, and what their sum is made of; `rows` are as they go into the layer."""
     if kind == "explicit":
-        return _explicit(gradients(layer, errors, rows), arithmetic)
+        return explicit(gradients(layer, errors, rows), arithmetic)
     inputs = seen(layer, rows)
     if kind == "gram":
         return _gram(inputs, errors, arithmetic)
@@ -69,7 +69,8 @@ def measured(kind: Form, layer: Layer, rows: Tensor, errors: Tensor, arithmetic:
     return Measured(square, square, errors, inputs)
 
 
-def _explicit(gradient: Tensor, arithmetic: Arithmetic) -> Measured:
+def explicit(gradient: Tensor, arithmetic: Arithmetic) -> Measured:
+    """Norms of gradients ``[homes, parameters]`` as they were made: what is added up is they."""
     square = _squares(gradient, arithmetic) * (1 + arithmetic.gamma(gradient.shape[1] + _FEW))
     return Measured(square, square, gradient[:, None], gradient[:, None])
 

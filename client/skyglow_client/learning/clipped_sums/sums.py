@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from skyglow_client.learning.clipped_sums.batch import Batch, rows
-from skyglow_client.learning.clipped_sums.leaf_sums import Piece, Scaled, Total, Way, summed
+from skyglow_client.learning.clipped_sums.leaf_sums import Piece, Scaled, Total, Way, leaf_sum
 from skyglow_client.learning.clipped_sums.leaves import leaves
-from skyglow_client.learning.clipped_sums.norms import measured, terms
+from skyglow_client.learning.clipped_sums.norms import explicit, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.aligned import aligned, widened
-from skyglow_shared.models.network import Network, Parameters, parts, product
+from skyglow_shared.models.network import Network, Parameters, gradients, parts, product
 
 _LEAVES_AT_ONCE = 4096
 _ROUNDINGS = 4  # from a norm to a scaled error
@@ -118,12 +118,12 @@ def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> 
     """Whether the homes of a block, all equal, come out equal to the last bit, and sums of them wherever they lie."""
     work, homes = Work.of(network, weights, Clip(1.0)), max(1, len(batch) // 3)
     block = clipped_block(work, batch)
-    for number, way in enumerate(work.ways):
-        wanted = summed([(block, slice(0, homes))], number, way)
-        for first in (1, len(batch) - homes):
-            found = summed([(block, slice(first, first + homes))], number, way)
-            if not all(torch.equal(*both) for both in zip(found, wanted, strict=True)):
-                return False
+    sums = [
+        [part for pair in leaf_sum([(block, slice(first, first + homes))], work.ways) for part in pair]
+        for first in (0, 1, len(batch) - homes)
+    ]
+    if not all(torch.equal(*both) for found in sums[1:] for both in zip(found, sums[0], strict=True)):
+        return False
     factors = [*block.factors.values(), *(factor for pair in block.pairs for factor in pair)]
     each = (factor.view(len(batch), -1) for factor in factors)
     return all(bool((values == values[:1]).all()) for values in each)
@@ -170,8 +170,8 @@ def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence[Total
             pieces.append((block, slice(max(cut.start, begin) - begin, min(cut.stop, stop) - begin)))
             if cut.stop > stop:
                 break
-            for number, total in enumerate(totals):
-                total.add(pieces, number, whole=work.clip.whole)
+            for total, (weights, biases) in zip(totals, leaf_sum(pieces, work.ways), strict=True):
+                total.add(weights, biases, whole=work.clip.whole)
             pieces.clear()
             cut = next(waiting, None)
 
@@ -182,9 +182,11 @@ def clipped_block(work: Work, batch: Batch) -> Scaled:
     block = rows(work.network, batch, arithmetic.dtype, block_homes(work.network))
     found = passed(work.network, work.parameters, block)
     with np.errstate(all="ignore"):  # of homes that cannot be used: a warning would tell of them
-        layers = [
-            measured(way.form, way.layer, into, errors, arithmetic)
-            for way, into, errors in zip(work.ways, found.rows, found.errors, strict=True)
+        each = list(zip(work.ways, found.rows, found.errors, strict=True))
+        made = [gradients(way.layer, errors, into) if way.form == "explicit" else None for way, into, errors in each]
+        layers = [  # thereafter: products drive the little that is done between two out of the cache
+            measured(way.form, way.layer, into, errors, arithmetic) if own is None else explicit(own, arithmetic)
+            for (way, into, errors), own in zip(each, made, strict=True)
         ]
         square = magnitude = np.add.reduce([one.square for one in layers])
         if any(one.magnitude is not one.square for one in layers):
