@@ -107,9 +107,12 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     basis = presence.load(study.occupancy.basis)
     curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1] + 1))
     diary = np.zeros((1, 2 * (1 + basis.components.shape[1]) + 2))
+    bound = next(block.l2_bound for phase in study.phases for block in phase.blocks if block.source == "class_score")
+    trained = bound * rng.binomial(homes, _PANEL).sum(axis=0)  # each has but a one to say, as long as the bound allows
+    calibrated = np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1)
     exact: Mapping[str, Array] = {
         "area_score": np.stack([homes.sum(axis=1), totals.sum(axis=1)], axis=1),
-        "class_score": np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1),
+        "class_score": np.concatenate([calibrated, np.outer(trained, [1, 0, 0])]),
         "area_label": np.stack([areas.totals("MSOA", panel.sum(axis=1)), areas.totals("MSOA", labels)], axis=1),
         "area_profile": curve * areas.totals("MSOA", homes.sum(axis=1))[:, None],
         "diary_profile": diary,
@@ -179,10 +182,10 @@ def office(districts: int, folder: Path) -> Turn:
     begun = processor()
     with timed(steps, "hierarchy"):
         levels_agree(areas, sums)
-    with timed(steps, "estimation and intervals"):
-        estimates = estimate(study, areas, sums, workers=2)
     with timed(steps, "checks"):
         record = checks(study, areas, sums)
+    with timed(steps, "estimation and intervals"):
+        estimates = estimate(study, areas, sums, record=record, workers=2)
     with timed(steps, "publication"):
         made = datetime.date(2026, 4, 5)
         publish(folder / "release", Release(study, estimates, record, made, "benchmark", simulated=True))
