@@ -134,7 +134,7 @@ def test_nothing_but_noise_still_gives_finite_wide_intervals(simulator):
 
 @pytest.mark.slow
 def test_coverage_over_many_towns(simulator):
-    """100 towns: pooled coverage of 95 % intervals within .91-.98 at LSOA and .93-.98 at MSOA; districts within four errors."""
+    """100 towns: 95 % intervals hold .91-.98 at LSOA and .93-.98 at MSOA, pooled; districts within four errors."""
     found = study_towns(simulator, simulator.World(), 100)
     assert 0.91 <= found["all", "LSOA"][1].mean() <= 0.98
     assert 0.93 <= found["all", "MSOA"][1].mean() <= 0.98
