@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LARGE = 64  # rows of a batch from which on NumPy's products are taken: of a hundred they are never slower, of ten they are
+_LARGE = 64  # rows of a batch from which on NumPy's products are taken: no slower for a hundred, slower for ten
 
 Weights = tuple[Tensor, ...]
 """`[models, features + 1, heads]` for a logistic model; else `[models, features + 1, hidden]`,
