@@ -192,7 +192,7 @@ def test_old_sizes_and_employment_survive_the_way_to_disk_and_may_be_missing(tow
         ("people_8", "many", "not a number"),
         ("people_8", "inf", "infinite"),
         ("employed", "1.0", "employed share of 1"),
-        ("employed", "0", "no employed"),
+        ("employed", "0", "all zero"),
     ],
 )
 def test_bad_old_columns_are_refused(town, lines, tmp_path, column, text, words):
