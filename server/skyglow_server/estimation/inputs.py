@@ -151,7 +151,7 @@ def _further(path: Path, rows: Sequence[dict[str, str]], columns: Sequence[str])
         return None
     numbers = read_numbers(path, rows, columns)
     if (numbers.sum(axis=1) <= 0).any():
-        raise FormatError(f"{path.name} has an area with no {' or '.join(columns)}; use the published table")
+        raise FormatError(f"{path.name} has an area with {', '.join(columns)} all zero; use the published table")
     return numbers
 
 
