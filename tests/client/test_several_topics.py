@@ -5,6 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from skyglow_client.features.table import HomeFeatures
 from skyglow_client.learning.block_sum import block_sum
 from skyglow_client.learning.contributions import contributions, label_table
 from skyglow_client.learning.homes import Homes, homes_of
@@ -149,7 +150,7 @@ def test_who_left_a_question_open_is_in_no_block_of_a_study_that_asks_it(study, 
     columns, homes = ["meter_id", "composition", "household_size", "paid_work"], range(6)
     rows = [(supplier.meter(n), "other", "4", "unknown" if n == 2 else "somebody") for n in homes]
     panel = panel_of(supplier, store, columns, *rows)
-    table = FakeTable(len(store.pseudonyms))
+    table = featureless(len(store.pseudonyms))
     found = homes_of(study, store, table, panel)
     assert (found.composition >= 0).sum() == 5
     assert all(((found.answered(name) >= 0) == (found.composition >= 0)).all() for name in found.answers)
@@ -161,14 +162,12 @@ def test_a_panel_from_before_the_question_loads_and_refuses_by_name(study, suppl
     _, store = supplier.ingest()
     panel = panel_of(supplier, store, ["meter_id", "composition"], (supplier.meter(0), "other"))
     assert not panel.answers
-    table = FakeTable(len(store.pseudonyms))
+    table = featureless(len(store.pseudonyms))
     with pytest.raises(StudyError, match="household_size, a column that panel"):
         homes_of(study, store, table, panel)
     assert len(homes_of(msgspec.structs.replace(study, models=study.models[:1]), store, table, panel))
 
 
-class FakeTable:
+def featureless(homes):
     """Features of homes that no test here looks at."""
-
-    def __init__(self, homes):
-        self.features, self.profile = np.ones((homes, 22)), np.full((homes, 2, 48), 0.5)
+    return HomeFeatures(np.ones((homes, 22)), np.full((homes, 2, 48), 0.5, dtype=np.float32))
