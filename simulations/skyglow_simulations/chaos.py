@@ -43,8 +43,8 @@ from skyglow_shared.privacy.randomness import KEY_BYTES, ByteStream
 from skyglow_shared.signals import stop_at_signals
 from skyglow_shared.study import digest
 from skyglow_simulations import chaos_checks, deployed, own_postgres, run, suppliers
+from skyglow_simulations.links.ports import free_port
 from skyglow_simulations.own_postgres import Server
-from skyglow_simulations.ports import free_port
 from skyglow_simulations.run import Folder, Parameters
 
 OFFICE = "office"
@@ -282,19 +282,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 scale=options.scale,
                 seed=options.seed,
                 pause=options.pause,
-                tell=_tell,
+                tell=deployed.tell,
                 server=server,
             )
     except SkyglowError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    _tell(f"{options.kills} kills, {studies} studies: all complete, all books agree, nothing charged twice")
+    deployed.tell(f"{options.kills} kills, {studies} studies: all complete, all books agree, nothing charged twice")
     return 0
-
-
-def _tell(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

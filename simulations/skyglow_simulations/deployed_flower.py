@@ -29,7 +29,7 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.signals import stop_at_signals
 from skyglow_simulations import deployed, progress, run, suppliers
 from skyglow_simulations.deployed import NAMES, tell
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 from skyglow_simulations.run import Folder, Parameters
 
 _NAME = "skyglow_simulations.deployed_flower"

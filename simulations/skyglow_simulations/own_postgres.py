@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skyglow_shared.errors import RunError
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 
 USER, PASSWORD, DATABASE = "skyglow", "a secret of tests", "office"
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from skyglow_server import serve  # first: it says what TLS gRPC may speak
 from skyglow_server.checkpoints import Checkpoints, Place
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 from skyglow_shared.study import digest
 from skyglow_simulations import deployed, experiment, run
 from skyglow_simulations.run import Folder, Parameters
@@ -91,7 +91,7 @@ def test_a_study_whose_disks_are_filled_goes_on_when_there_is_room(tmp_path):
     folder = tmp_path / "run"
     prepare = (
         "import sys; from pathlib import Path; from skyglow_server import serve; "
-        "from skyglow_simulations.ports import free_port; from skyglow_simulations import deployed, run; "
+        "from skyglow_simulations.links.ports import free_port; from skyglow_simulations import deployed, run; "
         "from skyglow_simulations.run import Parameters; "
         "p = Parameters(scale=0.01, seed=3, workers=1, trust='local'); f = run.start(Path(sys.argv[1]), p); "
         "d = deployed.begin(f, p, deployed.QUIET); d.prepare(); d.approve(); deployed.enrol(f, p, free_port())"

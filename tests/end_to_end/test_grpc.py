@@ -23,7 +23,7 @@ from skyglow_server.links.grpc import GrpcFederation  # first: it says what TLS 
 from skyglow_server import keys
 from skyglow_server.links.listening import Credentials
 from skyglow_shared.signing import Identity
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 
 NAMES = ("north", "south", "harbour")
 SUPPLIER = """

@@ -21,7 +21,7 @@ from skyglow_shared.errors import ApprovalError, FormatError, RunError
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import digest
 from skyglow_simulations import deployed, experiment, run, suppliers
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 from skyglow_simulations.run import Parameters
 
 

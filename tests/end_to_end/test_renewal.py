@@ -22,7 +22,7 @@ from skyglow_shared import certificates, link
 from skyglow_shared.command import main
 from skyglow_shared.errors import FormatError, SignatureError
 from skyglow_shared.signing import Identity
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 
 POLICY = """
 office_key = "{key}"

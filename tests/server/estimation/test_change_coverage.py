@@ -33,7 +33,9 @@ def published(study, estimates):
     release = Release(study=study, estimates=estimates, checks=(), made=study.reference_date, producer="none")
     rows = [dict(zip(tidy.COLUMNS, tidy._line(item), strict=True)) for item in estimates]
     shared = {
-        (topic, level): float(share) for topic, level, source, share in tidy.sources(release) if source == earlier.SHARED
+        (topic, level): float(share)
+        for topic, level, source, share in tidy.sources(release)
+        if source == earlier.SHARED
     }
     return earlier.Published(study, {(r["topic"], r["level"], r["area_code"], r["group"]): r for r in rows}, shared)
 
@@ -77,8 +79,8 @@ def pairs(simulator):
 def held(pairs, level, persistence):
     """Share of a level's intervals that hold the true change, and their mean width."""
     hits, widths = [], []
-    for (earlier, before), (later, after) in pairs:
-        for item in change.changes(earlier, later, persistence=persistence):
+    for (first, before), (second, after) in pairs:
+        for item in change.changes(first, second, persistence=persistence):
             if item.names[2] == level and item.interval is not None:
                 place = (level, item.names[0])
                 hits.append(item.interval[0] <= after[place] - before[place] <= item.interval[1])
