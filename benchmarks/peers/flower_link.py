@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skyglow_server import keys
-from skyglow_simulations.ports import free_port
+from skyglow_simulations.links.ports import free_port
 
 BIN = Path(sys.executable).parent
 PROJECT = """

@@ -4,25 +4,23 @@
 A study's folder, ``studies/NAME/`` in the office's::
 
     study.json      areas.csv            what was drafted: canonical bytes, and the public table of areas
-    market.csv      totals.csv           optional, put there by hand: public tables of homes by area and supplier,
-                                         and of official totals to agree with
     estimates.csv   electricity-use.csv  what came of it; the second where the study asks for it
+    release/                             the same as an output checker opens it
+
+What else `releasing` looks at in it is put there by hand.
 """
 
 from pathlib import Path
 
-from skyglow_server import keys, traces
+from skyglow_server import keys, releasing, traces
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
-from skyglow_server.disclosure import load_market
 from skyglow_server.draft import draft
-from skyglow_server.estimation import checks, electricity, estimate, load_areas, load_totals
+from skyglow_server.estimation import load_areas
 from skyglow_server.federation import Federation
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
 from skyglow_server.public_tables import read_rows
-from skyglow_server.publication.tables import write_estimates_csv
-from skyglow_server.publication.tidy import use_table
 from skyglow_server.traces import Traced
 from skyglow_shared import certificates
 from skyglow_shared.errors import FormatError, RunError
@@ -102,6 +100,8 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
         The database is away.
     RefusalError
         A supplier refused: above all, it has not approved the study yet.
+    FormatError, GeographyError, DataError
+        A public table beside the study, or an earlier release, cannot be used; see `releasing.release`.
     """
     place = _place(folder, name)
     if not (place / "study.json").exists():
@@ -116,14 +116,7 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
 
     with checkpoints.alone(digest(study)), traces.study(study.name):
         outcome = Coordinator(study, office, traced, checkpoints, noted).run()
-    areas = load_areas(place / "areas.csv", study)
-    market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
-    totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
-    record = checks(study, areas, outcome.sums, market=market)
-    estimates = estimate(study, areas, outcome.sums, record=record, totals=totals)
-    write_estimates_csv(place / "estimates.csv", estimates)
-    if use := electricity(study, areas, outcome.sums, record):
-        write_atomically(place / "electricity-use.csv", use_table(use))
+    releasing.release(folder, name, study, outcome.sums)
     return place / "estimates.csv"
 
 

@@ -5,6 +5,9 @@
 
     address = "office.example.org:7443"       # where suppliers dial
     database = "postgresql:///skyglow"        # where replies are kept; without it, checkpoints.sqlite in the folder
+    producer = "Office for Example Statistics"    # who is responsible for releases, and how to reach them
+    contact = "statistics@office.example.org"
+    designation = "official statistics in development"  # of releases; none unless the producer sets one
 """
 
 import json
@@ -21,10 +24,16 @@ FILE = "office.toml"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Host and port that suppliers dial, and the URL of the database, if replies are not kept in the folder."""
+    """Host and port that suppliers dial, the URL of the database, if replies are not kept in the folder, and releases.
+
+    `producer`, `contact` and `designation` are what releases say of whoever makes them.
+    """
 
     address: str
     database: str = ""
+    producer: str = ""
+    contact: str = ""
+    designation: str = ""
 
     def __repr__(self) -> str:
         """The address alone: a URL may hold a password."""

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from skyglow_client.supplier import Supplier
@@ -15,7 +14,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Outcome
 from skyglow_server.disclosure import Check
 from skyglow_server.estimation import AreaTable, Estimate, checks, compare, electricity
-from skyglow_server.publication import Release, publish, write_estimates_csv
+from skyglow_server.publication import Release, publish, software, write_estimates_csv
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import round_numbers, share_block
 from skyglow_shared.models import presence
@@ -120,12 +119,8 @@ def release_of(experiment: Experiment, findings: Findings, made: datetime.date) 
         use=findings.use,
         ledger_heads={name: str(figures["ledger_head"]) for name, figures in costs.items()},
         charged={name: float(figures["epsilon_upper"]) for name, figures in costs.items()},
-        versions=_versions(),
+        versions=software(),
     )
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("skyglow-shared", "skyglow-server", "torch", "numpy", "dp-accounting")}
 
 
 def supplier_figures(study: Study, supplier: Supplier) -> dict[str, float | str]:
@@ -153,7 +148,7 @@ def write_report(experiment: Experiment, findings: Findings) -> None:
         boundaries=experiment.census.boundaries,
         public_curve=presence.load(study.occupancy.basis).mean.ravel().tolist(),
         sent=what_left(experiment),
-        versions=_versions(),
+        versions=software(),
         use=findings.use,
     )
     write_atomically(experiment.folder.path / "report.html", render(data).encode())

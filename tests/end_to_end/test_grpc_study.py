@@ -171,6 +171,8 @@ def test_suppliers_and_office_meet_by_command_alone(tmp_path):
     assert service.wait(30) == 0
     assert stopped(processes) == {0}
     assert (place / "studies" / "southampton" / "estimates.csv").read_text().startswith("area_code,")
+    released = {path.name for path in (place / "studies" / "southampton" / "release").iterdir()}
+    assert released >= {"checks.csv", "results.json", "study.json", "quality-and-methods.html"}
     logs = subprocess.run([*skyglow, "office", "logs", str(place)], check=True, capture_output=True, text=True).stdout
     assert logs.count("is connected") == len(deployed.NAMES)
     assert "study southampton is complete" in logs

@@ -9,6 +9,7 @@ asks.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from skyglow_shared.errors import GeographyError
 from skyglow_shared.study import Study
@@ -48,7 +49,8 @@ class Footprint:
         missing = {atom for cell in self.cells for atom in cell.atoms if not pieces.get(atom)}
         if missing:
             raise GeographyError(
-                f"{len(missing)} areas of release {self.name} are not in the lookup between vintages; use all of it"
+                f"{len(missing)} areas of release {self.name} are not in the lookup between vintages; put all of the"
+                " published one into the study's folder as vintages.csv"
             )
         cells = (replace(cell, atoms=frozenset().union(*(pieces[atom] for atom in cell.atoms))) for cell in self.cells)
         return replace(self, cells=tuple(cells))
@@ -83,10 +85,16 @@ class Overlap:
     households: float
 
 
-def pieces_of(
-    overlaps: Iterable[Overlap],
-) -> tuple[Mapping[str, frozenset[str]], Mapping[str, frozenset[str]], Mapping[str, float]]:
-    """Pieces by old area, pieces by new area, and households by piece.
+class Pieces(NamedTuple):
+    """Pieces by old area, pieces by new area, and public households by piece."""
+
+    old: Mapping[str, frozenset[str]]
+    new: Mapping[str, frozenset[str]]
+    households: Mapping[str, float]
+
+
+def pieces_of(overlaps: Iterable[Overlap]) -> Pieces:
+    """What areas of two vintages have in common.
 
     Raises
     ------
@@ -106,4 +114,4 @@ def pieces_of(
         old.setdefault(overlap.old, set()).add(piece)
         new.setdefault(overlap.new, set()).add(piece)
     frozen = [{code: frozenset(pieces) for code, pieces in side.items()} for side in (old, new)]
-    return frozen[0], frozen[1], households
+    return Pieces(frozen[0], frozen[1], households)

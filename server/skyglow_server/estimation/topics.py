@@ -2,11 +2,11 @@
 """From a study's noised sums to everything it estimates."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from math import fsum
 
-from skyglow_server.disclosure.footprint import Footprint, footprint_of
+from skyglow_server.disclosure.footprint import Footprint, Pieces, footprint_of
 from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
@@ -139,7 +139,9 @@ def checks(
     areas: AreaTable,
     sums: Mapping[str, BlockSum],
     earlier: Sequence[Footprint] = (),
+    *,
     market: Market | None = None,
+    pieces: Pieces | None = None,
 ) -> tuple[Check, ...]:
     """The record of every disclosure rule applied to every area and topic, for a human to read.
 
@@ -148,14 +150,18 @@ def checks(
     study, areas, sums
         As `estimate` takes them.
     earlier : sequence of Footprint
-        What earlier releases let out, in this study's LSOAs, so that nothing follows from both.
+        What earlier releases let out, in this study's LSOAs or in `pieces`, so that nothing follows from both.
     market : Market, optional
         Public numbers of homes by area and supplier, where there are any.
+    pieces : Pieces, optional
+        What this study's LSOAs and those of another vintage have in common, where an earlier release has such.
 
     Raises
     ------
     RunError
         A sum is missing or misshapen.
+    GeographyError
+        An LSOA of the study is in no piece.
     """
     topics = tuple(_topics(study, areas, sums))
     trees = [topic.tree for topic in topics]
@@ -166,6 +172,8 @@ def checks(
         *(check_market(study.thresholds, market, [tree.footprint for tree in trees]) if market else ()),
         *chain.from_iterable(diagnosed),
     )
+    if pieces is not None:
+        trees = [replace(tree, footprint=tree.footprint.refined(pieces.new), atoms=pieces.households) for tree in trees]
     return complete(record, trees, study.thresholds.least_homes, earlier)
 
 

@@ -88,7 +88,11 @@ def _rows(table: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
 
 def read_footprints(path: Path) -> tuple[Footprint, ...]:
     """Footprints of every topic of a release's folder, in the LSOAs of its own vintage; raises as `read_release`."""
-    release = read_release(path)
+    return footprints_of(read_release(path))
+
+
+def footprints_of(release: Published) -> tuple[Footprint, ...]:
+    """Footprints of every topic of a release, in the LSOAs of its own vintage."""
     shown: dict[str, dict[tuple[str, str], bool]] = {}
     for (topic, level, code, _), row in (*release.rows.items(), *release.use.items()):
         own = shown.setdefault(topic, {})

@@ -4,6 +4,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from skyglow_server.publication import tidy
@@ -23,6 +24,12 @@ _FORMATS: Mapping[str, str] = {
 }
 
 Entity = dict[str, Any]
+_SOFTWARE = ("skyglow-shared", "skyglow-server", "torch", "numpy", "dp-accounting")
+
+
+def software() -> dict[str, str]:
+    """Versions of what figures are made by, as installed here."""
+    return {name: version(name) for name in _SOFTWARE}
 
 
 def crate(release: Release, files: Mapping[str, bytes], about: Mapping[str, str]) -> bytes:

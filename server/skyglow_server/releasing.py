@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the sums of a study that is complete to a release: made once, and held against every other of the office.
+
+A study's folder may hold, put there by hand before the study is run::
+
+    market.csv          homes by area and supplier, public (`disclosure.load_market`)
+    totals.csv          official totals to agree with (`estimation.load_totals`)
+    vintages.csv        what LSOAs of two vintages have in common: columns earlier, later, households
+    boundaries.geojson  of MSOAs, on the British National Grid
+
+Earlier releases are those of the office's other studies, and whatever lies under ``releases/``: folders of releases
+that were made elsewhere. A release that its checker turns down is taken away, and counts no more.
+"""
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from skyglow_server import settings
+from skyglow_server.disclosure import Footprint, Overlap, Pieces, load_market, pieces_of
+from skyglow_server.estimation import checks, electricity, estimate, load_areas, load_totals
+from skyglow_server.estimation.inputs import BlockSum
+from skyglow_server.public_tables import read_numbers, read_rows
+from skyglow_server.publication import Release, publish, software, write_estimates_csv
+from skyglow_server.publication.earlier import footprints_of, read_release
+from skyglow_server.publication.tidy import use_table
+from skyglow_shared import locks
+from skyglow_shared.errors import FormatError
+from skyglow_shared.files import write_atomically
+from skyglow_shared.study import Study
+
+RELEASE = "release"
+
+
+def release(folder: Path, name: str, study: Study, sums: Mapping[str, BlockSum]) -> None:
+    """Estimate, check against every earlier release, and write the tables and the folder that a checker opens.
+
+    A release that is there stays as it is: later ones were checked against it. To have it made anew, take it away.
+
+    Parameters
+    ----------
+    folder : Path
+        The office's.
+    name : str
+        The study's.
+    study : Study
+    sums : mapping of block name to BlockSum
+        Noised sums over suppliers of every completed block.
+
+    Raises
+    ------
+    FormatError
+        A table, the boundaries or an earlier release cannot be read.
+    GeographyError
+        Areas of an earlier release are of another vintage, and no lookup has them all; or boundaries do not fit.
+    DataError
+        Official totals contradict each other or the study's own figures.
+    """
+    place = folder / "studies" / name
+    with locks.held(folder / "releasing.lock"):  # two at once would not see each other
+        if (place / RELEASE).is_dir():
+            return
+        areas = load_areas(place / "areas.csv", study)
+        market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
+        totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
+        pieces = _pieces(place / "vintages.csv")
+        earlier = tuple(_earlier(folder, place, study, pieces))
+        record = checks(study, areas, sums, earlier, market=market, pieces=pieces)
+        estimates = estimate(study, areas, sums, record=record, totals=totals)
+        use = electricity(study, areas, sums, record)
+        write_estimates_csv(place / "estimates.csv", estimates)
+        if use:
+            write_atomically(place / "electricity-use.csv", use_table(use))
+        own = settings.load(folder)
+        made = Release(
+            study=study,
+            estimates=estimates,
+            use=use,
+            checks=record,
+            made=datetime.datetime.now(datetime.UTC).date(),
+            producer=own.producer or own.address.rpartition(":")[0],
+            contact=own.contact,
+            designation=own.designation,
+            boundaries=_boundaries(place / "boundaries.geojson"),
+            versions=software(),
+        )
+        publish(place / RELEASE, made)
+
+
+def _earlier(folder: Path, place: Path, study: Study, pieces: Pieces | None) -> Iterator[Footprint]:
+    """Every topic of every earlier release, in this study's LSOAs or in pieces."""
+    others = (path for path in sorted(folder.glob(f"studies/*/{RELEASE}")) if path.parent != place)
+    for path in (*others, *sorted(path for path in folder.glob("releases/*") if path.is_dir())):
+        found = read_release(path)
+        looked_up = _looked_up(found.study, study, pieces)
+        yield from (footprint.refined(looked_up) for footprint in footprints_of(found))
+
+
+def _looked_up(earlier: Study, study: Study, pieces: Pieces | None) -> dict[str, frozenset[str]]:
+    """What each LSOA of an earlier study is in terms of this one.
+
+    An LSOA that one of the two leaves out is one of its own. Where each has some in a district that the other has not,
+    the vintages differ: without a lookup they are nothing, and nothing can be said.
+    """
+    known = {lsoa: frozenset((lsoa,)) for lsoa in study.lsoas} if pieces is None else {**pieces.new, **pieces.old}
+    then, now = ({area.lsoa: area.lad for area in one.areas} for one in (earlier, study))
+    unlike = {now[lsoa] for lsoa in now.keys() - then.keys()} if pieces is None else set(now.values())
+    return {
+        lsoa: known.get(lsoa, frozenset[str]() if district in unlike else frozenset((lsoa,)))
+        for lsoa, district in then.items()
+    }
+
+
+def _pieces(path: Path) -> Pieces | None:
+    if not path.exists():
+        return None
+    rows = read_rows(path, ("earlier", "later", "households"))
+    households = read_numbers(path, rows, ("households",))[:, 0].tolist()
+    return pieces_of(Overlap(row["earlier"], row["later"], own) for row, own in zip(rows, households, strict=True))
+
+
+def _boundaries(path: Path) -> Mapping[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise FormatError(f"{path.name} is not GeoJSON; fetch it again")
+    return found
