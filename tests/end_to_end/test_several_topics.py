@@ -65,7 +65,7 @@ def test_report_release_and_terminal_speak_of_every_topic(finished):
     done, run = finished
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert {*TOPICS, "occupancy"} == summary["topics"].keys()
-    assert {*TOPICS, "presence_rule"} == summary["models"].keys()
+    assert {*TOPICS, "presence_rule", "presence_model"} == summary["models"].keys()
     assert all(set(TOPICS) <= figures.keys() for figures in summary["methods"].values() if figures)
     assert all(cost["epsilon_upper"] <= 4 for cost in summary["suppliers"].values())
     for words in ("homes of one person", "homes of three or more people", "families with children", "paid work"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the office writes of a study beside its estimates, and the public tables that it looks for."""
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -8,8 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_server import serve
+from skyglow_server import serve, settings
 from skyglow_server.estimation.inputs import COLUMNS
+from skyglow_server.settings import Settings
 from skyglow_shared.errors import DataError, FormatError
 from skyglow_shared.models import features, presence
 from skyglow_shared.signing import Identity
@@ -56,6 +58,7 @@ def office(simulator, tmp_path, monkeypatch):
     lines = [",".join(map(str, (*code, *row))) for code, row in zip(codes, numbers, strict=True)]
     (place / "areas.csv").write_text("\n".join([",".join(COLUMNS[:13]), *lines, ""]))
     Identity.generate().save(tmp_path / "identity.key")
+    settings.save(tmp_path, Settings(address="office.test:1"))
 
     @dataclass
     class Finished:
@@ -83,6 +86,7 @@ def test_a_market_and_totals_in_the_studys_folder_are_heeded(office):
     (place / "market.csv").write_text("lsoa21cd,supplier,homes\n" + "".join(f"{code},north,9\n" for code in lsoas))
     conduct(folder)
     assert "published" not in (place / "estimates.csv").read_text(), "one supplier has all homes"
+    shutil.rmtree(place / "release")  # turned down
     (place / "market.csv").unlink()
     (place / "totals.csv").write_text(f"area_code,topic,homes,standard_error\n{LAD},{TOPIC},1e9,0\n")
     with pytest.raises(DataError, match="more than there are"):
