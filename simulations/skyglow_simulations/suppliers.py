@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from skyglow_client.features.table import build_features
+from skyglow_client.learning.occupied import build_profiles
 from skyglow_client.readings import ingest
 from skyglow_client.supplier import Supplier
 from skyglow_server.federation import Federation
@@ -111,15 +112,16 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
 
 
 def load_readings(folder: Folder, parameters: Parameters, study: Study, progress: Callable[[int, int], None]) -> None:
-    """Have every supplier ingest its raw files and compute its features, unless it has."""
+    """Have every supplier ingest its raw files and compute its features and profiles, unless it has."""
     job = partial(_load_one, str(folder.path), study.period.start.isoformat(), study.period.days)
-    job = partial(job, week=study.feature_week.isoformat())
+    installed = study.occupancy.model if study.presence_model is None else ""
+    job = partial(job, week=study.feature_week.isoformat(), presence=installed)
     progress(0, len(NAMES))
     for done, _ in enumerate(each(job, NAMES, parameters.workers), start=1):
         progress(done, len(NAMES))
 
 
-def _load_one(path: str, start: str, days: int, name: str, *, week: str) -> None:
+def _load_one(path: str, start: str, days: int, name: str, *, week: str, presence: str) -> None:
     folder = Folder(Path(path))
     supplier = folder.supplier(name)
     if not (supplier / "store" / "meta.json").exists():
@@ -133,3 +135,5 @@ def _load_one(path: str, start: str, days: int, name: str, *, week: str) -> None
         )
         write_atomically(supplier / "ingest.txt", ("\n".join(report.lines()) + "\n").encode())
     build_features(supplier / "store", week_start=datetime.date.fromisoformat(week))
+    if presence:
+        build_profiles(supplier / "store", presence)

@@ -50,7 +50,7 @@ def by_torch(kwh):
 
 
 def test_chances_are_those_of_the_network(kwh):
-    np.testing.assert_allclose(chances(kwh, START, MODEL), by_torch(kwh), rtol=1e-9)
+    np.testing.assert_allclose(chances(kwh, START, MODEL), by_torch(kwh), rtol=3e-5)  # float32 beside float64
 
 
 def test_a_home_has_the_same_numbers_to_the_last_bit_whoever_stands_beside_it(kwh):

@@ -43,9 +43,10 @@ def half_hours(kwh: NDArray[np.floating], start: datetime.date) -> tuple[NDArray
     weekend = np.repeat(~weekdays(start, kwh.shape[1]), SLOTS).astype(np.float64)
     turn = np.tile(2 * np.pi * (np.arange(SLOTS) + 0.5) / SLOTS, kwh.shape[1])
     clock = np.stack([np.sin(turn), np.cos(turn), weekend], axis=1)
+    present = presence_rule(kwh)
     for home, (readings, counts) in enumerate(zip(kwh, valid, strict=True)):
         use = np.repeat(counts, SLOTS)
-        rule = presence_rule(readings[None])[0].reshape(-1, 1)
+        rule = present[home].reshape(-1, 1)
         raw = np.column_stack([readings.reshape(-1), _level(readings.reshape(-1), use), clock, rule])
         x[home] = normalise(CONTRACT, np.where(use[:, None], raw, np.nan))[0].reshape(*kwh.shape[1:], -1)
     return x, valid

@@ -63,18 +63,19 @@ def _layers(
         begin = end
 
 
-def logits(network: Network, weights: NDArray[np.float64], x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log-odds `[homes, *places, outputs]` of inputs `[homes, *places, inputs]`, in float64."""
+@torch.inference_mode()
+def logits(
+    network: Network, weights: NDArray[np.float64], x: NDArray[np.floating], arithmetic: torch.dtype = torch.float64
+) -> NDArray[np.float64]:
+    """Log-odds `[homes, *places, outputs]` of inputs `[homes, *places, inputs]`, computed in such numbers."""
     wide = aligned(network)
-    layers = parts(wide, widened(network, wide, weights), torch.float64)
-    values = torch.zeros(len(x), network.count, wide.inputs, dtype=torch.float64)
-    values[:, :, : network.inputs] = torch.from_numpy(np.array(x, dtype=np.float64)).view(*values.shape[:2], -1)
-    for number, (layer, (weight, bias)) in enumerate(zip(wide.layers, layers, strict=True)):
-        values = forward(layer, weight, bias, surrounded(layer, values))
-        if number < len(layers) - 1:
-            values = values.clamp_min(0.0)
-    found: NDArray[np.float64] = values[:, :, : network.outputs].reshape(len(x), *network.places, -1).numpy()
-    return found
+    layers = parts(wide, widened(network, wide, weights), arithmetic)
+    values = torch.zeros(len(x), network.count, wide.inputs, dtype=arithmetic)
+    values[:, :, : network.inputs] = torch.from_numpy(np.array(x)).view(*values.shape[:2], -1)
+    for number, (layer, (weight, bias)) in enumerate(zip(wide.layers, layers, strict=True), start=1):
+        values = forward(layer, weight, bias, surrounded(layer, values), rectified=number < len(layers))
+    found = values[:, :, : network.outputs].reshape(len(x), *network.places, -1).numpy()
+    return found.astype(np.float64)
 
 
 def _up(size: int) -> int:
