@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_client.learning.diaried import learnt
 from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
@@ -18,7 +19,6 @@ from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, column_weights, held_bound
 from skyglow_shared.models import logistic, presence
-from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
 
 Vectors = NDArray[np.float64]
@@ -130,25 +130,19 @@ def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> t
 
 
 def _profile(study: Study, homes: Homes, weights: Weights) -> Vectors:
-    """Coefficients [homes, 2, K] of presence: by the study's own model at the request's weights, where it has one."""
-    model = study.presence_model
-    if model is None:
+    """Coefficients [homes, 2, K] of presence: by the study's own model, where it has one."""
+    if (own := learnt(study, homes.diaried, weights)) is None:
         return homes.profile
-    if homes.diaried is None:
-        raise InternalError("a study's model of presence lacks its half-hours; please report this")
-    found = homes.diaried.profiles(PresenceModel(weights[model.name], channels=model.hidden))
-    return by_blocks(presence.load(study.occupancy.basis).project, found)
+    half_hours, model = own
+    return by_blocks(presence.load(study.occupancy.basis).project, half_hours.profiles(model))
 
 
 def _gap(study: Study, homes: Homes, weights: Weights) -> Vectors:
-    """Coefficients [homes, 2, K] of diary less meter: by the study's own model at the request's weights, if it has."""
-    model = study.presence_model
-    if model is None:
+    """Coefficients [homes, 2, K] of diary less meter: by the study's own model, where it has one."""
+    if (own := learnt(study, homes.diaried, weights)) is None:
         return homes.diary
-    if homes.diaried is None:
-        raise InternalError("a study's model of presence lacks its half-hours; please report this")
-    found = homes.diaried.gaps(PresenceModel(weights[model.name], channels=model.hidden))
-    return by_blocks(presence.load(study.occupancy.basis).difference, found)
+    half_hours, model = own
+    return by_blocks(presence.load(study.occupancy.basis).difference, half_hours.gaps(model))
 
 
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:

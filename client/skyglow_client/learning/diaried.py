@@ -2,7 +2,7 @@
 """Homes with a diary: how far it is from what the meter says of the same days, and what a model is trained on."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -17,7 +17,9 @@ from skyglow_client.learning.occupied import chances, many_profiles
 from skyglow_client.readings.calendar import SLOTS, weekdays
 from skyglow_client.readings.panel import DiaryDays
 from skyglow_client.readings.store import Store
+from skyglow_shared.errors import InternalError
 from skyglow_shared.models.temporal import CONTRACT, PresenceModel
+from skyglow_shared.study import Study
 
 _HOMES_AT_ONCE: Final = 200
 
@@ -146,6 +148,18 @@ class Diaried:
     def profiles(self, model: PresenceModel) -> NDArray[np.float32]:
         """What a model makes of each home's weekdays and weekend days, shape (homes, 2, 48)."""
         return many_profiles(self.store.kwh, self.store.valid, self.row, self.store.start, model)
+
+
+def learnt(
+    study: Study, own: Diaried | None, weights: Mapping[str, NDArray[np.float64]]
+) -> tuple[Diaried, PresenceModel] | None:
+    """The homes' half-hours and the study's own model of presence at the request's weights; None if it has none."""
+    model = study.presence_model
+    if model is None:
+        return None
+    if own is None:
+        raise InternalError("a study's model of presence lacks its half-hours; please report this")
+    return own, PresenceModel(weights[model.name], channels=model.hidden)
 
 
 def diaried(store: Store, inside: NDArray[np.bool_], diaries: DiaryDays) -> Diaried:
