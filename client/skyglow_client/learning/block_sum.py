@@ -6,7 +6,6 @@ import numpy as np
 from skyglow_client.learning.clipped_sums import Batch, exact_sum
 from skyglow_client.learning.contributions import Weights, cohort_of, contributions, label_table
 from skyglow_client.learning.homes import Homes
-from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.models import logistic
 from skyglow_shared.privacy.release import ExactSum, capped, grouped_sum
@@ -46,10 +45,9 @@ def block_sum(study: Study, block: Block, homes: Homes, weights: Weights) -> Exa
 def _hidden_gradient(study: Study, block: Block, cohort: Homes, weights: Weights, part: Block) -> ExactSum:
     model = study.model(block.model)
     network = logistic.network_of(model, study.period.days)
-    if model.kind == "temporal":
-        if cohort.diaried is None:
-            raise InternalError("a study's model of presence lacks its half-hours; please report this")
-        return exact_sum(network, weights[model.name], cohort.diaried.batch(cohort.pseudonyms), part)
     keys = np.ascontiguousarray(cohort.pseudonyms[:, :8]).view(">u8")[:, 0].astype(np.uint64)
-    batch = Batch(keys, cohort.x[model.name], label_table(study, block, cohort))
+    if model.kind == "temporal":
+        batch = cohort.half_hours.batch(keys)
+    else:
+        batch = Batch(keys, cohort.x[model.name], label_table(study, block, cohort))
     return exact_sum(network, weights[model.name], batch, part)

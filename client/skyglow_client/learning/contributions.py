@@ -11,7 +11,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_client.learning.diaried import learnt
 from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import by_blocks
@@ -19,6 +18,7 @@ from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
 from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, column_weights, held_bound
 from skyglow_shared.models import logistic, presence
+from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
 
 Vectors = NDArray[np.float64]
@@ -129,20 +129,24 @@ def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> t
     return _counted(label_table(study, block, homes)), homes.msoa
 
 
+def _learnt(study: Study, weights: Weights) -> PresenceModel | None:
+    """The study's own model of presence at the request's weights, where it has one."""
+    model = study.presence_model
+    return None if model is None else PresenceModel(weights[model.name], channels=model.hidden)
+
+
 def _profile(study: Study, homes: Homes, weights: Weights) -> Vectors:
     """Coefficients [homes, 2, K] of presence: by the study's own model, where it has one."""
-    if (own := learnt(study, homes.diaried, weights)) is None:
+    if (model := _learnt(study, weights)) is None:
         return homes.profile
-    half_hours, model = own
-    return by_blocks(presence.load(study.occupancy.basis).project, half_hours.profiles(model))
+    return by_blocks(presence.load(study.occupancy.basis).project, homes.half_hours.profiles(model))
 
 
 def _gap(study: Study, homes: Homes, weights: Weights) -> Vectors:
     """Coefficients [homes, 2, K] of diary less meter: by the study's own model, where it has one."""
-    if (own := learnt(study, homes.diaried, weights)) is None:
+    if (model := _learnt(study, weights)) is None:
         return homes.diary
-    half_hours, model = own
-    return by_blocks(presence.load(study.occupancy.basis).difference, half_hours.gaps(model))
+    return by_blocks(presence.load(study.occupancy.basis).difference, homes.half_hours.gaps(model))
 
 
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -255,7 +259,7 @@ def _calibration(homes: Homes) -> NDArray[np.bool_]:
 
 def _diarists(homes: Homes) -> NDArray[np.bool_]:
     """Homes with a diary; but those that trained a model of presence cannot say how far it is off."""
-    asked = homes.metered & (homes.composition >= 0) if homes.diaried is None else _calibration(homes)
+    asked = _panel(homes) if homes.diaried is None else _calibration(homes)
     return asked & np.asarray(_kept(homes).any(axis=1))
 
 

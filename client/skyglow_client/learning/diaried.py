@@ -2,7 +2,7 @@
 """Homes with a diary: how far it is from what the meter says of the same days, and what a model is trained on."""
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -17,9 +17,7 @@ from skyglow_client.learning.occupied import chances, many_profiles
 from skyglow_client.readings.calendar import SLOTS, weekdays
 from skyglow_client.readings.panel import DiaryDays
 from skyglow_client.readings.store import Store
-from skyglow_shared.errors import InternalError
 from skyglow_shared.models.temporal import CONTRACT, PresenceModel
-from skyglow_shared.study import Study
 
 _HOMES_AT_ONCE: Final = 200
 
@@ -128,12 +126,11 @@ class Diaried:
         """Only the homes of `rows`, a mask."""
         return replace(self, row=self.row[rows], kept=self.kept[rows])
 
-    def batch(self, pseudonyms: NDArray[np.uint8]) -> Batch:
-        """The homes with a diary, to train on, all days of a home together; `pseudonyms` are all homes'."""
+    def batch(self, keys: NDArray[np.uint64]) -> Batch:
+        """The homes with a diary, to train on, all days of a home together; `keys` are all homes'."""
         with_one = self.kept >= 0
         own = self.kept[with_one]
-        keys = np.ascontiguousarray(pseudonyms[with_one, :8]).view(">u8")[:, 0].astype(np.uint64)
-        return Batch(keys, self.x[own], self.y[own], self.days[own])
+        return Batch(keys[with_one], self.x[own], self.y[own], self.days[own])
 
     def gaps(self, model: PresenceModel) -> NDArray[np.float32]:
         """How much more somebody was home by each home's diary than by a model, as `gaps`; shape (homes, 2, 48)."""
@@ -148,18 +145,6 @@ class Diaried:
     def profiles(self, model: PresenceModel) -> NDArray[np.float32]:
         """What a model makes of each home's weekdays and weekend days, shape (homes, 2, 48)."""
         return many_profiles(self.store.kwh, self.store.valid, self.row, self.store.start, model)
-
-
-def learnt(
-    study: Study, own: Diaried | None, weights: Mapping[str, NDArray[np.float64]]
-) -> tuple[Diaried, PresenceModel] | None:
-    """The homes' half-hours and the study's own model of presence at the request's weights; None if it has none."""
-    model = study.presence_model
-    if model is None:
-        return None
-    if own is None:
-        raise InternalError("a study's model of presence lacks its half-hours; please report this")
-    return own, PresenceModel(weights[model.name], channels=model.hidden)
 
 
 def diaried(store: Store, inside: NDArray[np.bool_], diaries: DiaryDays) -> Diaried:

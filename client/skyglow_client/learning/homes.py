@@ -84,6 +84,13 @@ class Homes:
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
         return Homes(x=x, answers=answers, use=use, diaried=diaried, **arrays)
 
+    @property
+    def half_hours(self) -> Diaried:
+        """What a study's own model of presence learns from and judges; InternalError without such a model."""
+        if self.diaried is None:
+            raise InternalError("a study's model of presence lacks its half-hours; please report this")
+        return self.diaried
+
     def answered(self, question: str) -> NDArray[np.int8]:
         """What the panel's homes answered to a question: index in `QUESTIONS`, -1 elsewhere."""
         return self.composition if question == "composition" else self.answers[question]

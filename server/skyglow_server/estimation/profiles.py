@@ -69,13 +69,15 @@ def area_means(
     sums = _measured(areas, scores, profiles, basis, planning)
     shape = basis.components.shape[:2]
     found = {level: [np.zeros((len(areas.areas(level)), *shape)) for _ in range(4)] for level in LEVELS}
-    districts = np.array(areas.codes["LAD"])
-    _, msoa_of = np.unique(np.array(areas.codes["MSOA"]), return_inverse=True)
-    for place, (code, _) in enumerate(areas.areas("LAD")):
-        lsoas = np.flatnonzero(districts == code)
-        part = areas.part(districts == code)
-        rows = {"LSOA": lsoas, "MSOA": np.unique(msoa_of[lsoas]), "LAD": np.array([place])}
-        own = _district(part, sums, rows["MSOA"], planning)
+    district_of, msoas_district = areas.places("LAD"), areas.places("LAD", of="MSOA")
+    for place in range(len(areas.areas("LAD"))):
+        inside = district_of == place
+        rows = {
+            "LSOA": np.flatnonzero(inside),
+            "MSOA": np.flatnonzero(msoas_district == place),
+            "LAD": np.array([place]),
+        }
+        own = _district(areas.part(inside), sums, rows["MSOA"], planning)
         for level in LEVELS:
             for into, values in zip(found[level], own[level], strict=True):
                 into[rows[level]] = values
@@ -99,8 +101,7 @@ def _measured(
     noise = noise + (typical * count_error[:, None, None] / metered) ** 2
     between_homes = planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio
     frame = between_homes * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
-    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
-    _, lad = np.unique([lad_of[code] for code, _ in areas.areas("MSOA")], return_inverse=True)
+    lad = areas.places("LAD", of="MSOA")
     total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0, 0]), 1.0)
     beyond = np.bincount(lad, np.where(known[:, 0, 0], profiles.values[:, -1], 0.0)) / total
     mean = raw + beyond[lad][:, None, None] * basis.empty / np.linalg.norm(basis.empty)

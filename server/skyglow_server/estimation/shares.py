@@ -58,8 +58,8 @@ def districts(evidence: Evidence) -> tuple[Evidence, ...]:
     A district's areas share their drift, and little of what one district's homes say is about another's; so a study of
     many districts is estimated one by one, in time and memory linear in their number.
     """
-    lads, (msoas, lad_of) = np.array(evidence.areas.codes["LAD"]), _parents(evidence.areas)
-    if len(set(lads.tolist())) == 1:
+    lads, msoas_lad = evidence.areas.places("LAD"), evidence.areas.places("LAD", of="MSOA")
+    if not lads.any():
         return (evidence,)
     mix = overall_mix(evidence)
     return tuple(
@@ -67,17 +67,11 @@ def districts(evidence: Evidence) -> tuple[Evidence, ...]:
             evidence,
             areas=evidence.areas.part(lads == lad),
             scores=_rows(evidence.scores, lads == lad),
-            labels=_rows(evidence.labels, np.array([lad_of[msoa] == lad for msoa in msoas])),
+            labels=_rows(evidence.labels, msoas_lad == lad),
             mix=mix,
         )
-        for lad in sorted(set(lads.tolist()))
+        for lad in range(int(lads.max()) + 1)
     )
-
-
-def _parents(areas: AreaTable) -> tuple[list[str], dict[str, str]]:
-    """MSOAs in order, and the district of each."""
-    lad_of = dict(zip(areas.codes["MSOA"], areas.codes["LAD"], strict=True))
-    return sorted(lad_of), lad_of
 
 
 def _rows(block: BlockSum, keep: NDArray[np.bool_]) -> Part:
