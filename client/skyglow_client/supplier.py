@@ -39,6 +39,7 @@ from skyglow_shared.errors import (
     StudyError,
 )
 from skyglow_shared.messages import Refusal, Reply, StepRequest, StudyRequest, open_request, seal_reply
+from skyglow_shared.models import temporal
 from skyglow_shared.privacy.randomness import Randomness, SystemRandomness
 from skyglow_shared.signing import Identity, kept_secret
 from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest
@@ -173,8 +174,8 @@ class Supplier:
             if len(contracts) > 1:
                 raise StudyError("the models of a study must share one feature contract; ask for two studies")
             table = self._features(study, contracts.pop())
-            if study.occupancy.model and study.presence_model is None:
-                table = replace(table, profile=build_profiles(self.folder / "store", study.occupancy.model))
+            if named := temporal.installed(study):
+                table = replace(table, profile=build_profiles(self.folder / "store", named))
             secret = kept_secret(self.folder / "pseudonym.key")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
             if current(self.folder / "store") != store.folder:  # else one home's readings could be another's too

@@ -8,7 +8,7 @@ import msgspec
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models.features import HALF_HOURS
 from skyglow_shared.models.logistic import first_weights, parameter_count
-from skyglow_shared.models.temporal import CHANNELS
+from skyglow_shared.models.temporal import CHANNELS, installed
 from skyglow_shared.privacy.accounting import taken_off_delta
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.sampling import epoch_of, excess, largest_supplier
@@ -70,8 +70,7 @@ def _problems(study: Study) -> Iterable[str]:
 
 
 def _presence_problems(study: Study) -> Iterable[str]:
-    installed = bool(study.occupancy.model) and study.presence_model is None
-    if installed != bool(study.occupancy.model_digest):
+    if bool(installed(study)) != bool(study.occupancy.model_digest):
         yield "occupancy must have a model_digest if and only if it names a model that is not the study's own"
     temporal = {model.name for model in study.models if model.kind == "temporal"}
     if temporal and temporal != {study.occupancy.model}:

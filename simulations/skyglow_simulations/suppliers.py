@@ -19,6 +19,7 @@ from skyglow_client.readings import ingest
 from skyglow_client.supplier import Supplier
 from skyglow_server.federation import Federation
 from skyglow_shared.files import write_atomically
+from skyglow_shared.models import temporal
 from skyglow_shared.study import Study
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.processes import each
@@ -114,8 +115,7 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
 def load_readings(folder: Folder, parameters: Parameters, study: Study, progress: Callable[[int, int], None]) -> None:
     """Have every supplier ingest its raw files and compute its features and profiles, unless it has."""
     job = partial(_load_one, str(folder.path), study.period.start.isoformat(), study.period.days)
-    installed = study.occupancy.model if study.presence_model is None else ""
-    job = partial(job, week=study.feature_week.isoformat(), presence=installed)
+    job = partial(job, week=study.feature_week.isoformat(), presence=temporal.installed(study))
     progress(0, len(NAMES))
     for done, _ in enumerate(each(job, NAMES, parameters.workers), start=1):
         progress(done, len(NAMES))

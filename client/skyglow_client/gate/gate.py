@@ -234,7 +234,7 @@ class Gate:
                 logistic.started_from(model)
         if presence.load(study.occupancy.basis).digest != study.occupancy.basis_digest:
             raise StudyError("the study's presence basis differs from the one installed here; update the older side")
-        named = study.occupancy.model if study.presence_model is None else ""
+        named = temporal.installed(study)
         if named and temporal.load(named).digest != study.occupancy.model_digest:
             raise StudyError("the study's model of presence differs from the one installed here; update the older side")
 

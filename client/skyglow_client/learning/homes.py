@@ -138,8 +138,8 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
     member = np.all([panel.composition[inside] >= 0, *(given >= 0 for given in answers.values())], axis=0)
     answers = {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
     composition = np.where(member, panel.composition[inside], NOT_IN_PANEL).astype(np.int8)
-    installed = study.presence_model is None and bool(study.occupancy.model)
-    meter = by_model(temporal.load(study.occupancy.model), store.start) if installed else by_rule
+    named = temporal.installed(study)
+    meter = by_model(temporal.load(named), store.start) if named else by_rule
     gap = by_blocks(basis.difference, gaps(store, inside, panel.days, meter))
     return Homes(
         pseudonyms=store.pseudonyms[inside],

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models.features import HALF_HOURS
 from skyglow_shared.models.network import SLOTS, Layer, Network
+from skyglow_shared.study import Study
 
 #: What goes in at each half-hour.
 CONTRACT = HALF_HOURS
@@ -72,6 +73,11 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     contract: str
     level: float
     weights: str
+
+
+def installed(study: Study) -> str:
+    """Name of the installed model that says when a study's homes are occupied; empty if the rule or its own does."""
+    return study.occupancy.model if study.presence_model is None else ""
 
 
 @lru_cache(maxsize=4)
