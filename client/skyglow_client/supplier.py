@@ -10,7 +10,6 @@ A supplier's folder::
     ledger.sqlite   store/        raw/panel.csv, raw/diaries.csv
 """
 
-import datetime
 import logging
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from skyglow_client.features import build_features
-from skyglow_client.features.table import CLASS22, HomeFeatures
+from skyglow_client.features.table import CLASS22
 from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.gate import Gate
 from skyglow_client.gate.ledger import open_ledger
@@ -173,7 +172,12 @@ class Supplier:
             contracts = {model.features for model in study.answer_models} or {CLASS22}
             if len(contracts) > 1:
                 raise StudyError("the models of a study must share one feature contract; ask for two studies")
-            table = self._features(study, contracts.pop())
+            table = build_features(
+                self.folder / "store",
+                week_start=study.feature_week,
+                weeks=study.feature_weeks,
+                name=contracts.pop(),
+            )
             if named := temporal.installed(study):
                 table = replace(table, profile=build_profiles(self.folder / "store", named))
             secret = kept_secret(self.folder / "pseudonym.key")
@@ -182,12 +186,6 @@ class Supplier:
                 raise DataError("the store was loaded anew while it was read; ask again")
             self._homes = {key: homes_of(study, store, table, panel)}
         return self._homes[key]
-
-    def _features(self, study: Study, name: str) -> HomeFeatures:
-        """Of all the study's weeks."""
-        weeks = [study.feature_week + datetime.timedelta(weeks=week) for week in range(study.feature_weeks)]
-        first, *later = (build_features(self.folder / "store", week_start=week, name=name) for week in weeks)
-        return replace(first, later=tuple(table.features for table in later))
 
     def _heed_policy(self) -> None:
         """Take the policy as its file now is: stricter limits hold from the next request on."""

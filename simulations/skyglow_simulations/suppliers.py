@@ -115,13 +115,14 @@ def set_up(folder: Folder, parameters: Parameters, study: Study, pseudonym_seed:
 def load_readings(folder: Folder, parameters: Parameters, study: Study, progress: Callable[[int, int], None]) -> None:
     """Have every supplier ingest its raw files and compute its features and profiles, unless it has."""
     job = partial(_load_one, str(folder.path), study.period.start.isoformat(), study.period.days)
-    job = partial(job, week=study.feature_week.isoformat(), presence=temporal.installed(study))
+    job = partial(job, week=study.feature_week.isoformat(), weeks=study.feature_weeks)
+    job = partial(job, presence=temporal.installed(study))
     progress(0, len(NAMES))
     for done, _ in enumerate(each(job, NAMES, parameters.workers), start=1):
         progress(done, len(NAMES))
 
 
-def _load_one(path: str, start: str, days: int, name: str, *, week: str, presence: str) -> None:
+def _load_one(path: str, start: str, days: int, name: str, *, week: str, weeks: int, presence: str) -> None:
     folder = Folder(Path(path))
     supplier = folder.supplier(name)
     if not (supplier / "store" / "meta.json").exists():
@@ -134,6 +135,6 @@ def _load_one(path: str, start: str, days: int, name: str, *, week: str, presenc
             pseudonym_key=(supplier / "pseudonym.key").read_bytes(),
         )
         write_atomically(supplier / "ingest.txt", ("\n".join(report.lines()) + "\n").encode())
-    build_features(supplier / "store", week_start=datetime.date.fromisoformat(week))
+    build_features(supplier / "store", week_start=datetime.date.fromisoformat(week), weeks=weeks)
     if presence:
         build_profiles(supplier / "store", presence)

@@ -7,9 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_client.features import build_features
+from skyglow_client.features import build_features, class22
+from skyglow_client.features import table as tables
 from skyglow_shared import soundness
-from skyglow_shared.errors import StudyError
+from skyglow_shared.errors import DataError, StudyError
 from skyglow_shared.models import logistic
 from skyglow_shared.models.features import averaged, contract, normalise
 
@@ -60,6 +61,30 @@ def test_a_supplier_takes_all_weeks_of_a_study(town):
     weights = RNG.normal(size=23)
     logits = [logistic.model_logits(model, weights, homes.x[model.name][both]) for homes in (*alone, together)]
     np.testing.assert_allclose(logits[2], (logits[0] + logits[1]) / 2, rtol=0, atol=1e-12)
+
+
+def test_several_weeks_are_built_in_one_pass_and_kept_week_by_week(supplier, monkeypatch):
+    supplier.ingest()
+    start, built = supplier.start, []
+    first = build_features(supplier.store, week_start=start + datetime.timedelta(weeks=1))
+    rule = tables.presence_rule
+    monkeypatch.setattr(tables, "presence_rule", lambda kwh: built.append("profile") or rule(kwh))
+    monkeypatch.setattr(tables, "class22", lambda kwh: built.append("week") or class22(kwh))
+    whole = build_features(supplier.store, week_start=start, weeks=3)
+    assert built == ["week", "week"]  # that between them and the profile were kept
+    np.testing.assert_array_equal(whole.later[0], first.features)
+    for week, features in enumerate((whole.features, *whole.later)):
+        one = build_features(supplier.store, week_start=start + datetime.timedelta(weeks=week))
+        np.testing.assert_array_equal(one.features, features)
+    assert built == ["week", "week"]
+    assert not np.array_equal(whole.later[0], whole.later[1])
+
+
+@pytest.mark.parametrize("weeks", [0, 4])
+def test_weeks_lie_in_the_readings(supplier, weeks):
+    supplier.ingest()
+    with pytest.raises(DataError, match="period"):
+        build_features(supplier.store, week_start=supplier.start + datetime.timedelta(weeks=1), weeks=weeks)
 
 
 def test_features_of_one_week_have_no_later_ones(town):

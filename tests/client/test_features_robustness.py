@@ -117,7 +117,7 @@ def test_another_week_rule_or_store_is_built_anew(supplier, monkeypatch):
     assert not np.array_equal(first.features, other.features)
     monkeypatch.setattr(tables, "RULE_VERSION", "presence-rule-0")
     build_features(supplier.store, week_start=MONDAY)
-    assert len(list(store.folder.glob("features-*.npy"))) == 3
+    assert len(list(store.folder.glob("features-*.npy"))) == len(list(store.folder.glob("profile-*.npy"))) == 2
     supplier.set(0, 9, {"hh30": 3.0})
     supplier.ingest()
     assert not np.array_equal(build_features(supplier.store, week_start=MONDAY).features, first.features)

@@ -36,7 +36,8 @@ class HomeFeatures:
     features : ndarray of float64, shape (homes, features)
         Raw, in the units of the contract; a row of NaN where the week has too few valid days.
     profile : ndarray of float32, shape (homes, 2, 48)
-        Share of weekdays and weekend days with somebody home, by the presence rule; NaN without a valid day of a type.
+        Share of the period's weekdays and weekend days with somebody home, by the presence rule; NaN without a valid
+        day of a type.
     later : sequence of ndarray of float64, shape (homes, features)
         Features of further weeks.
     """
@@ -46,7 +47,7 @@ class HomeFeatures:
     later: Sequence[NDArray[np.float64]] = ()
 
 
-def build_features(store_path: Path, *, week_start: datetime.date, name: str = CLASS22) -> HomeFeatures:
+def build_features(store_path: Path, *, week_start: datetime.date, weeks: int = 1, name: str = CLASS22) -> HomeFeatures:
     """Build the features of a store, or map those built before from the same data.
 
     Parameters
@@ -54,7 +55,9 @@ def build_features(store_path: Path, *, week_start: datetime.date, name: str = C
     store_path : Path
         Folder of the store.
     week_start : date
-        Monday of the week the features are of.
+        Monday of the first week the features are of.
+    weeks : int
+        How many weeks from there on.
     name : str
         The feature contract. Only the features of ``class22-v1`` are computed here; others must have been kept.
 
@@ -63,59 +66,79 @@ def build_features(store_path: Path, *, week_start: datetime.date, name: str = C
     FormatError
         If there is no sound store in the folder.
     DataError
-        If `week_start` is not a Monday, its week is not within the store's period, or nothing was kept of a contract
-        that is not computed here.
+        If `week_start` is not a Monday, a week is not within the store's period, or nothing was kept of a contract that
+        is not computed here.
 
     Notes
     -----
-    Kept in the store's data folder under a name made of the feature contract, the week and the presence rule, so that
-    neither other data nor another release of skyglow can be served with them. A home's row depends on that home alone.
+    Kept in the store's data folder, each week's features under a name made of the feature contract and the week, the
+    profile under one made of the presence rule, so that neither other data nor another release of skyglow can be served
+    with them. What was not kept is built in one pass over the readings. A home's row depends on that home alone.
     """
     if week_start.weekday() != 0:
         raise DataError("the feature week must start on a Monday; correct the study")
     store = Store.open(store_path)
     first_day = (week_start - store.start).days
-    if not 0 <= first_day <= store.days - 7:
+    if not (weeks >= 1 and 0 <= first_day <= store.days - 7 * weeks):
         raise DataError("the feature week is not within the store's period; ingest readings of the study's period")
-    homes = len(store.kwh)
-    paths = _paths(store, name, week_start)
-    features = kept(paths[0], (homes, len(contract(name).features)), np.float64)
-    profile = kept(paths[1], (homes, 2, SLOTS), np.float32)
-    if features is None or profile is None:
-        if name != CLASS22:
-            raise DataError("the features of that contract are not computed here, and none were kept beside the store")
-        features, profile = _build(store, first_day)
-        keep(paths[0], features)
-        keep(paths[1], profile)
-    return HomeFeatures(features, profile)
+    homes, place = len(store.kwh), _profile_path(store)
+    paths = {day: _features_path(store, name, day) for day in range(first_day, first_day + 7 * weeks, 7)}
+    shape = homes, len(contract(name).features)
+    features = {day: found for day, path in paths.items() if (found := kept(path, shape, np.float64)) is not None}
+    profile = kept(place, (homes, 2, SLOTS), np.float32)
+    missing = [day for day in paths if day not in features]
+    if (missing or profile is None) and name != CLASS22:
+        raise DataError("the features of that contract are not computed here, and none were kept beside the store")
+    if missing or profile is None:
+        built, profile = _build(store, missing, profile)
+        for day, table in built.items():
+            keep(paths[day], table)
+        keep(place, profile)
+        features |= built
+    first, *later = (features[day] for day in paths)
+    return HomeFeatures(first, profile, tuple(later))
 
 
 def keep_features(store_path: Path, table: HomeFeatures, *, week_start: datetime.date, name: str) -> None:
     """Keep features that were made elsewhere beside a store, in its homes' order, for `build_features` to find."""
-    paths = _paths(Store.open(store_path), name, week_start)
-    keep(paths[0], table.features)
-    keep(paths[1], table.profile)
+    store = Store.open(store_path)
+    for number, features in enumerate((table.features, *table.later)):
+        keep(_features_path(store, name, (week_start - store.start).days + 7 * number), features)
+    keep(_profile_path(store), table.profile)
 
 
-def _paths(store: Store, name: str, week_start: datetime.date) -> tuple[Path, Path]:
-    text = f"{contract(name).digest} {week_start.isoformat()} {RULE_VERSION}"
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return store.folder / f"features-{key}.npy", store.folder / f"profile-{key}.npy"
+def _features_path(store: Store, name: str, first_day: int) -> Path:
+    week = store.start + datetime.timedelta(days=first_day)
+    return store.folder / f"features-{_key(f'{contract(name).digest} {week.isoformat()}')}.npy"
 
 
-def _build(store: Store, first_day: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    features = np.empty((len(store.kwh), len(contract(CLASS22).features)), dtype=np.float64)
-    profile = np.empty((len(store.kwh), 2, SLOTS), dtype=np.float32)
+def _profile_path(store: Store) -> Path:
+    return store.folder / f"profile-{_key(RULE_VERSION)}.npy"
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _build(
+    store: Store, first_days: Sequence[int], profile: NDArray[np.float32] | None
+) -> tuple[dict[int, NDArray[np.float64]], NDArray[np.float32]]:
+    """Features of the weeks that begin on those days, and the profile unless it is given."""
+    homes = len(store.kwh)
+    features = {day: np.empty((homes, len(contract(CLASS22).features))) for day in first_days}
+    made = np.empty((homes, 2, SLOTS), dtype=np.float32) if profile is None else profile
 
     def build(first: int) -> None:
         part = slice(first, first + _HOMES_AT_ONCE)
         kwh = np.array(store.kwh[part])
-        features[part] = class22(kwh[:, first_day : first_day + 7])
-        profile[part] = day_profile(presence_rule(kwh), store.valid[part], store.start)
+        for day, table in features.items():
+            table[part] = class22(kwh[:, day : day + 7])
+        if profile is None:
+            made[part] = day_profile(presence_rule(kwh), store.valid[part], store.start)
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(build, range(0, len(features), _HOMES_AT_ONCE)))
-    return features, profile
+        list(threads.map(build, range(0, homes, _HOMES_AT_ONCE)))
+    return features, made
 
 
 def kept(path: Path, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_Number] | None:
