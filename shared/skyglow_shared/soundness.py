@@ -2,6 +2,7 @@
 """Whether a study makes sense: decode it from its signed bytes, and list every contradiction within it."""
 
 from collections.abc import Iterable
+from typing import get_args
 
 import msgspec
 
@@ -14,6 +15,7 @@ from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.sampling import epoch_of, excess, largest_supplier
 from skyglow_shared.secagg.session import Parameters
 from skyglow_shared.study import LEGAL_GATEWAYS, QUESTIONS, Block, Model, Phase, Study, canonical_bytes
+from skyglow_shared.vocabulary import AreaLevel
 
 _SHARED_BY_MODELS = ("gradient", "area_score", "class_score", "area_label")
 _LEAST_EPOCH = 2
@@ -70,6 +72,9 @@ def _problems(study: Study) -> Iterable[str]:
 
 
 def _presence_problems(study: Study) -> Iterable[str]:
+    levels = list(study.occupancy.levels)
+    if not levels or levels != [level for level in get_args(AreaLevel) if level in levels]:
+        yield f"levels of occupancy must be one or more of {', '.join(get_args(AreaLevel))}, in this order, each once"
     if bool(installed(study)) != bool(study.occupancy.model_digest):
         yield "occupancy must have a model_digest if and only if it names a model that is not the study's own"
     temporal = {model.name for model in study.models if model.kind == "temporal"}

@@ -184,21 +184,18 @@ class Thresholds(Record, frozen=True, kw_only=True):
 
 
 class Occupancy(Record, frozen=True, kw_only=True):
-    """How presence becomes curves.
+    """How presence becomes curves, and of which areas they are published: `levels`, smallest first.
 
-    Attributes
-    ----------
-    basis, basis_digest : str
-        The public basis that profiles are projected on, and the SHA-256 (hex) of its file.
-    model, model_digest : str
-        What says from readings when somebody is home: the study's own temporal model, or an installed one with the
-        SHA-256 (hex) of its file; empty: the rule that needs no training.
+    Profiles are projected on the public `basis`. `model` says from readings when somebody is home: the study's own
+    temporal model, or an installed one; empty: the rule that needs no training. Digests are the SHA-256 (hex) of the
+    files of the basis and of an installed model.
     """
 
     basis: str
     basis_digest: Key
     model: str = ""
     model_digest: str = ""
+    levels: tuple[vocabulary.AreaLevel, ...] = ("MSOA", "LAD")
 
 
 class Aggregation(Record, frozen=True, kw_only=True):

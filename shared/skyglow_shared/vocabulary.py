@@ -25,6 +25,9 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+#: Kinds of areas that figures are made for, smallest first: each lies in one of the next.
+AreaLevel = Literal["LSOA", "MSOA", "LAD"]
+
 #: The laws under which the office may ask; a study names one.
 LEGAL_GATEWAYS = (
     "Statistics and Registration Service Act 2007",

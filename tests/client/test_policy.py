@@ -78,6 +78,26 @@ def test_every_field_but_the_budget_and_the_machines_limits_is_a_rule():
     assert set(Policy.__struct_fields__) - set(RULES) == {"epsilon", "window_days", *MACHINE}
 
 
+def test_a_policy_that_allows_no_lsoa_refuses_curves_of_lsoas(town):
+    town.write_policy(levels=["all", "class", "msoa"])
+    policy, study = load_policy(town.folder / "policy.toml"), town.study()
+    by_msoa = tuple(
+        replaced(phase, blocks=tuple(block for block in phase.blocks if LEVELS[block.source] != "lsoa"))
+        for phase in study.phases
+    )
+    assert any(block.source == "area_profile" for phase in by_msoa for block in phase.blocks)
+    study = replaced(study, phases=by_msoa)
+    check(policy, study)
+    curves = replaced(study.occupancy, levels=("LSOA", "MSOA", "LAD"))
+    with pytest.raises(PolicyError, match="levels does not list 'lsoa'"):
+        check(policy, replaced(study, occupancy=curves))
+    without = tuple(
+        replaced(phase, blocks=tuple(block for block in phase.blocks if block.source != "area_profile"))
+        for phase in by_msoa
+    )
+    check(policy, replaced(study, occupancy=curves, phases=without))  # nothing asks for curves, so none are published
+
+
 def test_a_study_within_all_limits_is_allowed(town):
     check(load_policy(town.folder / "policy.toml"), town.study())
 

@@ -48,7 +48,13 @@ _PLAIN = {
             "start_digest": "",
         }
     ],
-    "occupancy": {"basis": "presence_basis_v1", "basis_digest": "cd" * 32, "model": "", "model_digest": ""},
+    "occupancy": {
+        "basis": "presence_basis_v1",
+        "basis_digest": "cd" * 32,
+        "model": "",
+        "model_digest": "",
+        "levels": ["MSOA", "LAD"],
+    },
     "phases": [
         {
             "name": "training",

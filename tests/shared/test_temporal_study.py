@@ -132,3 +132,24 @@ def test_another_file_of_that_name_is_not_begun_from(training):
     study = checked(training)  # which file is installed is not the study's matter
     with pytest.raises(StudyError, match="presence_model_v1 differs from the study's"):
         logistic.first_weights(study.models[1])
+
+
+def test_curves_are_of_msoas_and_districts_unless_a_study_asks_for_more(plain):
+    del plain["occupancy"]["levels"]
+    assert checked(plain).occupancy.levels == ("MSOA", "LAD")
+    for levels in (["LSOA"], ["LSOA", "MSOA", "LAD"], ["LSOA", "LAD"]):
+        plain["occupancy"]["levels"] = levels
+        assert checked(plain).occupancy.levels == tuple(levels)
+
+
+@pytest.mark.parametrize("levels", [[], ["LAD", "MSOA"], ["MSOA", "MSOA"], ["LSOA", "LSOA", "LAD"]])
+def test_levels_of_curves_are_in_order_and_each_once(plain, levels):
+    plain["occupancy"]["levels"] = levels
+    with pytest.raises(StudyError, match="levels of occupancy must be one or more of LSOA, MSOA, LAD, in this order"):
+        checked(plain)
+
+
+def test_a_level_that_nobody_knows_is_refused(plain):
+    plain["occupancy"]["levels"] = ["OA"]
+    with pytest.raises(msgspec.ValidationError):
+        checked(plain)

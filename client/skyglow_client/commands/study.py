@@ -100,6 +100,10 @@ def _topic(model: Model) -> str:
 
 
 def _presence(study: Study) -> str:
+    return f"{_teller(study)}; published as curves of the day by {' and '.join(study.occupancy.levels)}"
+
+
+def _teller(study: Study) -> str:
     own = study.presence_model
     if own is not None:
         begun = f"the installed {own.start_model}" if own.start_model else "nothing"

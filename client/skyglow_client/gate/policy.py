@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -54,7 +54,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     purposes, legal_gateways, features, trust_modes, sources : tuple of str
         What a study may name. `sources` are the kinds of block, see `skyglow_shared.study.Block`.
     levels : tuple of str
-        Groups by which homes may be added up: ``all`` together, by composition ``class``, by ``msoa``, by ``lsoa``.
+        Groups by which homes may be added up: ``all`` together, by composition ``class``, by ``msoa``, by ``lsoa``; and
+        areas that curves of presence may be published of, whose sums are by MSOA.
     least_homes, least_suppliers : int
         The office's release thresholds may not be lower.
     most_rounds : int
@@ -151,7 +152,7 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
         ("features", {model.features for model in study.models}, policy.features),
         ("trust_modes", {study.trust_mode}, policy.trust_modes),
         ("sources", {block.source for block in blocks}, policy.sources),
-        ("levels", {LEVELS[block.source] for block in blocks}, policy.levels),
+        ("levels", _levels(study, blocks), policy.levels),
     )
     if study.office_key != policy.office_key:
         yield "office_key", "the study names another office key than the policy"
@@ -171,6 +172,13 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
     training = [phase for phase in study.phases if any(block.source == "gradient" for block in phase.blocks)]
     if any(phase.sampling_rate > policy.largest_sampling_rate for phase in training):
         yield "largest_sampling_rate", f"sampling rates may be at most {policy.largest_sampling_rate}"
+
+
+def _levels(study: Study, blocks: Iterable[Block]) -> set[str]:
+    """Groups by which homes are added up, and areas below districts that curves of presence are published of."""
+    sources = {block.source for block in blocks}
+    curves = {level.lower() for level in study.occupancy.levels} if "area_profile" in sources else set()
+    return {LEVELS[source] for source in sources} | (curves & set(get_args(Level)))
 
 
 def _broken_by_roster(policy: Policy, study: Study, own_key: str) -> Iterable[tuple[str, str]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shares of homes occupied by half-hour of the day, weekday and weekend, for every MSOA and district.
+"""Shares of homes occupied by half-hour of the day, weekday and weekend, for every area of the levels a study names.
 
 A rule or model on the meter gives every home coefficients z on a few public components. Their noised sums by MSOA say
 how areas differ (`profiles`), the diaries how far all meters are off (`diaries`)::
@@ -8,7 +8,8 @@ how areas differ (`profiles`), the diaries how far all meters are off (`diaries`
 
 Variance of a coefficient: that of ρ (shared by all areas) + b² Var Z_a + Var b (Z_a - Z)² + Var η; of a slot: that
 of Σ_k, 48 φ_k(s)² Var D_ak, + what the components cannot express. MSOAs and districts are household-weighted means of
-their LSOAs, so levels agree.
+their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes it
+has lead to expect, and its interval holds how far LSOAs differ beyond that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,6 @@ from skyglow_shared.study import Study
 TOPIC = "occupancy"
 DAY_TYPES = ("weekday", "weekend")
 GROUPS = tuple(f"{day} {slot // 2:02d}:{slot % 2 * 30:02d}" for day in DAY_TYPES for slot in range(SLOTS))
-#: Levels that are published; LSOAs' curves are estimated too, from what kinds of homes they have.
-PUBLISHED: tuple[Level, ...] = ("MSOA", "LAD")
 
 Array = NDArray[np.float64]
 
@@ -39,9 +38,9 @@ def occupancy_estimates(
     areas: AreaTable,
     sums: Mapping[str, BlockSum],
     planning: Planning,
-    levels: Sequence[Level] = PUBLISHED,
+    levels: Sequence[Level] | None = None,
 ) -> tuple[Estimate, ...]:
-    """Estimates of all 96 groups for every area of some levels; RunError if a sum is missing."""
+    """Estimates of all 96 groups for every area of the study's levels, or of `levels`; RunError if a sum is missing."""
     basis = presence.load(study.occupancy.basis)
     planning = planning if study.occupancy.model else planning.for_rule()
     blocks = [block for phase in study.phases for block in phase.blocks]
@@ -57,7 +56,7 @@ def occupancy_estimates(
     )
     return tuple(
         estimate
-        for level in levels
+        for level in (study.occupancy.levels if levels is None else levels)
         for estimate in _curves(areas, level, means[level], overall, diaries=diaries, basis=basis, planning=planning)
     )
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Level = Literal["LSOA", "MSOA", "LAD"]
+from skyglow_shared.vocabulary import AreaLevel
+
+Level = AreaLevel
 Status = Literal["published", "suppressed"]
 
 #: 97.5 % point of the standard normal: intervals are 95 % intervals.

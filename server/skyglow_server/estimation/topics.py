@@ -19,7 +19,7 @@ from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.estimation.occupancy import occupancy_estimates
 from skyglow_server.estimation.planning import PLANNING, Planning
-from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.results import Estimate, Level
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
 from skyglow_shared.errors import DataError
 from skyglow_shared.study import Model, Study
@@ -193,20 +193,22 @@ class _Topic:
 def _topics(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterator[_Topic]:
     for model in _estimable(study):
         blocks = (find(study, sums, source, model.name) for source in ("area_score", "class_score", "area_label"))
-        yield _topic(study, areas, model.name, *blocks)
+        yield _topic(study, areas, (model.name, LEVELS), *blocks)
     if _asks_occupancy(study):
         scores = find(study, sums, "area_score", _estimable(study)[0].name)
         others = (find(study, sums, source) for source in ("area_profile", "diary_profile"))
-        yield _topic(study, areas, OCCUPANCY, scores, *others)
+        yield _topic(study, areas, (OCCUPANCY, study.occupancy.levels), scores, *others)
     if has(study, "area_use"):
         medians = [find(study, sums, "area_use_histogram")] if has(study, "area_use_histogram") else []
-        yield _topic(study, areas, ELECTRICITY, find(study, sums, "area_use"), *medians)
+        yield _topic(study, areas, (ELECTRICITY, LEVELS), find(study, sums, "area_use"), *medians)
 
 
-def _topic(study: Study, areas: AreaTable, name: str, counted: BlockSum, *others: BlockSum) -> _Topic:
-    """A topic whose homes one sum counts, and that is made of others too."""
+def _topic(
+    study: Study, areas: AreaTable, topic: tuple[str, Sequence[Level]], counted: BlockSum, *others: BlockSum
+) -> _Topic:
+    """A topic, by name and levels, whose homes one sum counts, and that is made of others too."""
     atoms = dict(zip(areas.codes["LSOA"], counted.values[:, 0].tolist(), strict=True))
-    whole = footprint_of(study, name, LEVELS[1:] if name == OCCUPANCY else LEVELS)
+    whole = footprint_of(study, *topic)
     homes = {(cell.level, cell.code): fsum(atoms[atom] for atom in cell.atoms) for cell in whole.cells}
     suppliers = min(block.shares for block in (counted, *others))
     return _Topic(Tree(whole, homes, atoms), float(counted.deviation[0]), suppliers)

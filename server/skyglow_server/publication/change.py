@@ -27,7 +27,7 @@ from skyglow_server.publication.columns import DIGITS, number, table
 from skyglow_server.publication.earlier import Published
 from skyglow_shared.errors import GeographyError, StudyError
 from skyglow_shared.files import write_atomically
-from skyglow_shared.study import Model
+from skyglow_shared.study import Model, Study
 
 PERSISTENCE = 0.5
 COLUMNS = (
@@ -107,7 +107,7 @@ def _comparable(earlier: Published, later: Published) -> set[str]:
     for model in other.models:
         if model.name in topics and _counted(one.model(model.name)) != _counted(model):
             raise StudyError(f"topic {model.name} counts other homes in the two studies; compare topics that are alike")
-    if OCCUPANCY in topics and one.occupancy != other.occupancy:
+    if OCCUPANCY in topics and _told(one) != _told(other):
         raise StudyError("presence is told by other means in the two studies; compare studies of one basis")
     if not topics:
         raise StudyError("the two releases have no topic in common; compare studies of the same topic")
@@ -117,6 +117,12 @@ def _comparable(earlier: Published, later: Published) -> set[str]:
 def _counted(model: Model) -> tuple[str, frozenset[str]]:
     """Which homes a topic counts: the question, and the answers that count as one."""
     return model.question, frozenset(model.positive_classes)
+
+
+def _told(study: Study) -> tuple[str, ...]:
+    """By what presence is told; curves of more areas are no other means."""
+    own = study.occupancy
+    return own.basis, own.basis_digest, own.model, own.model_digest
 
 
 def _change(before: Mapping[str, str] | None, after: Mapping[str, str], kept: float) -> Change:
