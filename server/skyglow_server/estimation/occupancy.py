@@ -8,8 +8,8 @@ how areas differ (`profiles`), the diaries how far all meters are off (`diaries`
 
 Variance of a coefficient: that of ρ (shared by all areas) + b² Var Z_a + Var b (Z_a - Z)² + Var η; of a slot: that
 of Σ_k, 48 φ_k(s)² Var D_ak, + what the components cannot express. MSOAs and districts are household-weighted means of
-their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes it
-has lead to expect, and its interval holds how far LSOAs differ beyond that.
+their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes
+it has lead to expect, and its interval holds how far LSOAs differ beyond that.
 """
 
 from collections.abc import Mapping, Sequence
