@@ -57,7 +57,8 @@ def complete(
 
 def _several(record: Sequence[Check], tree: Tree, least: int, earlier: Sequence[Footprint]) -> Iterable[Check]:
     topic = tree.footprint.topic
-    primary = {(check.level, check.area_code) for check in record if check.topic == topic and not check.passed}
+    whole = (check for check in record if check.topic == topic and not check.group)
+    primary = {(check.level, check.area_code) for check in whole if not check.passed}
     alike = [release for release in earlier if release.topic == topic]
     hidden, why = dict.fromkeys(primary, ""), {COMPLEMENTARY: dict[Place, str](), DIFFERENCING: dict[Place, str]()}
     while True:
@@ -84,5 +85,6 @@ def _several(record: Sequence[Check], tree: Tree, least: int, earlier: Sequence[
 
 def published(footprint: Footprint, record: Iterable[Check]) -> Footprint:
     """A footprint as the record of checks lets it out: what a later release is checked against."""
-    failed = [(c.level, c.area_code) for c in record if c.topic == footprint.topic and not c.passed]
+    whole = (check for check in record if check.topic == footprint.topic and not check.group)
+    failed = [(check.level, check.area_code) for check in whole if not check.passed]
     return footprint.without(failed)

@@ -13,6 +13,7 @@ differencing      with earlier releases it gives away no figure for few homes (`
 score_shift       the panel scores as all metered homes do (`estimation.diagnostics`)
 labels_agree      the panel's answers by class and by area are as many (likewise)
 slopes_agree      scores differ between areas as between the panel's homes (likewise)
+median_told       noise does not leave the median nearly anywhere; of this figure alone (`estimation.electricity`)
 ================  =====================================================================================================
 """
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # estimation applies these rules, so at run time they cannot 
 LEAST_HOMES, LEAST_SUPPLIERS = "least_homes", "least_suppliers"
 COMPLEMENTARY, DIFFERENCING = "complementary", "differencing"
 SCORE_SHIFT, LABELS_AGREE, SLOPES_AGREE = "score_shift", "labels_agree", "slopes_agree"
+MEDIAN_TOLD = "median_told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Facts:
 class Check:
     """One rule applied to one area and topic, for the output checker to read.
 
-    `reason` says in words what was compared; it holds noised and public numbers only.
+    `reason` says in words what was compared; it holds noised and public numbers only. A check of one `group` is about
+    that figure alone, otherwise about all the topic's figures of the area.
     """
 
     rule: str
@@ -67,6 +70,7 @@ class Check:
     topic: str
     passed: bool
     reason: str
+    group: str = ""
 
 
 def check_all(thresholds: Thresholds, facts: Iterable[Facts]) -> tuple[Check, ...]:
@@ -88,18 +92,19 @@ def _suppliers(thresholds: Thresholds, fact: Facts) -> Check:
 
 def disclose(estimates: Iterable[Estimate], record: Iterable[Check]) -> tuple[Estimate, ...]:
     """Blank every estimate whose area failed a rule; GeographyError for an area that was never checked."""
-    failed: dict[tuple[str, str, str], str] = {}
+    failed: dict[tuple[str, str, str, str], str] = {}
     for check in record:
-        key = (check.level, check.area_code, check.topic)
+        key = (check.level, check.area_code, check.topic, check.group)
         failed[key] = failed.get(key) or ("" if check.passed else check.rule)
     return tuple(_disclosed(item, failed) for item in estimates)
 
 
-def _disclosed(estimate: Estimate, failed: Mapping[tuple[str, str, str], str]) -> Estimate:
-    key = (estimate.level, estimate.area_code, estimate.topic)
-    if key not in failed:
+def _disclosed(estimate: Estimate, failed: Mapping[tuple[str, str, str, str], str]) -> Estimate:
+    place = (estimate.level, estimate.area_code, estimate.topic)
+    if (*place, "") not in failed:
         raise GeographyError(f"{estimate.area_code} was never checked for {estimate.topic}; check it before release")
-    if not failed[key]:
+    rule = failed[*place, ""] or failed.get((*place, estimate.group), "")
+    if not rule:
         return estimate
     blank = replace(estimate, estimate=None, lower=None, upper=None, unclipped=None, deviation=None, parts={})
-    return replace(blank, status="suppressed", reason=failed[key])
+    return replace(blank, status="suppressed", reason=rule)

@@ -13,16 +13,20 @@ parts.
 
 The median comes from noised counts by bin of the homes' kWh a day: the shares below each edge, made to rise, are
 interpolated at one half, and its interval is where they pass one half less and more 1.96 of their deviation (Woodruff
-1952). Homes without a meter are taken to be like those with one; a vacant home draws next to nothing for the whole
-period (`VACANT_KWH`), which presence by half-hour cannot tell from a home whose people are out.
+1952). Where that leaves fewer than a tenth of homes on either side, as where noise exceeds the counts, the median may
+be nearly anything, and is withheld as not available (`median_checks`).
+
+Homes without a meter are taken to be like those with one; a vacant home draws next to nothing for the whole period
+(`VACANT_KWH`), which presence by half-hour cannot tell from a home whose people are out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.disclosure.rules import MEDIAN_TOLD, Check
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, added, find, has
 from skyglow_server.estimation.results import QUANTILE, Estimate, Level
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, PARTS
@@ -37,6 +41,7 @@ HELD_EXCESS_KWH = 12.0
 #: Standard deviation between homes over their mean, all day and of one part of it: at night some heat, most sleep.
 HOMES_SPREAD, PART_SPREAD = 0.8, 1.2
 _OPEN_END_KWH = 80.0  # where the last bin is taken to end
+_MOST_REACH = 0.4  # a median that may be anywhere between the lowest and the highest tenth of homes says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,7 @@ def use_estimates(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) 
         block = find(study, sums, "area_use")
         for level in LEVELS:
             found.extend(_means(areas, level, block))
-    if has(study, "area_use_histogram"):
-        found.extend(_medians(areas, find(study, sums, "area_use_histogram")))
-    return tuple(found)
+    return (*found, *_medians(areas, study, sums))
 
 
 def _means(areas: AreaTable, level: Level, block: BlockSum) -> list[Estimate]:
@@ -135,21 +138,37 @@ def _named(areas: AreaTable, level: Level, group: str, found: _Found) -> list[Es
     return estimates
 
 
-def _medians(areas: AreaTable, block: BlockSum) -> list[Estimate]:
-    """Medians of MSOAs and districts, the two levels that a histogram by MSOA can be added up to."""
-    found: list[Estimate] = []
+def median_checks(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterator[Check]:
+    """Whether the median of each MSOA and district says anything; nothing where a study asks for none."""
+    for area, counts, noise, households in _histograms(areas, study, sums):
+        reach = _reach(counts, noise, households)
+        words = (
+            f"the interval holds {100 * min(2 * reach, 1.0):.0f}% of homes, less than {200 * _MOST_REACH:.0f}% wanted"
+        )
+        yield Check(MEDIAN_TOLD, area[2], area[0], TOPIC, reach < _MOST_REACH, words, group=MEDIAN)
+
+
+def _histograms(
+    areas: AreaTable, study: Study, sums: Mapping[str, BlockSum]
+) -> Iterator[tuple[tuple[str, str, Level], Array, float, float]]:
+    """Area, noised counts by bin, their noise and all households, of the two levels that MSOAs can be added up to."""
+    if not has(study, "area_use_histogram"):
+        return
+    block = find(study, sums, "area_use_histogram")
     for level in LEVELS[1:]:
         place = areas.places(level, of="MSOA")
         noise = block.deviation[0] * np.sqrt(np.bincount(place))
         of_level = zip(added(place, block.values), noise, areas.totals(level, areas.households), strict=True)
-        for area, (counts, own, households) in zip(areas.areas(level), of_level, strict=True):
-            low, middle, high = median(counts, float(own), float(households))
-            sd = (high - low) / (2 * QUANTILE)
-            figures = (middle, low, high)
-            found.append(
-                Estimate(*area, level, TOPIC, MEDIAN, *figures, unclipped=middle, deviation=sd, parts={"all": sd**2})
-            )
-    return found
+        for (code, name), (counts, own, households) in zip(areas.areas(level), of_level, strict=True):
+            yield (code, name, level), counts, float(own), float(households)
+
+
+def _medians(areas: AreaTable, study: Study, sums: Mapping[str, BlockSum]) -> Iterator[Estimate]:
+    for area, counts, noise, households in _histograms(areas, study, sums):
+        low, middle, high = median(counts, noise, households)
+        sd = (high - low) / (2 * QUANTILE)
+        figures = (middle, low, high)
+        yield Estimate(*area, TOPIC, MEDIAN, *figures, unclipped=middle, deviation=sd, parts={"all": sd**2})
 
 
 def median(counts: Array, noise: float, households: float) -> tuple[float, float, float]:
@@ -174,8 +193,16 @@ def median(counts: Array, noise: float, households: float) -> tuple[float, float
         return 0.0, float(np.interp(0.5, [0.0, 1.0], edges[[0, -1]])), _OPEN_END_KWH
     below = np.concatenate([[0.0], np.maximum.accumulate(np.clip(np.cumsum(counts) / homes, 0.0, 1.0))])
     below[-1] = 1.0
-    variance = counts.size * noise**2 / (4 * homes**2) + 0.25 * max(1 / homes - 1 / households, 0.0)
-    reach = QUANTILE * float(np.sqrt(variance))
+    reach = _reach(counts, noise, households)
     rising = below + 1e-12 * np.arange(below.size)
     low, middle, high = (float(np.interp(at, rising, edges)) for at in (0.5 - reach, 0.5, 0.5 + reach))
     return low, middle, high
+
+
+def _reach(counts: Array, noise: float, households: float) -> float:
+    """How far from one half the share of homes below a value may lie, for the value to be in the median's interval."""
+    homes = float(counts.sum())
+    if homes <= noise * np.sqrt(counts.size):
+        return 0.5
+    variance = counts.size * noise**2 / (4 * homes**2) + 0.25 * max(1 / homes - 1 / households, 0.0)
+    return QUANTILE * float(np.sqrt(variance))

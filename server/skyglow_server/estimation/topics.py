@@ -13,7 +13,7 @@ from skyglow_server.disclosure.spread import Market, Spread, check_market, check
 from skyglow_server.estimation.benchmark import Totals, benchmarked, check_totals
 from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
-from skyglow_server.estimation.electricity import use_estimates
+from skyglow_server.estimation.electricity import median_checks, use_estimates
 from skyglow_server.estimation.histograms import Histograms, histogram_estimates
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -171,6 +171,7 @@ def checks(
         *check_spreads(study.thresholds, _spreads(study, sums, topics)),
         *(check_market(study.thresholds, market, [tree.footprint for tree in trees]) if market else ()),
         *chain.from_iterable(diagnosed),
+        *median_checks(study, areas, sums),
     )
     if pieces is not None:
         trees = [replace(tree, footprint=tree.footprint.refined(pieces.new), atoms=pieces.households) for tree in trees]

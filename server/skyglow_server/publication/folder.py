@@ -108,9 +108,9 @@ def _workbook(release: Release, scratch: Path) -> bytes:
 
 def _checks(release: Release) -> bytes:
     return table(
-        ("rule", "topic", "level", "area_code", "passed", "reason"),
+        ("rule", "topic", "group", "level", "area_code", "passed", "reason"),
         (
-            (check.rule, check.topic, check.level, check.area_code, "yes" if check.passed else "no", check.reason)
-            for check in release.checks
+            (one.rule, one.topic, one.group, one.level, one.area_code, "yes" if one.passed else "no", one.reason)
+            for one in release.checks
         ),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from skyglow_server.estimation import Estimate
 from skyglow_server.estimation.electricity import ALL_DAY, MEDIAN, VACANT
+from skyglow_server.publication import words
 from skyglow_shared.electricity import PARTS
 from skyglow_simulations.report.data import ReportData
 
@@ -14,7 +15,7 @@ _NAMES = {ALL_DAY: "All day, mean", MEDIAN: "All day, median", VACANT: "Vacant h
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure in words: what or where, estimate, lower and upper end; without the numbers where it is withheld."""
+    """One figure in words: what or where, estimate, lower and upper end; marks in their places where it is withheld."""
 
     name: str
     numbers: tuple[str, ...]
@@ -51,7 +52,7 @@ def _by_name(items: Iterable[Estimate]) -> list[Estimate]:
 
 def _numbers(item: Estimate) -> tuple[str, ...]:
     if item.estimate is None or item.lower is None or item.upper is None:
-        return ()
+        return (words.shorthand(item),) * 3
     if item.group == VACANT:
         return tuple(f"{100 * number:.1f}%" for number in (item.estimate, item.lower, item.upper))
     return tuple(f"{number:.2f}" for number in (item.estimate, item.lower, item.upper))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from skyglow_server import estimation
-from skyglow_server.estimation.electricity import ALL_DAY, MEDIAN, VACANT, median, use_estimates
+from skyglow_server.estimation.electricity import ALL_DAY, MEDIAN, VACANT, median, median_checks, use_estimates
+from skyglow_server.publication import words
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, PARTS
 from skyglow_shared.study import Block
 
@@ -150,3 +151,34 @@ def test_disclosure_rules_withhold_use_too(simulator, study_of):
     assert {item.reason for item in found if item.level == "LSOA"} == {"", "least_homes", "complementary"}
     plain = simulator.study_of(areas)
     assert estimation.electricity(plain, areas, sums, record) == ()
+
+
+@pytest.mark.parametrize(
+    ("homes", "told"), [(1500.0, True), (120.0, True), (20.0, False), (0.0, False), (-30.0, False)]
+)
+def test_a_median_that_noise_leaves_anywhere_is_not_available(simulator, study_of, homes, told):
+    areas, _, sums = town(simulator, 9)
+    bins = sums["bins"]
+    counts = np.zeros_like(bins.values)
+    counts[:, 3:10] = homes / 7
+    sums = {**sums, "bins": replace(bins, values=counts, deviation=np.full_like(bins.deviation, 3.0))}
+    study = study_of(areas)
+    record = [check for check in median_checks(study, areas, sums) if check.level == "MSOA"]
+    assert [check.passed for check in record] == [told] * 6
+    assert {(check.rule, check.group) for check in record} == {("median_told", MEDIAN)}
+    low, _, high = median(counts[0], 3.0, 4000.0)
+    assert (high - low < 12) is told, "of the 80 kWh that bins reach over"
+
+
+def test_the_median_alone_is_withheld_and_nothing_else_for_its_sake(simulator, study_of):
+    areas, _, sums = town(simulator, 6)
+    rng = np.random.default_rng(1)
+    _, others = simulator.replicate(replace(simulator.World(), lsoas=24, msoas=6, panel=400), areas, rng)
+    values = sums["bins"].values.copy()
+    values[2] = rng.normal(0, sums["bins"].deviation[0], values.shape[1]) * 0.1
+    study, sums = study_of(areas), {**sums, **others, "bins": replace(sums["bins"], values=values)}
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 + 8 * simulator.basis().components.shape[1])), 1.0, rng)
+    found = estimation.electricity(study, areas, sums, estimation.checks(study, areas, sums))
+    (hidden,) = [item for item in found if item.estimate is None]
+    assert (hidden.level, hidden.group, hidden.area_code) == ("MSOA", MEDIAN, areas.areas("MSOA")[2][0])
+    assert (hidden.reason, words.shorthand(hidden)) == ("median_told", "[x]")

@@ -27,7 +27,7 @@ def test_the_day_comes_first_and_withheld_places_have_no_number(town):
     assert [line.name for line in found.parts] == ["All day, mean", "All day, median", "18:00 to 24:00", "Vacant homes"]
     assert found.parts[0].numbers == ("8.25", "7.42", "9.90")
     assert found.parts[-1].numbers == ("4.0%", "3.6%", "4.8%")
-    assert [(line.name, line.numbers[:1]) for line in found.msoas] == [("Brow", ("9.50",)), ("Dale", ())]
+    assert [(line.name, line.numbers[:1]) for line in found.msoas] == [("Brow", ("9.50",)), ("Dale", ("[c]",))]
 
 
 def test_the_page_has_the_section_only_where_there_is_something_to_tell(town):
