@@ -210,7 +210,8 @@ class Study(Record, frozen=True, kw_only=True):
 
     `epsilon` at `delta` is the most that any supplier is charged for all phases together (add or remove one household).
     `households` is a public upper bound on the homes whose readings the study covers; delta may be at most a tenth of
-    one over it. `supplier_households` is one on those of any one supplier; 0 = `households`.
+    one over it. `supplier_households` is one on those of any one supplier; 0 = `households`. `panel_apart`: sums over
+    all homes leave out the panel's; a home is then in the panel's blocks or in these, and charged the dearer.
     """
 
     protocol: Literal[1] = 1
@@ -232,6 +233,7 @@ class Study(Record, frozen=True, kw_only=True):
     areas: Annotated[tuple[Area, ...], msgspec.Meta(max_length=100_000)]
     households: Count
     supplier_households: Homes = 0
+    panel_apart: bool = False
     models: Annotated[tuple[Model, ...], msgspec.Meta(max_length=100)]
     occupancy: Occupancy
     phases: Annotated[tuple[Phase, ...], msgspec.Meta(max_length=32)]

@@ -51,3 +51,9 @@ Source = Literal[
     "area_use_histogram",  # every metered home: 1 in the bin of its mean kWh a day; by MSOA
 ]
 Question = Literal["composition", "household_size", "paid_work"]
+
+#: Sources that only homes of the panel are in; in the others every metered home is, or, where a study keeps its panel
+#: apart, every one that is not of the panel.
+OF_THE_PANEL: frozenset[Source] = frozenset(
+    {"gradient", "class_score", "area_label", "diary_profile", "class_histogram"}
+)

@@ -197,7 +197,7 @@ def test_two_studies_from_two_processes_in_one_window(town, tmp_path):
         assert set(ledger.charges()) == set(answered)
         (events,) = ledger.charges().values()
         assert len(events) == 5
-        assert ledger.spent(1e-6).epsilon_upper <= BUDGET < adaptive_cost([*events, *events], 1e-6)
+        assert ledger.spent(1e-6).epsilon_upper <= BUDGET < adaptive_cost([events, events], 1e-6)
 
 
 def with_clock(supplier, **shift):

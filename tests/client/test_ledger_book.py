@@ -123,7 +123,7 @@ def test_one_study_is_composed_by_pld_and_several_by_renyi(path):
     charge(ledger, "a/1", "a")
     assert ledger.spent(1e-6) == study_cost([event, event], 1e-6)
     charge(ledger, "b/0", "b")
-    assert ledger.spent(1e-6).epsilon_upper == adaptive_cost([event] * 3, 1e-6)
+    assert ledger.spent(1e-6).epsilon_upper == adaptive_cost([[event, event], [event]], 1e-6)
     assert ledger.spent(1e-6, since="2999").epsilon_upper == 0
     ledger.close()
 

@@ -37,7 +37,7 @@ def test_a_supplier_of_no_one_or_two_panel_homes_answers_as_any_other(town, memb
             sizes.append(sum(map(len, share.blocks.values())))
     assert sizes == [8 * 23] * 3 + sizes[3:]
     trained, calibrated = (
-        cohort_of(block, homes).sum() for block in (study.phases[0].blocks[0], study.phases[1].blocks[0])
+        cohort_of(study, block, homes).sum() for block in (study.phases[0].blocks[0], study.phases[1].blocks[0])
     )
     assert trained + calibrated == members
 

@@ -32,6 +32,7 @@ _PLAIN = {
     ],
     "households": 5000,
     "supplier_households": 4000,
+    "panel_apart": False,
     "models": [
         {
             "name": "all_aged_66_plus",

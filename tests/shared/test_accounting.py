@@ -73,7 +73,7 @@ def test_rounds_charged_one_by_one_cost_what_the_plan_said():
     other = Event(6.0, 1.0, 1, 300)
     apart = [one, one, other, one]
     assert study_cost(apart, 1e-6) == study_cost([Event(4.0, 0.5, 3, 23), other], 1e-6)
-    assert adaptive_cost(apart, 1e-6) == adaptive_cost([Event(4.0, 0.5, 3, 23), other], 1e-6)
+    assert adaptive_cost([apart], 1e-6) == adaptive_cost([[Event(4.0, 0.5, 3, 23), other]], 1e-6)
 
 
 def test_order_does_not_matter():
@@ -112,7 +112,7 @@ def test_a_plan_holds_every_round_of_every_phase(study):
     ],
 )
 def test_the_adaptive_total_is_never_less_than_the_plans(events):
-    assert adaptive_cost(events, 1e-6) >= study_cost(events, 1e-6).epsilon_upper
+    assert adaptive_cost([events], 1e-6) >= study_cost(events, 1e-6).epsilon_upper
 
 
 def test_more_noise_less_sampling_and_fewer_rounds_cost_less():
@@ -131,7 +131,7 @@ def test_the_samplers_distance_is_taken_off_delta():
     charged = study_cost([Event(2.0, 1.0, 1, numbers)], 1e-6)
     assert charged.epsilon_upper == pytest.approx(study_cost([Event(2.0, 1.0, 1, 0)], 1e-6 - taken).epsilon_upper)
     assert charged.epsilon_upper > study_cost([Event(2.0, 1.0, 1, 0)], 1e-6).epsilon_upper
-    assert adaptive_cost([Event(2.0, 1.0, 1, numbers)], 1e-6) > adaptive_cost([Event(2.0, 1.0, 1, 0)], 1e-6)
+    assert adaptive_cost([[Event(2.0, 1.0, 1, numbers)]], 1e-6) > adaptive_cost([[Event(2.0, 1.0, 1, 0)]], 1e-6)
 
 
 def test_nothing_costs_nothing():

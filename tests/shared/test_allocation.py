@@ -82,7 +82,7 @@ def test_renyi_divergences_are_the_exact_ones_or_hardly_more(noise, rounds):
 
 def test_the_renyi_total_is_never_less_than_the_plans():
     for event in (Event(2.0, 0.05, 25, 0, epoch=20), Event(8.2, 0.5, 20, 23, epoch=2), Event(0.7, 0.25, 1, 0, epoch=4)):
-        assert adaptive_cost([event], 1e-6) >= study_cost([event], 1e-6).epsilon_upper
+        assert adaptive_cost([[event]], 1e-6) >= study_cost([event], 1e-6).epsilon_upper
 
 
 def test_epochs_compose_with_everything_else():

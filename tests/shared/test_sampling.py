@@ -88,7 +88,7 @@ def test_an_epoch_is_charged_once_and_its_plan_is_what_its_rounds_were_charged(s
     charges = [sampler.event(begins=round_ % 4 == 0) for round_ in range(40)]
     assert sampler.events(40).count == 10
     assert study_cost(charges, 1e-6) == study_cost([sampler.events(40)], 1e-6)
-    assert adaptive_cost(charges, 1e-6) == adaptive_cost([sampler.events(40)], 1e-6)
+    assert adaptive_cost([charges], 1e-6) == adaptive_cost([[sampler.events(40)]], 1e-6)
     begun = charges[:5]  # a study that stopped in its second epoch has paid for two
     assert study_cost(begun, 1e-6) == study_cost([sampler.events(8)], 1e-6)
     assert sampler.events(40).numbers == 4 * 23
@@ -143,7 +143,7 @@ def test_what_a_cap_costs_is_taken_off_delta(study, phase):
     remaining = 1e-6 - taken_off_delta(40 * capped.distance)
     assert study_cost([capped], 1e-6).epsilon_upper == pytest.approx(study_cost([free], remaining).epsilon_upper)
     assert study_cost([msgspec.structs.replace(free, distance=1.0)], 1e-6).epsilon_upper == math.inf
-    assert adaptive_cost([msgspec.structs.replace(free, distance=1.0)], 1e-6) == math.inf
+    assert adaptive_cost([[msgspec.structs.replace(free, distance=1.0)]], 1e-6) == math.inf
 
 
 def test_a_cap_is_refused_where_it_would_cost_anything(sound):

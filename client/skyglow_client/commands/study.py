@@ -29,6 +29,9 @@ _SOURCES = {
     "area_use_histogram": "every metered home: a count in the bin of its mean kWh a day, by MSOA",
     "area_capped_count": "every metered home: a count by LSOA, in which you add no more homes than the cap",
 }
+_APART = (
+    "panel      kept apart: no home is in its sums and in those of all others; you are charged the dearer of the two"
+)
 _LEARNS_PRESENCE = (
     "training half of the panel, homes with a diary: the gradient of each home's loss over its diary's half-hours, "
     "all together"
@@ -72,6 +75,7 @@ def _show(options: argparse.Namespace) -> int:
             f"homes      of {len(study.areas)} areas, readings of {study.period.start} to {study.period.end}",
             f"until      {study.expires}",
             f"trust      {_trust(study)}",
+            *((_APART,) if study.panel_apart else ()),
             *folded("presence   ", _presence(study)),
             *(f"topic      {_topic(model)}" for model in study.answer_models),
         )
@@ -139,7 +143,10 @@ def _cost(supplier: Supplier, study: Study) -> tuple[str, ...]:
 
 def _what(study: Study, block: Block) -> str:
     own = study.presence_model
-    return _LEARNS_PRESENCE if own is not None and block.model == own.name else _SOURCES[block.source]
+    if own is not None and block.model == own.name:
+        return _LEARNS_PRESENCE
+    said = _SOURCES[block.source]
+    return said.replace("home:", "home not of the panel:") if study.panel_apart else said
 
 
 def _describe(study: Study, block: Block) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def total(plans: Collection[Plan], delta: float) -> float:
 @lru_cache(maxsize=64)
 def _total(plans: tuple[Plan, ...], delta: float) -> float:
     if len(plans) > 1:
-        return adaptive_cost([event for events in plans for event in events], delta)
+        return adaptive_cost(plans, delta)
     return sum(study_cost(events, delta).epsilon_upper for events in plans)
 
 

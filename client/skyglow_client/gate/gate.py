@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from skyglow_client.gate import budget as budgets
-from skyglow_client.gate import exchanges, limits, proposals, rounds
+from skyglow_client.gate import exchanges, limits, panels, proposals, rounds
 from skyglow_client.gate import policy as policies
 from skyglow_client.gate.aggregation import Aggregation, share_request
 from skyglow_client.gate.budget import Budget
@@ -282,6 +282,7 @@ class Gate:
 
     def _share(self, study: Study, phase: Phase, request: RoundRequest, weights: Weights, prepare: Prepare) -> Share:
         homes = prepare(study)
+        panels.check(self.ledger, study, homes)
         secret = self.ledger.secret(round_key(request))
         chosen = homes.take(rounds.sampler_for(study, phase).members(secret, homes.pseudonyms, request.round))
         blocks = {}

@@ -183,7 +183,7 @@ class Ledger:
         cost = study_cost(events, delta)
         if len(charged) < 2:
             return cost
-        return Cost(cost.epsilon_lower, adaptive_cost(events, delta), delta)
+        return Cost(cost.epsilon_lower, adaptive_cost(charged.values(), delta), delta)
 
     def verify(self) -> str:
         """Recompute the whole chain and compare with it all that stands beside it.

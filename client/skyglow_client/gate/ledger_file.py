@@ -76,6 +76,7 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.execute(f"PRAGMA {setting}")
         connection.execute(schema.DECISIONS)
         connection.execute(schema.ALLOCATIONS)
+        connection.execute(schema.PANELS)
         _renew(connection)
     except BaseException:
         connection.close()

@@ -32,6 +32,9 @@ _ITS_STUDY = "json_extract(CAST(body AS TEXT), '$.study')"
 #: Secrets of epochs that are under way; made whenever a ledger is opened, as older versions have no such table.
 ALLOCATIONS = "CREATE TABLE IF NOT EXISTS allocations (epoch TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT"
 
+#: Who is of the panel of studies that keep it apart, see `gate.panels`; likewise.
+PANELS = "CREATE TABLE IF NOT EXISTS panels (study TEXT PRIMARY KEY, members TEXT NOT NULL) STRICT"
+
 #: Made whenever a ledger is opened: those of older versions have none.
 DECISIONS = f"CREATE INDEX IF NOT EXISTS decisions ON entries ({_ITS_STUDY}, seq) WHERE {_A_DECISION}"
 DECISION = f"SELECT kind FROM entries WHERE {_A_DECISION} AND {_ITS_STUDY} = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - constants only

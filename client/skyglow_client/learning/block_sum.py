@@ -36,7 +36,7 @@ def block_sum(study: Study, block: Block, homes: Homes, weights: Weights) -> Exa
     """
     part = share_block(study, block)
     if block.source == "gradient" and study.model(block.model).hidden:
-        return _hidden_gradient(study, block, homes.take(cohort_of(block, homes)), weights, part)
+        return _hidden_gradient(study, block, homes.take(cohort_of(study, block, homes)), weights, part)
     vectors = contributions(study, block, homes, weights)
     sums = grouped_sum(vectors.vectors, vectors.groups, block_shape(study, block)[0], part)
     return capped(sums, part) if block.cap else sums

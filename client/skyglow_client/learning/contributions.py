@@ -20,6 +20,7 @@ from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, c
 from skyglow_shared.models import logistic, presence
 from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
+from skyglow_shared.vocabulary import OF_THE_PANEL
 
 Vectors = NDArray[np.float64]
 Groups = NDArray[np.int64]
@@ -61,16 +62,26 @@ def contributions(study: Study, block: Block, homes: Homes, weights: Weights) ->
     The result is sensitive, one row a household, unclipped. The leading dimension is checked to be the number of
     households of the cohort, and the width to be the block's.
     """
-    cohort = homes.take(cohort_of(block, homes))
+    cohort = homes.take(cohort_of(study, block, homes))
     vectors, groups = _SOURCES[block.source](study, block, cohort, weights)
     if vectors.shape != (len(cohort), block_shape(study, block)[1]) or groups.shape != (len(cohort),):
         raise InternalError("a block's vectors are not one a household; please report this")
     return Contributions(vectors * column_weights(study, block), groups)
 
 
-def cohort_of(block: Block, homes: Homes) -> NDArray[np.bool_]:
-    """Which homes a block is about."""
-    return _panel(homes) if block.counts_trainers else _COHORTS[block.source](homes)
+def cohort_of(study: Study, block: Block, homes: Homes) -> NDArray[np.bool_]:
+    """Which homes a block is about.
+
+    Privacy
+    -------
+    Where a study keeps its panel apart, no home of the panel is in a block of all others: what it is charged counts on
+    that.
+    """
+    if block.counts_trainers:
+        return homes.metered & homes.surveyed
+    if block.source in OF_THE_PANEL:
+        return _COHORTS[block.source](homes)
+    return homes.metered & ~homes.surveyed if study.panel_apart else homes.metered
 
 
 def labels(model: Model, answers: NDArray[np.int8]) -> Vectors:
@@ -241,25 +252,17 @@ def _one_group(homes: Homes) -> Groups:
     return np.zeros(len(homes), dtype=np.int64)
 
 
-def _metered(homes: Homes) -> NDArray[np.bool_]:
-    return homes.metered
-
-
-def _panel(homes: Homes) -> NDArray[np.bool_]:
-    return homes.metered & (homes.composition >= 0)
-
-
 def _training(homes: Homes) -> NDArray[np.bool_]:
-    return _panel(homes) & ~homes.calibrates
+    return homes.metered & homes.surveyed & ~homes.calibrates
 
 
 def _calibration(homes: Homes) -> NDArray[np.bool_]:
-    return _panel(homes) & homes.calibrates
+    return homes.metered & homes.surveyed & homes.calibrates
 
 
 def _diarists(homes: Homes) -> NDArray[np.bool_]:
     """Homes with a diary; but those that trained a model of presence cannot say how far it is off."""
-    asked = _panel(homes) if homes.diaried is None else _calibration(homes)
+    asked = homes.metered & homes.surveyed if homes.diaried is None else _calibration(homes)
     return asked & np.asarray(_kept(homes).any(axis=1))
 
 
@@ -282,15 +285,9 @@ _SOURCES: Mapping[Source, _Source] = MappingProxyType(
 _COHORTS: Mapping[Source, Callable[[Homes], NDArray[np.bool_]]] = MappingProxyType(
     {
         "gradient": _training,
-        "area_score": _metered,
         "class_score": _calibration,
         "area_label": _calibration,
-        "area_profile": _metered,
         "diary_profile": _diarists,
-        "area_capped_count": _metered,
-        "area_histogram": _metered,
         "class_histogram": _calibration,
-        "area_use": _metered,
-        "area_use_histogram": _metered,
     }
 )

@@ -85,6 +85,11 @@ class Homes:
         return Homes(x=x, answers=answers, use=use, diaried=diaried, **arrays)
 
     @property
+    def surveyed(self) -> NDArray[np.bool_]:
+        """Which homes are of the study's panel, metered or not."""
+        return np.asarray(self.composition >= 0)
+
+    @property
     def half_hours(self) -> Diaried:
         """What a study's own model of presence learns from and judges; InternalError without such a model."""
         if self.diaried is None:

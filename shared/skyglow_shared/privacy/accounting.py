@@ -4,10 +4,14 @@
 The neighbouring relation is always "add or remove one household". Ledgers store events, not epsilons, so that a better
 accountant improves old accounts. Within one study, whose plan is fixed before it starts, PLD composition holds; across
 studies that were chosen after earlier results were seen, only the Rényi total is a guarantee.
+
+A study may keep its panel apart from all other homes. A household is then in the blocks of one or of the other, so that
+adding or removing it costs the greater of the two, not their sum (parallel composition, McSherry 2009). It may be of
+one study's panel and not of another's: over studies the greater of each is added, order by order.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -88,26 +92,46 @@ def _study_cost(events: tuple[Event, ...], delta: float) -> Cost:
         return Cost(0.0, 0.0, delta)
     if (remaining := _remaining_delta(events, delta)) <= 0:
         return Cost(math.inf, math.inf, delta)
-    if (bound := adaptive_cost(events, delta)) > _HOPELESS:
+    if (bound := adaptive_cost([events], delta)) > _HOPELESS:
         return Cost(0.0, bound, delta)
-    lower, upper = (_pld(events, pessimistic).get_epsilon_for_delta(remaining) for pessimistic in (False, True))
+    lower, upper = (
+        max(_pld(own, pessimistic).get_epsilon_for_delta(remaining) for own in _of_one_home(events))
+        for pessimistic in (False, True)
+    )
     return Cost(float(lower), float(upper), delta)
 
 
-def adaptive_cost(events: Iterable[Event], delta: float) -> float:
-    """Epsilon of events chosen one after another in the light of earlier results: the Rényi total."""
-    events = merged(events)
-    if not events:
+def adaptive_cost(studies: Iterable[Iterable[Event]], delta: float) -> float:
+    """Epsilon of studies chosen one after another in the light of earlier results: the Rényi total.
+
+    Parameters
+    ----------
+    studies : iterable of iterables of Event
+        The events of each.
+    delta : float
+    """
+    plans = [plan for events in studies if (plan := merged(events))]
+    if not plans:
         return 0.0
     divergences, left_out = np.zeros(len(_ORDERS)), 0.0
-    for event in events:
-        divergence, beyond = _renyi(event)
-        divergences += event.count * divergence
-        left_out += event.count * beyond
-    if (remaining := _remaining_delta(events, delta) - left_out) <= 0:
+    for events in plans:
+        divergences += np.max([_renyi_total(own) for own in _of_one_home(events)], axis=0)
+        left_out += sum(event.count * _renyi(event)[1] for event in events)
+    if (remaining := _remaining_delta([event for events in plans for event in events], delta) - left_out) <= 0:
         return math.inf
     epsilon, _ = rdp_privacy_accountant.compute_epsilon(_ORDERS, divergences, remaining)
     return float(epsilon)
+
+
+def _of_one_home(events: Sequence[Event]) -> list[tuple[Event, ...]]:
+    """The events of one study that one home may be in: a list for each cohort it may be of."""
+    cohorts = {event.cohort for event in events} - {""} or {""}
+    return [tuple(event for event in events if event.cohort in ("", cohort)) for cohort in sorted(cohorts)]
+
+
+def _renyi_total(events: Sequence[Event]) -> NDArray[np.float64]:
+    """Divergences at `_ORDERS` of some events together."""
+    return np.sum([event.count * _renyi(event)[0] for event in events], axis=0)
 
 
 @lru_cache(maxsize=256)
@@ -130,7 +154,7 @@ def taken_off_delta(distance: float) -> float:
     return distance * (1 + math.exp(LARGEST_EPSILON))
 
 
-def _remaining_delta(events: tuple[Event, ...], delta: float) -> float:
+def _remaining_delta(events: Sequence[Event], delta: float) -> float:
     distance = sum(event.count * (event.numbers * DISTANCE_PER_SAMPLE + event.distance) for event in events)
     return delta - taken_off_delta(distance)
 

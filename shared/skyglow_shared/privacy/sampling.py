@@ -8,6 +8,7 @@ plans, rehearsals and audits ask it for the same events. Nothing it draws ever l
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from skyglow_shared.privacy.randomness import ByteStream
 from skyglow_shared.study import Phase, Study
+from skyglow_shared.vocabulary import OF_THE_PANEL
 
 Mask = NDArray[np.bool_]
+Cohort = Literal["", "panel", "others"]
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -37,6 +40,8 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         Rounds that one release is made of, each household in exactly one of them; 1 = one round, a Poisson sample.
     distance : float
         Total variation between one release and the mechanism it is accounted as; taken off delta.
+    cohort : str
+        Which homes it may be of: ``panel``, ``others``, or all (empty). Through a study a home is in one of the two.
     """
 
     noise_multiplier: float
@@ -45,6 +50,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     numbers: int
     epoch: int = 1
     distance: float = 0.0
+    cohort: Cohort = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +177,23 @@ def sampler_of(study: Study, phase: Phase, numbers: int) -> Sampler:
     1/z² = Σ 1/zᵢ².
     """
     combined = sum(block.noise_multiplier**-2 for block in phase.blocks) ** -0.5
+    event = Event(combined, phase.sampling_rate, 1, numbers, cohort=_cohort(study, phase))
     if phase.sampling == "random_allocation":
         rounds = epoch_of(phase)
-        return RandomAllocation(Event(combined, phase.sampling_rate, 1, rounds * numbers, epoch=rounds))
+        return RandomAllocation(msgspec.structs.replace(event, numbers=rounds * numbers, epoch=rounds))
     if not phase.largest_batch:
-        return Poisson(Event(combined, phase.sampling_rate, 1, numbers))
+        return Poisson(event)
     homes = largest_supplier(study)
     distance = excess(homes, phase.sampling_rate, phase.largest_batch)
-    event = Event(combined, phase.sampling_rate, 1, numbers, distance=distance)
-    return TruncatedPoisson(event, phase.largest_batch, homes)
+    return TruncatedPoisson(msgspec.structs.replace(event, distance=distance), phase.largest_batch, homes)
+
+
+def _cohort(study: Study, phase: Phase) -> Cohort:
+    """Which homes may be in a phase's blocks, where a study keeps its panel apart; all of them otherwise."""
+    if not study.panel_apart:
+        return ""
+    of_panel = {block.source in OF_THE_PANEL for block in phase.blocks}
+    return "" if len(of_panel) > 1 else "panel" if of_panel == {True} else "others"
 
 
 def epoch_of(phase: Phase) -> int:

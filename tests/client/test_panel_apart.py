@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a study keeps its panel apart, no home moves both the panel's sums and those of all others."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from skyglow_client.learning.block_sum import block_sum
+from skyglow_client.learning.contributions import cohort_of
+from skyglow_shared import command
+from skyglow_shared.errors import DataError
+from skyglow_shared.layout import all_round_numbers
+from skyglow_shared.messages import Refusal, Share
+from skyglow_shared.privacy.accounting import plan, study_cost
+from skyglow_shared.study import COMPOSITION_CLASSES, digest
+from skyglow_shared.vocabulary import OF_THE_PANEL
+
+ROUNDS = (("training", 0), ("training", 1), ("training", 2), ("calibration", 0), ("release", 0))
+WEIGHTS = {"all_aged_66_plus": np.linspace(-1, 1, 23)}
+
+
+def panel(town, numbers):
+    """Replace the panel by some of the town's homes; diaries stay those of its members."""
+    lines = [f"{town.raw.meter(number)},{COMPOSITION_CLASSES[number % 6]}" for number in numbers]
+    (town.folder / "raw" / "panel.csv").write_text("\n".join(["meter_id,composition", *lines]) + "\n")
+
+
+@pytest.fixture
+def study(town):
+    panel(town, range(0, 24, 2))
+    return town.study(panel_apart=True)
+
+
+def moved(study, homes, left_out):
+    """Sources of blocks whose exact sums change if one home is left out."""
+    rest = homes.take(np.arange(len(homes)) != left_out)
+    blocks = [block for phase in study.phases for block in phase.blocks]
+    return {
+        block.source
+        for block in blocks
+        if (block_sum(study, block, homes, WEIGHTS) != block_sum(study, block, rest, WEIGHTS)).any()
+    }
+
+
+def test_no_home_moves_sums_of_both(town, study):
+    with town.open() as supplier:
+        homes = supplier.homes(study)
+        assert 0 < homes.surveyed.sum() < len(homes)
+        found = [moved(study, homes, home) for home in range(len(homes))]
+        for surveyed, sources in zip(homes.surveyed, found, strict=True):
+            assert sources <= OF_THE_PANEL if surveyed else not sources & OF_THE_PANEL
+        assert set.union(*found) >= {"gradient", "class_score", "area_label", "area_score", "area_profile"}
+        together = msgspec.structs.replace(study, panel_apart=False)
+        both = [moved(together, homes, home) for home in range(len(homes))]
+        assert any(sources & OF_THE_PANEL and sources - OF_THE_PANEL for sources in both)  # so the test can fail
+
+
+def test_cohorts_of_the_two_share_no_home_and_lose_none(town, study):
+    with town.open() as supplier:
+        homes = supplier.homes(study)
+        blocks = [block for phase in study.phases for block in phase.blocks]
+        of_panel, of_others = np.zeros((2, len(homes)), dtype=bool)
+        for block in blocks:
+            into = of_panel if block.source in OF_THE_PANEL else of_others
+            into |= cohort_of(study, block, homes)
+        assert not (of_panel & of_others).any()
+        np.testing.assert_array_equal(of_others, homes.metered & ~homes.surveyed)
+
+
+def test_the_ledger_charges_the_dearer_of_the_two(town, study):
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        for phase, round_ in ROUNDS:
+            assert isinstance(town.ask(supplier, town.request(study, phase, round_)), Share)
+        spent = supplier.gate.ledger.spent(study.delta).epsilon_upper
+        events = plan(study, all_round_numbers(study))
+        of_panel, of_others = (
+            study_cost([event for event in events if event.cohort == cohort], study.delta).epsilon_upper
+            for cohort in ("panel", "others")
+        )
+        together = msgspec.structs.replace(study, panel_apart=False)
+        sequential = study_cost(plan(together, all_round_numbers(together)), study.delta).epsilon_upper
+    assert spent == pytest.approx(max(of_panel, of_others), rel=1e-9)
+    assert spent < 0.95 * sequential
+
+
+@pytest.mark.parametrize("now", [range(0, 24, 3), range(0, 22, 2), range(24)])
+def test_a_panel_that_changes_within_a_study_ends_its_answers(town, study, now):
+    """Joined, left, or both: refused, with the charge kept, until the panel is what it was."""
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+    panel(town, now)
+    with town.open() as supplier:  # started again, it reads its panel anew
+        refusal = town.ask(supplier, town.request(study, "training", 1))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == DataError.exit_code
+        assert "panel" not in refusal.message
+        assert len(supplier.gate.ledger.entries("charge")) == 2
+        assert len(supplier.gate.ledger.entries("seal")) == 1
+    panel(town, range(0, 24, 2))
+    with town.open() as supplier:
+        assert isinstance(town.ask(supplier, town.request(study, "training", 1)), Share)
+        assert len(supplier.gate.ledger.entries("charge")) == 2
+
+
+def test_a_study_that_does_not_keep_it_apart_may_see_another_panel(town):
+    study = town.study()
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        assert isinstance(town.ask(supplier, town.request(study)), Share)
+    panel(town, range(3))
+    with town.open() as supplier:
+        assert isinstance(town.ask(supplier, town.request(study, "training", 1)), Share)
+
+
+def test_whoever_decides_is_told(town, study, capsys):
+    with town.open() as supplier:
+        supplier.handle(town.proposal(study))
+    assert command.main(["supplier", "study", "show", digest(study), "--folder", str(town.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "you are charged the dearer of the two" in shown
+    assert shown.count("every metered home not of the panel: ") == 2
