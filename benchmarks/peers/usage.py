@@ -25,7 +25,7 @@ _SETTINGS = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-_AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_LEFT_OUT = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"}  # so that OpenBLAS knows the processor, as libraries elsewhere do
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Usage:
 def measured(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Usage:
     """Run a program that ends with a line of JSON, as `workloads.publish` prints it."""
     mark = uuid4().hex
-    environment = {**_openblas(), **os.environ, **_SETTINGS, **(extra or {}), _MARK: mark}
+    given = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    environment = {**given, **_SETTINGS, **(extra or {}), _MARK: mark}
     cpu: dict[int, float] = {}
     peak, turn = 0.0, 0
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
@@ -85,14 +86,6 @@ def measured(command: Sequence[str], extra: Mapping[str, str] | None = None) -> 
         memory=peak,
         accuracy=figures["accuracy"] * 100,
     )
-
-
-def _openblas() -> dict[str, str]:
-    """Tell OpenBLAS, in every program, of a processor newer than itself, which it takes for one without AVX-512."""
-    told = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    found = {key.strip(): value.strip() for key, value in told.items()}
-    new = found.get("vendor_id") == "AuthenticAMD" and int(found.get("cpu family", "0")) >= 26
-    return {"OPENBLAS_CORETYPE": "SkylakeX"} if new and set(found.get("flags", "").split()) >= _AVX512 else {}
 
 
 def _processes() -> list[int]:

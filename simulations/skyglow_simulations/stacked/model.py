@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many small models at once: one set of weights a client, each local step a handful of batched products.
 
-A model is logistic, or has one hidden rectified layer. Its gradient is written out, so that a step of gradient descent
-adds products to the weights in place and makes no other tensor of their size. The features carry a column of ones: the
-first layer's last row of weights is its bias.
+A model is logistic, or has one hidden rectified layer. Its gradient is written out, and everything that a step makes
+has its place before training begins. The features carry a column of ones: the first layer's last row of weights is its
+bias.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-_LARGE = 64  # rows of a batch from which on NumPy's products are taken: no slower for a hundred, slower for ten
+_Work = Callable[[], object]
+Chosen = NDArray[np.int64] | Tensor
+"""Numbers of rows of the table of all, `[models, …]`: an array where the table is on the processor."""
 
 Weights = tuple[Tensor, ...]
 """`[models, features + 1, heads]` for a logistic model; else `[models, features + 1, hidden]`,
@@ -54,123 +58,130 @@ def logits(weights: Weights, inputs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Buffers:
-    """Where the steps of one batch size put what they compute, so that a step allocates nothing of size.
+class Step:
+    """What the steps of one batch size work on, so that a step allocates nothing of size.
 
     Attributes
     ----------
-    rows : Tensor
-        `[models · batch, features + 1 + heads]`: inputs and labels of the batch, to be filled before a step.
-    inputs, labels : Tensor
-        The two parts of it, `[models, batch, features + 1]` and `[models, batch, heads]`.
+    fetch : callable
+        What takes the batch's inputs and labels from the table of all rows.
+    labels : Tensor
+        The latter, `[models, batch, heads]`.
+    rates : Tensor
+        Learning rate over batch size of each model, `[models, 1, 1]`: models of different settings differ in it.
+    bias, total : Tensor
+        Of the heads, `[models, 1, heads]`, and its change; a logistic model has none.
     hidden, slope : Tensor
         `[models, batch, hidden]`: the hidden layer, and the gradient by its inputs.
     error : Tensor
         `[models, batch, heads]`: the gradient by the log-odds, times the learning rate.
-    total : Tensor
-        `[models, 1, heads]`: its sum over the batch.
-    step : Tensor
-        `[models, 1, hidden]`: the change of the second layer, where there is one head.
-    change : Tensor
-        `[models, features + 1, hidden]`: the change of the first layer, of large batches on the processor; else empty.
+    forward, back : sequence of callable
+        Layer by layer, what fills its outputs; and from the last layer on, what takes its gradient from its weights.
+    into_slope : callable
+        What fills `slope` with the gradient by the hidden layer.
     """
 
-    rows: Tensor
-    inputs: Tensor
+    fetch: Callable[[Chosen], object]
     labels: Tensor
+    rates: Tensor
+    bias: Tensor
+    total: Tensor
     hidden: Tensor
     slope: Tensor
     error: Tensor
-    total: Tensor
-    step: Tensor
-    change: Tensor
+    forward: Sequence[_Work]
+    back: Sequence[_Work]
+    into_slope: _Work
 
 
-def buffers(models: int, batch: int, hidden: int, sizes: tuple[int, int], device: torch.device) -> Buffers:
-    """Make the buffers of a batch size; `sizes` are the numbers of features and heads."""
-    features, heads = sizes
-
-    def empty(*shape: int) -> Tensor:
-        return torch.empty(models, *shape, device=device)
-
-    rows = empty(batch, features + 1 + heads)
-    by_numpy = device.type == "cpu" and batch >= _LARGE
-    return Buffers(
-        rows=rows.flatten(0, 1),
-        inputs=rows[:, :, : features + 1],
-        labels=rows[:, :, features + 1 :],
-        hidden=empty(batch, hidden),
-        slope=empty(batch, hidden),
-        error=empty(batch, heads),
-        total=empty(1, heads),
-        step=empty(1, hidden),
-        change=empty(features + 1, hidden) if by_numpy else empty(0),
-    )
-
-
-def descend(weights: Weights, rates: Tensor, room: Buffers) -> None:
-    """One step of gradient descent of every model on its own batch, in place.
+def step_of(weights: Weights, rates: Tensor, batch: int, table: Tensor) -> Step:
+    """Make room for the steps of a batch size; they change `weights` in place.
 
     Parameters
     ----------
     weights : tuple of Tensor
-        One set a model; changed.
+        One set a model.
     rates : Tensor
-        Learning rate over batch size of each model, `[models, 1, 1]`: models of different settings differ in it.
-    room : Buffers
-        Of this batch size, its rows filled; all else is overwritten.
+        As in `Step`.
+    batch : int
+    table : Tensor
+        Everybody's inputs and labels side by side, for one gathering fetches both: `[all rows, features + 1 + heads]`.
     """
-    first, *rest = weights
-    if not rest:
-        torch.bmm(room.inputs, first, out=room.error)
-        room.error.sigmoid_().sub_(room.labels).mul_(rates)
-        first.baddbmm_(room.inputs.mT, room.error, alpha=-1.0)
+    models, width, hidden = weights[0].shape
+    first, second, bias = weights if len(weights) == 3 else (weights[0], weights[0], weights[0][:, :1])
+    heads = second.shape[2]
+    rows = first.new_empty(models, batch, width + heads)
+    inputs, error = rows[:, :, :width], first.new_empty(models, batch, heads)
+    activity, slope = (first.new_empty(models, batch, hidden) for _ in range(2))
+    if len(weights) == 1:
+        forward, back = [_product(inputs, first, error)], [_descent(inputs, error, first)]
+    else:
+        forward = [_product(inputs, first, activity), _product(activity, second, error)]
+        back = [_descent(activity, error, second), _descent(inputs, slope, first)]
+    one_head = partial(torch.mul, error, second.mT, out=slope)  # no product of matrices is as quick
+    return Step(
+        fetch=_gathering(table, rows),
+        labels=rows[:, :, width:],
+        rates=rates,
+        bias=bias,
+        total=torch.empty_like(bias),
+        hidden=activity,
+        slope=slope,
+        error=error,
+        forward=forward,
+        back=back,
+        into_slope=one_head if heads == 1 else _product(error, second.mT, slope),
+    )
+
+
+def descend(step: Step, chosen: Chosen) -> None:
+    """One step of gradient descent of every model on its own batch, `[models, batch]`."""
+    step.fetch(chosen)
+    step.forward[0]()
+    if len(step.forward) == 1:
+        step.error.sigmoid_().sub_(step.labels).mul_(step.rates)
+        step.back[0]()
         return
-    second, bias = rest
-    _into_hidden(first, room)
-    room.hidden.clamp_min_(0.0)
-    back = _one_head if room.labels.shape[-1] == 1 else _heads
-    back(second, bias, rates, room)
-    bias.sub_(torch.sum(room.error, dim=1, keepdim=True, out=room.total))
-    torch.ops.aten.threshold_backward.grad_input(room.slope, room.hidden, 0.0, grad_input=room.slope)
-    _back_from_hidden(first, room)
+    step.hidden.clamp_min_(0.0)
+    step.forward[1]()
+    step.error.add_(step.bias).sigmoid_().sub_(step.labels).mul_(step.rates)
+    step.into_slope()
+    torch.ops.aten.threshold_backward.grad_input(step.slope, step.hidden, 0.0, grad_input=step.slope)
+    for layer in step.back:
+        layer()
+    step.bias.sub_(torch.sum(step.error, dim=1, keepdim=True, out=step.total))
 
 
-def _into_hidden(first: Tensor, room: Buffers) -> None:
-    """What goes into the hidden layer.
+def _gathering(table: Tensor, rows: Tensor) -> Callable[[Chosen], object]:
+    """What puts chosen rows of the table in `rows`, `[models, batch, …]`."""
+    if table.device.type == "cpu":
+        return partial(np.take, table.numpy(), axis=0, out=rows.numpy(), mode="clip")  # without a copy in between
+    flat = rows.flatten(0, 1)
+    return lambda chosen: torch.index_select(table, 0, torch.as_tensor(chosen).flatten(), out=flat)
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor) -> _Work:
+    """What puts each model's product of matrices in `out`.
 
     Notes
     -----
-    NumPy's library of products uses all that processors of AMD have where it knows them, torch's does not: 2.3 times as
-    fast for a hundred rows (benchmarks.md). It cannot add to what is there, which is dear for few rows.
+    On the processor by NumPy, whose library uses AVX-512 on AMD's too, where torch's does not: in less than half the
+    time (benchmarks.md). Arrays are made of tensors once: that takes as long as some of the work of a step.
     """
-    if room.change.numel():
-        np.matmul(room.inputs.numpy(), first.numpy(), out=room.hidden.numpy())
-    else:
-        torch.bmm(room.inputs, first, out=room.hidden)
+    if out.device.type == "cpu":
+        return partial(np.matmul, left.numpy(), right.numpy(), out=out.numpy())
+    return partial(torch.bmm, left, right, out=out)
 
 
-def _back_from_hidden(first: Tensor, room: Buffers) -> None:
-    """Take the gradient by the first layer from it."""
-    if room.change.numel():
-        np.matmul(room.inputs.mT.numpy(), room.slope.numpy(), out=room.change.numpy())
-        first.sub_(room.change)
-    else:
-        first.baddbmm_(room.inputs.mT, room.slope, alpha=-1.0)
+def _descent(inputs: Tensor, errors: Tensor, weight: Tensor) -> _Work:
+    """What takes from each model's weights the product of a layer's inputs with its errors."""
+    if weight.device.type != "cpu":
+        return partial(weight.baddbmm_, inputs.mT, errors, alpha=-1.0)
+    own, change = weight.numpy(), np.empty(weight.shape, np.float32)
+    multiply = partial(np.matmul, inputs.mT.numpy(), errors.numpy(), out=change)
 
+    def work() -> None:
+        multiply()
+        np.subtract(own, change, out=own)
 
-def _heads(second: Tensor, bias: Tensor, rates: Tensor, room: Buffers) -> None:
-    torch.baddbmm(bias, room.hidden, second, out=room.error)
-    room.error.sigmoid_().sub_(room.labels).mul_(rates)
-    torch.bmm(room.error, second.mT, out=room.slope)
-    second.baddbmm_(room.hidden.mT, room.error, alpha=-1.0)
-
-
-def _one_head(second: Tensor, bias: Tensor, rates: Tensor, room: Buffers) -> None:
-    """The same for a single head, where a batched product with one column is slower than multiplying and adding up."""
-    row = second.mT
-    torch.sum(torch.mul(room.hidden, row, out=room.slope), dim=2, keepdim=True, out=room.error)
-    room.error.add_(bias).sigmoid_().sub_(room.labels).mul_(rates)
-    torch.sum(torch.mul(room.hidden, room.error, out=room.slope), dim=1, keepdim=True, out=room.step)
-    torch.mul(room.error, row, out=room.slope)
-    row.sub_(room.step)
+    return work

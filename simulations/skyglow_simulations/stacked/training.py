@@ -6,8 +6,7 @@ comes to the same weights alone as in company, but for the order of floating-poi
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,35 +16,17 @@ from torch import Generator, Tensor
 from skyglow_shared.errors import RunError
 from skyglow_simulations.stacked.device import device_named
 from skyglow_simulations.stacked.model import (
-    Buffers,
+    Chosen,
+    Step,
     Weights,
-    buffers,
     descend,
     initial_weights,
     logits,
+    step_of,
     weight_shapes,
     with_ones,
 )
 from skyglow_simulations.stacked.setting import Rows, Setting, check
-
-
-@dataclass(frozen=True, slots=True)
-class _Clients:
-    """Everybody's rows on the device, and what the local steps need.
-
-    Attributes
-    ----------
-    table : Tensor
-        Inputs and labels side by side, for one gathering fetches both: `[clients · rows, features + 1 + heads]`.
-    batch : int
-        Rows of a full batch.
-    room : dict
-        By batch size: buffers, and learning rate over batch size of each client of every cohort, `[models, 1, 1]`.
-    """
-
-    table: Tensor
-    batch: int
-    room: dict[int, tuple[Buffers, Tensor]]
 
 
 def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = None, device: str = "cpu") -> Weights:
@@ -83,13 +64,13 @@ def train(settings: Sequence[Setting], data: Rows, *, start: Weights | None = No
     words = [SFC64(setting.seed % 2**64) for setting in settings]
     weights = tuple(part.to(place) for part in _first(settings, data, generators, start))
     models = tuple(part.new_empty(len(settings) * common.cohort, *part.shape[1:]) for part in weights)
-    clients = _clients(settings, data, place)
+    steps = _steps(settings, data, models)
     for _ in range(common.rounds):
         _spread(weights, models, common.cohort)
         cohorts = [torch.randperm(common.clients, generator=own)[: common.cohort] for own in generators]
         for _ in range(common.epochs):
             order = torch.cat([_order(common, *pair) for pair in zip(cohorts, words, strict=True)]).to(place)
-            _epoch(models, order, clients)
+            _epoch(order if order.device.type != "cpu" else order.numpy(), common.batch, steps)
         _average(weights, models, settings)
         _perturb(weights, settings, generators)
     return weights
@@ -116,17 +97,14 @@ def _first(settings: Sequence[Setting], data: Rows, generators: Sequence[Generat
     return tuple(part.to(torch.float32).expand(len(settings), -1, -1).clone() for part in begin)
 
 
-def _clients(settings: Sequence[Setting], data: Rows, place: torch.device) -> _Clients:
-    common = settings[0]
+def _steps(settings: Sequence[Setting], data: Rows, models: Weights) -> dict[int, Step]:
+    """The local steps of all models, by their rows: full batches, and what is left at the end."""
+    common, place = settings[0], models[0].device
     rates = torch.tensor([setting.learning_rate for setting in settings], device=place)
     rates = rates.repeat_interleave(common.cohort).view(-1, 1, 1)
+    table = torch.cat([with_ones(data.features), data.labels.to(torch.float32)], dim=-1).flatten(0, 1).to(place)
     sizes = {min(common.batch, common.rows), common.rows % common.batch or common.batch}
-    labels = data.labels.to(torch.float32)
-    return _Clients(
-        table=torch.cat([with_ones(data.features), labels], dim=-1).flatten(0, 1).to(place),
-        batch=common.batch,
-        room={n: (buffers(len(rates), n, common.hidden, data.sizes, place), rates / n) for n in sizes},
-    )
+    return {size: step_of(models, rates / size, size, table) for size in sizes}
 
 
 def _spread(weights: Weights, models: Weights, cohort: int) -> None:
@@ -150,12 +128,10 @@ def _order(setting: Setting, cohort: Tensor, words: SFC64) -> Tensor:
     return torch.from_numpy(keys.view(np.int64)).add_(cohort[:, None] * setting.rows)
 
 
-def _epoch(models: Weights, order: Tensor, clients: _Clients) -> None:
-    for begin in range(0, order.shape[1], clients.batch):
-        chosen = order[:, begin : begin + clients.batch]
-        room, rates = clients.room[chosen.shape[1]]
-        torch.index_select(clients.table, 0, chosen.flatten(), out=room.rows)
-        descend(models, rates, room)
+def _epoch(order: Chosen, batch: int, steps: Mapping[int, Step]) -> None:
+    for begin in range(0, order.shape[1], batch):
+        chosen = order[:, begin : begin + batch]
+        descend(steps[chosen.shape[1]], chosen)
 
 
 def _average(weights: Weights, models: Weights, settings: Sequence[Setting]) -> None:
