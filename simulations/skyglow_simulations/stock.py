@@ -8,6 +8,7 @@ employment and size of households, class by class, and of the next where that ha
 common (how much is used there) its homes bring along.
 """
 
+import hashlib
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ _DRAW = 7  # label of a stock area's generator
 _ALIKE = 8  # stock areas that an area's homes may come from
 _HOMES_AT_ONCE = 50
 
+_ANOTHER = "{path} holds homes that were made for another study; delete it, or choose another folder"
+
 Array = NDArray[np.float32]
 Rows = tuple[dict[int, NDArray[np.int64]], ...]  # of homes, by class and stock area
 
@@ -56,6 +59,8 @@ class Stock:
         True share of weekdays and weekend days with somebody home.
     likeness : ndarray of float32, shape (areas, 2)
         Of each stock area: share in employment and people a household.
+    made_for : ndarray of str, shape ()
+        What it was made for, as `made_for`.
     """
 
     area: NDArray[np.int64]
@@ -66,11 +71,14 @@ class Stock:
     diary: Array
     curve: Array
     likeness: Array
+    made_for: NDArray[np.str_]
 
     @classmethod
     def read(cls, path: Path) -> "Stock":
-        """Read one that `load_or_make` kept."""
+        """Read one that `load_or_make` kept; RunError if an older release did."""
         with np.load(path) as kept:
+            if "made_for" not in kept:
+                raise RunError(_ANOTHER.format(path=path))
             return cls(**{field.name: kept[field.name] for field in fields(cls)})
 
     def write(self, path: Path) -> None:
@@ -134,13 +142,31 @@ def make(census: Census, study: Study, *, seed: int, copies: int = 2, scale: flo
     likeness = [(job[2].employed, part["size"].mean()) for job, part in zip(jobs, parts, strict=True)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     area = np.repeat(np.arange(len(parts)), sizes)
-    return Stock(area=area, likeness=np.array(likeness, np.float32), **columns)
+    key = np.array(made_for(census, study, seed))
+    return Stock(area=area, likeness=np.array(likeness, np.float32), made_for=key, **columns)
+
+
+def made_for(census: Census, study: Study, seed: int) -> str:
+    """A digest of all that a stock's homes depend on beside the release of skyglow."""
+    model, asked = study.models[0], study.occupancy
+    weeks = (study.period.start.isoformat(), study.period.days, study.feature_week.isoformat(), study.feature_weeks)
+    what = ([area.lsoa for area in census.areas], seed, *weeks, model.features_digest, asked.basis, asked.model)
+    return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
 def load_or_make(path: Path, census: Census, study: Study, *, seed: int, workers: int) -> Stock:
-    """The stock kept in a file, or a new one, then kept there."""
+    """The stock kept in a file, or a new one, then kept there.
+
+    Raises
+    ------
+    RunError
+        The one that is kept was made for other areas, weeks, features or another seed.
+    """
     if path.exists():
-        return Stock.read(path)
+        kept = Stock.read(path)
+        if str(kept.made_for) != made_for(census, study, seed):
+            raise RunError(_ANOTHER.format(path=path))
+        return kept
     made = make(census, study, seed=seed, workers=workers)
     made.write(path)
     return made
@@ -155,10 +181,10 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     kwh = load.simulate(homes, there, period, rng)
     basis = presence.load(study.occupancy.basis)
     first = (study.feature_week - period.start).days
-    weeks = [class22(kwh[:, day : day + 7]) for day in range(first, first + 7 * study.feature_weeks, 7)]
-    x, _ = features.averaged(features.contract(study.models[0].features), weeks)
     valid = np.broadcast_to(at_home.exists(period).all(axis=1), kwh.shape[:2])
-    readings = np.where(valid[:, :, None], kwh, np.float32(np.nan))
+    readings = np.where(valid[:, :, None], kwh, np.float32(np.nan))  # on the day clocks go forward two are missing
+    weeks = [class22(readings[:, day : day + 7]) for day in range(first, first + 7 * study.feature_weeks, 7)]
+    x, _ = features.averaged(features.contract(study.models[0].features), weeks)
     name = study.occupancy.model
     seen = _chances(readings, study, name) if name else presence_rule(readings)
     kinds = frame.diary_days(period)

@@ -138,8 +138,8 @@ def test_a_census_folder_that_is_not_there(command, hamlet, tmp_path):
 STUDY_FAULTS = {
     "a key nobody knows": ('title = "', 'colour = "red"\ntitle = "', 20, "colour"),
     "a key nobody knows, deep down": ('kind = "x"', "", 20, None),
-    "a week that is not one": ("feature_week = 2026-03-16", "feature_week = 2026-03-17", 20, "feature_week"),
-    "a week outside the period": ("feature_week = 2026-03-16", "feature_week = 2026-04-06", 20, "feature_week"),
+    "a week that is not one": ("feature_week = 2026-03-09", "feature_week = 2026-03-10", 20, "feature_week"),
+    "a week outside the period": ("feature_week = 2026-03-09", "feature_week = 2026-03-16", 20, "feature_week"),
     "a delta too large for the homes": ("delta = 1e-6", "delta = 1e-4", 20, "delta"),
     "no delta": ("delta = 1e-6", "", 20, "delta"),
     "an epsilon that is none": ("epsilon = 4.0", "epsilon = -1.0", 20, "epsilon"),
@@ -180,7 +180,8 @@ def test_a_study_that_is_none(fault, command, hamlet, short_study, tmp_path):
 
 def test_all_contradictions_are_told_at_once(command, hamlet, short_study, tmp_path):
     text = short_study.read_text(encoding="utf-8").replace("delta = 1e-6", "delta = 1e-4")
-    (tmp_path / "mine.toml").write_text(text.replace("2026-03-16", "2026-03-17"), encoding="utf-8")
+    text = text.replace("feature_week = 2026-03-09", "feature_week = 2026-03-10")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     words = hamlet(tmp_path / "run")
     code, told = command(words[0], tmp_path / "mine.toml", *words[2:])
     assert code == 20

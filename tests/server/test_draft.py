@@ -120,7 +120,7 @@ def test_a_template_that_is_no_study(old, new, words, make):
 
 def test_every_contradiction_is_told_at_once(make):
     with pytest.raises(StudyError) as caught:
-        make(("feature_week = 2026-03-16", "feature_week = 2026-03-17"), ("delta = 1e-6", "delta = 1e-4"))
+        make(("feature_week = 2026-03-09", "feature_week = 2026-03-10"), ("delta = 1e-6", "delta = 1e-4"))
     assert "feature_week" in str(caught.value) and "delta" in str(caught.value)
 
 

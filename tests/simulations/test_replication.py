@@ -4,6 +4,7 @@
 import sys
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -46,6 +47,21 @@ def test_an_area_holds_the_homes_that_its_plan_says(setting, homes, drawn):
     assert len(set(first.tolist())) == 40
     assert (homes.composition[first] == 3).all()
     assert len(stock._first(rows[3], np.arange(9), 4000, rng)) == 4000
+
+
+def test_a_stock_of_other_weeks_is_not_taken_for_this_one(setting, homes, tmp_path, monkeypatch):
+    study, census = setting.studies[0], setting.world.census
+    monkeypatch.setattr(stock, "make", lambda *_, **__: sys.exit("made again"))
+    kept = stock.load_or_make(setting.stock, census, study, seed=1, workers=1)
+    np.testing.assert_array_equal(kept.x, homes.x)
+    weeks = msgspec.structs.replace(study, feature_weeks=study.feature_weeks - 1)
+    for other, seed in ((weeks, 1), (study, 2)):
+        with pytest.raises(replication.RunError, match="another study"):
+            stock.load_or_make(setting.stock, census, other, seed=seed, workers=1)
+    older = tmp_path / "older.npz"
+    np.savez(older, x=homes.x)
+    with pytest.raises(replication.RunError, match="another study"):
+        stock.load_or_make(older, census, study, seed=1, workers=1)
 
 
 def test_sums_are_those_of_the_homes_drawn(setting, drawn):
