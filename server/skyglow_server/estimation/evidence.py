@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from skyglow_server.estimation.inputs import AreaTable, BlockSum
 from skyglow_server.estimation.mixed import Drift
 from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.selection import chances_of
 
 Array = NDArray[np.float64]
 
 _LEAST_NOISES = 3.0  # an area whose noised count is below so many noise sds tells nothing by its meters
+_LEAST_LEFT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Evidence:
         Counts [C, 1] of the panel's homes that trained the model.
     rough : float
         See `mixed.Drift`.
+    apart : bool
+        The panel's homes are not in the areas' sums.
     """
 
     areas: AreaTable
@@ -46,6 +50,7 @@ class Evidence:
     mix: Array | None = None
     trained: BlockSum | None = None
     rough: float = 0.0
+    apart: bool = False
 
 
 def old_mix(evidence: Evidence) -> Array:
@@ -83,7 +88,7 @@ def known_meters(evidence: Evidence) -> NDArray[np.bool_]:
 
 
 def metered_homes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
-    """Metered homes n* [A], given noised counts and how many there are elsewhere, and the sd of n around n*."""
+    """Metered homes n* [A] in the sums, given noised counts and how many are elsewhere, and the sd of n around n*."""
     households, noise = evidence.areas.households, float(evidence.scores.deviation[0]) ** 2
     counted = evidence.scores.values[:, 0]
     rate = min(max(float(counted.sum() / households.sum()), 0.01), 1.0)
@@ -101,11 +106,33 @@ def frame_deviation(evidence: Evidence, metered: Array, share: Array) -> Array:
     return np.sqrt(share * (1 - share) * np.maximum(gap, 0.0))
 
 
+def panel_share(evidence: Evidence) -> float:
+    """Share of metered homes that are of the panel, by noised counts of its calibrating half; 0 if in all sums."""
+    if not evidence.apart:
+        return 0.0
+    panel, others = 2 * _calibrating(evidence), max(float(evidence.scores.values[:, 0].sum()), 1.0)
+    return panel / (panel + others)
+
+
+def left_in(evidence: Evidence, planning: Planning) -> Array:
+    """Relative chances [C] that a metered home of a class is in the areas' sums: those who answer more are so less."""
+    kinds = evidence.positive.size
+    response = chances_of(planning.response, kinds)
+    metered = overall_mix(evidence) * chances_of(planning.metering, kinds)
+    asked = panel_share(evidence) * response * metered.sum() / float(response @ metered)
+    return np.asarray(np.maximum(1 - asked, _LEAST_LEFT))
+
+
+def _calibrating(evidence: Evidence) -> float:
+    """Noised number of the areas' panel homes that calibrate."""
+    panel = evidence.classes if evidence.mix is None else evidence.labels
+    return max(float(panel.values[:, 0].sum()), 1.0)
+
+
 def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
     """Panel homes by MSOA and their sd: noised counts shrunk to the noised total spread by households."""
     households = evidence.areas.totals("MSOA", evidence.areas.households)
-    panel = evidence.classes if evidence.mix is None else evidence.labels
-    total = max(float(panel.values[:, 0].sum()), 1.0)
+    total = _calibrating(evidence)
     expected = total * households / households.sum()
     prior = (planning.panel_size_deviation * expected) ** 2 + expected
     noise = float(evidence.labels.deviation[0]) ** 2

@@ -37,9 +37,11 @@ from skyglow_server.estimation.evidence import (
     employment,
     frame_deviation,
     known_meters,
+    left_in,
     metered_homes,
     old_mix,
     overall_mix,
+    panel_share,
     panel_sizes,
 )
 from skyglow_server.estimation.mixed import System, Turn
@@ -111,7 +113,7 @@ class _Meters:
         block, mix, positive = evidence.scores, old_mix(evidence), evidence.positive
         total = block.values[:, 1]
         metered, uncertainty = metered_homes(evidence, planning)
-        chances = chances_of(planning.metering, positive.size)
+        chances = chances_of(planning.metering, positive.size) * left_in(evidence, planning)
         seen, reached = Seen.of(share, mix, positive, chances), mix * chances
         within1 = reached * positive / (reached @ positive)[:, None]
         within0 = reached * ~positive / (reached @ ~positive)[:, None]
@@ -167,7 +169,7 @@ class _Panel:
         design = np.concatenate([bent[:, None] * weights, [bent @ weights]])
         own = size * seen.known(local)
         moved = size * seen.moved
-        metered, _ = metered_homes(evidence, planning)
+        metered = metered_homes(evidence, planning)[0] / (1 - panel_share(evidence))
         fraction = np.minimum(size / areas.totals("MSOA", metered), 1.0)
         frame = bent[:, None] * weights * frame_deviation(evidence, metered, share)
         sampling = np.sqrt(moved * (1 - fraction))

@@ -36,6 +36,7 @@ def evidence_of(study: Study, model: Model, areas: AreaTable, sums: Mapping[str,
         labels,
         trained=trained_counts(study, sums, model.name),
         rough=ROUGH[model.question],
+        apart=study.panel_apart,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skyglow_server.estimation.evidence import Evidence
+from skyglow_server.estimation.evidence import Evidence, left_in, panel_share
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_server.estimation.selection import Seen, chances_of
 from skyglow_server.estimation.shares import share_estimates
@@ -16,9 +16,11 @@ RESPONSE = (1.15, 1.30, 0.75, 1.10, 0.95, 0.60)
 KNOWN = replace(PLANNING, metering=METERING, response=RESPONSE, metering_deviation=0.05, response_deviation=0.05)
 
 
-@pytest.fixture(scope="module")
-def town(simulator):
-    """Expected sums of a town whose homes have meters and answer unevenly, hardly noised: (evidence, true shares)."""
+def expected(simulator, *, apart=False):
+    """Expected sums of a town whose homes have meters and answer unevenly, hardly noised: (evidence, true shares).
+
+    A panel that is kept apart is a third of all meters, half of it calibrating.
+    """
     world = simulator.World()
     areas = simulator.town(world, np.random.default_rng(1))
     older = simulator.positive
@@ -27,13 +29,35 @@ def town(simulator):
     mix /= mix.sum(axis=1, keepdims=True)
     metered = areas.households[:, None] * mix * np.array(METERING)
     panel = metered * np.array(RESPONSE)
-    panel *= 1700 / panel.sum()
+    panel *= (metered.sum() / 6 if apart else 1700) / panel.sum()
+    added = metered - 2 * panel if apart else metered
     count, msoas = panel.sum(axis=0), areas.membership("MSOA")
-    scores = np.stack([metered.sum(axis=1), metered @ world.means], axis=1)
+    scores = np.stack([added.sum(axis=1), added @ world.means], axis=1)
     classes = np.stack([count, count * world.means, count * (world.means**2 + 0.25)], axis=1)
     labels = np.stack([msoas @ panel.sum(axis=1), msoas @ panel[:, older].sum(axis=1)], axis=1)
     quiet = [simulator.Sum(values, np.full(values.shape[1], 0.1), 6) for values in (scores, classes, labels)]
-    return Evidence(areas, older, *quiet), mix @ older
+    return Evidence(areas, older, *quiet, apart=apart), mix @ older
+
+
+@pytest.fixture(scope="module")
+def town(simulator):
+    """A town whose panel is in all sums."""
+    return expected(simulator)
+
+
+def test_a_panel_that_is_kept_apart_leaves_others_behind(simulator):
+    """Those who like to answer are missing among the rest; how many of each kind is known."""
+    evidence, share = expected(simulator, apart=True)
+    assert panel_share(evidence) == pytest.approx(1 / 3, abs=0.01)
+    chances = left_in(evidence, KNOWN)
+    assert chances[1] < chances[0] < chances[4] < chances[5]
+    true = float(evidence.areas.weights("LAD")[0] @ share)
+    right, wrong = (
+        share_estimates(one, "topic", KNOWN, panel=False)[-1].unclipped - true
+        for one in (evidence, replace(evidence, apart=False))
+    )
+    assert abs(right) < 0.006 < 0.012 < -wrong
+    assert (left_in(replace(evidence, apart=False), KNOWN) == 1).all()
 
 
 def district(evidence, planning):
