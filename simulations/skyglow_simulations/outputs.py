@@ -14,6 +14,7 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Outcome
 from skyglow_server.disclosure import Check
 from skyglow_server.estimation import AreaTable, Estimate, checks, compare, electricity
+from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.publication import Release, publish, software, write_estimates_csv
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import round_numbers, share_block
@@ -138,7 +139,7 @@ def supplier_figures(study: Study, supplier: Supplier) -> dict[str, float | str]
 
 def write_report(experiment: Experiment, findings: Findings) -> None:
     """Write report.html, one self-contained file."""
-    study = experiment.study
+    study, areas = experiment.study, experiment.areas()
     data = ReportData(
         study=study,
         summary=findings.summary,
@@ -150,6 +151,11 @@ def write_report(experiment: Experiment, findings: Findings) -> None:
         sent=what_left(experiment),
         versions=software(),
         use=findings.use,
+        households={
+            code: float(homes)
+            for level in LEVELS
+            for (code, _), homes in zip(areas.areas(level), areas.totals(level, areas.households), strict=True)
+        },
     )
     write_atomically(experiment.folder.path / "report.html", render(data).encode())
 

@@ -2,7 +2,7 @@
 """What a report shows, as plain data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from skyglow_server.estimation import Estimate
@@ -57,6 +57,8 @@ class ReportData:
     versions : mapping of str to str
     use : sequence of Estimate
         Electricity use, where the study asks for it.
+    households : mapping of str to float
+        Public number of households by area code, to say shares as numbers of homes; those of an area may be missing.
     """
 
     study: Study
@@ -69,6 +71,7 @@ class ReportData:
     sent: Sequence[Sent]
     versions: Mapping[str, str]
     use: Sequence[Estimate] = ()
+    households: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def levels(self) -> dict[str, str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The section on when: curves of the day for the district and every MSOA."""
+"""The section on when: curves of the day for the district and every area that the study has curves of."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,10 @@ from skyglow_server.estimation import Estimate
 from skyglow_simulations.report import charts, wording
 from skyglow_simulations.report.data import ReportData
 
-_TOPIC = "occupancy"
+TOPIC = "occupancy"
+LARGEST_FIRST = ("LAD", "MSOA", "LSOA")
+#: The local time that is asked first: when most people who go out to work are out.
+AT = "11:00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,36 +23,50 @@ class When:
 
     Attributes
     ----------
-    district : str
-        The district's name.
+    area : str
+        The name of the area that is shown first: the district, where the study has its curve.
     charts : list of (str, Markup)
-        Day type and chart, for the district.
+        Day type and chart, for that area.
     small : list of (str, list of (str, Markup))
         Day type, then area name and chart for every MSOA.
+    levels : list of (str, str)
+        Name and words of every level that has curves, the largest areas first.
     choices : list of (str, str)
-        Code and name of every area that can be chosen.
+        Code and name of every area of the first of them.
+    at : str
+        The local time that is asked first.
+    parts : list of Estimate
+        LSOAs then, on a weekday.
+    mapped : bool
+        Whether MSOAs have curves, for the map to show.
     sentences : list of str
     least : str
         When the fewest of the district's homes have somebody in on a weekday; empty if that is withheld.
     """
 
-    district: str
+    area: str
     charts: list[tuple[str, Markup]]
     small: list[tuple[str, list[tuple[str, Markup]]]]
+    levels: list[tuple[str, str]]
     choices: list[tuple[str, str]]
+    at: str
+    parts: list[Estimate]
+    mapped: bool
     sentences: list[str]
     least: str
 
 
 def section(data: ReportData) -> When | None:
     """Put the section together; None where the study has no curves."""
-    districts, msoas = (areas_of(data.pick(_TOPIC, level)) for level in ("LAD", "MSOA"))
-    if not districts:
+    found = {level: own for level in LARGEST_FIRST if (own := areas_of(data.pick(TOPIC, level)))}
+    if not found:
         return None
-    items = next(iter(districts.values()))
+    first, msoas = next(iter(found.values())), found.get("MSOA", {})
+    items = next(iter(first.values()))
+    district = kinds_of(items) if "LAD" in found else {}
     low = _floor(data)
     return When(
-        district=items[0].area_name,
+        area=items[0].area_name,
         charts=[(kind, _chart(data, kind, slots, low)) for kind, slots in kinds_of(items).items()],
         small=[
             (
@@ -62,9 +79,13 @@ def section(data: ReportData) -> When | None:
             )
             for kind in kinds_of(items)
         ],
-        choices=[(code, area[0].area_name) for code, area in [*districts.items(), *msoas.items()]],
-        sentences=[sentence for kind, slots in kinds_of(items).items() for sentence in _sentences(data, kind, slots)],
-        least=_least(kinds_of(items).get("weekday", [])),
+        levels=[(level, wording.CHOICES[level]) for level in found],
+        choices=[(code, area[0].area_name) for code, area in first.items()],
+        at=AT,
+        parts=[item for item in data.pick(TOPIC, "LSOA") if item.group == f"weekday {AT}"],
+        mapped=bool(msoas),
+        sentences=[sentence for kind, slots in district.items() for sentence in _sentences(data, kind, slots)],
+        least=_least(district.get("weekday", [])),
     )
 
 
@@ -102,7 +123,7 @@ def _public(data: ReportData) -> Mapping[str, Sequence[float]]:
 
 def _floor(data: ReportData) -> float:
     """Lower end of every curve's axis: a tenth below which nothing is drawn."""
-    shown = [item for level in ("LAD", "MSOA") for item in data.pick(_TOPIC, level)]
+    shown = [item for level in LARGEST_FIRST for item in data.pick(TOPIC, level)]
     values = [value for item in shown for value in (item.lower, data.true(item)) if value is not None]
     return min(0.9, math.floor(10 * min([*values, *data.public_curve, 0.9])) / 10)
 
@@ -111,7 +132,8 @@ def _sentences(data: ReportData, kind: str, slots: Sequence[Estimate]) -> list[s
     shown = [item for item in slots if item.estimate is not None]
     if len(shown) != charts.SLOTS:
         return []
-    said = [f"On a {wording.DAYS.get(kind, kind)} fewest homes have somebody in {_least(shown)}."]
+    where = shown[0].area_name
+    said = [f"In {where}, on a {wording.DAYS.get(kind, kind)}, fewest homes have somebody in {_least(shown)}."]
     truth, public = _true(data, shown), _public(data).get(kind)
     if truth and public:
         ours = _error([float(item.estimate or 0) for item in shown], truth)

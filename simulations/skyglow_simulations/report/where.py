@@ -11,7 +11,7 @@ from skyglow_server.estimation import Estimate
 from skyglow_simulations.report import maps, ranking, wording
 from skyglow_simulations.report.data import ReportData
 from skyglow_simulations.report.scales import WIDTHS, Classes, axis, classes
-from skyglow_simulations.report.when import areas_of, kinds_of
+from skyglow_simulations.report.when import TOPIC, areas_of, kinds_of
 
 Numbers = list[float] | None
 
@@ -83,10 +83,11 @@ def section(data: ReportData, names: Sequence[str]) -> Where:
 def payload(data: ReportData, topics: Sequence[str]) -> dict[str, Any]:
     """Return the values that the page's switches show, as plain JSON data."""
     found = {topic: _share_payload(data, topic) for topic in topics if data.pick(topic, "MSOA")}
-    if data.pick("occupancy", "MSOA"):
-        found["occupancy"] = _day_payload(data)
-    names = {item.area_code: item.area_name for item in data.estimates if item.level != "LSOA"}
-    return {"names": names, "topics": found}
+    curves = data.pick(TOPIC, "LAD") + data.pick(TOPIC, "MSOA") + data.pick(TOPIC, "LSOA")
+    if curves:
+        found[TOPIC] = _day_payload(data, curves)
+    shown = [item for item in data.estimates if item.level != "LSOA"] + curves
+    return {"names": {item.area_code: item.area_name for item in shown}, "topics": found}
 
 
 def _topic(data: ReportData, name: str, high: float) -> Topic:
@@ -152,24 +153,27 @@ def _share_payload(data: ReportData, topic: str) -> dict[str, Any]:
     }
 
 
-def _day_payload(data: ReportData) -> dict[str, Any]:
+def _day_payload(data: ReportData, curves: Sequence[Estimate]) -> dict[str, Any]:
     """Return every curve; colours and axis are one for all hours, so that the day can be seen to pass."""
-    msoas, districts = data.pick("occupancy", "MSOA"), data.pick("occupancy", "LAD")
-    shown = _shown(msoas)
-    areas, truths = {}, {}
-    for items in areas_of([*districts, *msoas]).values():
-        code = items[0].area_code
-        areas[code] = {kind: [_numbers(item) for item in slots] for kind, slots in kinds_of(items).items()}
+    shown = _shown([item for item in curves if item.level == "MSOA"])
+    areas: dict[str, dict[str, list[Numbers]]] = {}
+    truths, levels = {}, dict[str, list[str]]()
+    for code, items in areas_of(curves).items():
+        levels.setdefault(items[0].level, []).append(code)
+        areas[code] = {kind: [_numbers(item, 4) for item in slots] for kind, slots in kinds_of(items).items()}
         true = {kind: [data.true(item) for item in slots] for kind, slots in kinds_of(items).items()}
         if all(value is not None for values in true.values() for value in values):
             truths[code] = {kind: [round(value or 0, 4) for value in values] for kind, values in true.items()}
     return {
-        "words": wording.topic("occupancy"),
+        "words": wording.topic(TOPIC),
         "scales": _scales(shown, most=10),
         "axis": axis([number for numbers in shown for number in numbers]),
         "areas": areas,
         "truth": truths,
-        "district": districts[0].area_code if districts else None,
+        "district": next((item.area_code for item in curves if item.level == "LAD"), None),
+        "levels": levels,
+        "within": {area.lsoa: area.msoa for area in data.study.areas if area.lsoa in areas},
+        "homes": {code: round(data.households[code]) for code in areas if code in data.households},
     }
 
 
@@ -181,7 +185,7 @@ def _scales(shown: Sequence[Sequence[float]], most: int = 7) -> dict[str, Any]:
     return {name: {"edges": scale.edges, "labels": scale.labels()} for name, scale in scales.items()}
 
 
-def _numbers(item: Estimate) -> Numbers:
+def _numbers(item: Estimate, digits: int = 6) -> Numbers:
     if item.estimate is None or item.lower is None or item.upper is None:
         return None
-    return [round(item.estimate, 6), round(item.lower, 6), round(item.upper, 6)]
+    return [round(number, digits) for number in (item.estimate, item.lower, item.upper)]

@@ -9,6 +9,12 @@ from skyglow_server.publication.words import rule
 _HOMES: Mapping[str, float] = {"LSOA": 650.0, "MSOA": 3000.0}
 SHORT_LEVELS: Mapping[str, str] = {"LSOA": "LSOAs", "MSOA": "MSOAs", "LAD": "district"}
 DAYS: Mapping[str, str] = {"weekday": "weekday", "weekend": "weekend day"}
+#: What a reader chooses between, by level.
+CHOICES: Mapping[str, str] = {
+    "LAD": "the district",
+    "MSOA": "neighbourhoods (MSOA)",
+    "LSOA": "small areas (LSOA)",
+}
 WITHHELD = "withheld"
 
 #: What each method of the comparison does, by the names of the study's summary.

@@ -51,13 +51,13 @@ def study(**changes: object) -> Study:
     return msgspec.structs.replace(plain, **changes)
 
 
-def estimates(spread: float = 0.04) -> tuple[Estimate, ...]:
+def estimates(spread: float = 0.04, curves: tuple[str, ...] = ("MSOA", "LAD")) -> tuple[Estimate, ...]:
     found = []
     for level, count in LEVELS:
         for number in range(count):
             share = 0.05 + 0.3 * number / count
             wanted = [(TOPIC, "all", share)]
-            if level != "LSOA":
+            if level in curves:
                 wanted += [
                     ("occupancy", g, 0.75 + 0.2 * math.cos(n / 48 * 2 * math.pi)) for n, g in enumerate(groups())
                 ]
@@ -108,6 +108,7 @@ def data(**changes: object) -> ReportData:
         public_curve=[0.8] * 96,
         sent=[Sent("release", 1, 568, {"scores": 2.4}, {"north": 4800, "south": 4800})],
         versions={"skyglow-shared": "0.1.0"},
+        households={code_of("LSOA", number): 600.0 + number for number in range(20)},
     )
     return dataclasses.replace(plain, **changes)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from skyglow_simulations.report import render
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = os.environ.get("AXE_CORE", "")  # axe.min.js of npm's axe-core, which does not ship with skyglow
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so scripts cannot be run")
@@ -62,3 +64,18 @@ def test_the_switch_works_in_a_browser(html, tmp_path, mode, legend, reading, to
     hours = next(attributes for attributes in page.all("fieldset") if attributes.get("id") == "hours")
     assert ("hidden" in hours) is not mode.startswith("#map=occupancy")
     assert [a.get("tabindex") for a in page.all("path") if a.get("class") == "area"] == ["0", "-1", "-1", "-1", "-1"]
+
+
+@needs_chromium
+def test_a_small_area_is_found_at_its_hour(tmp_path, town):
+    file = tmp_path / "report.html"
+    file.write_text(render(town.data(estimates=town.estimates(curves=("LSOA", "MSOA", "LAD")))))
+    page = town.Page(dumped(f"{file.as_uri()}#when={town.code_of('LSOA', 7)},24", tmp_path))
+    assert "Town 007, 607 households at the last census, at 12:00" in page.texts["p"]
+    assert page.texts["strong"][-2:] == ["55.0% of homes have somebody in"] * 2
+    said = ", 95% interval 51.0% to 59.0%; that is about 330 homes, 310 to 360"
+    assert page.texts["p"].count(said) == 2
+    assert [item["label"] for item in page.all("optgroup")] == [f"Town {n:03d}" for n in range(5)]
+    names = [item["aria-label"] for item in page.all("svg") if item.get("class") == "chart day"]
+    assert all("Town 007" in name for name in names)
+    assert len([item for item in page.all("path") if item.get("class") == "cursor"]) == 2

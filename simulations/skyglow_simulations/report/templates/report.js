@@ -186,12 +186,12 @@
   if (form && document.querySelector(".ranking")) watch();
 
   /* Curves of the day */
-  function drawDay(figure, code) {
+  function drawDay(figure, code, slot) {
     var svg = figure.querySelector("svg"), p = svg.dataset, day = data.topics.occupancy, kind = figure.dataset.kind;
     var curves = day.areas[code][kind], truth = day.truth[code], shown = curves && curves.every(Boolean);
+    function across(slot) { return +p.left + (slot + 0.5) / 48 * (p.right - p.left); }
     function point(value, slot) {
-      var x = +p.left + (slot + 0.5) / 48 * (p.right - p.left);
-      return x.toFixed(1) + "," + (+p.bottom + (value - p.low) / (1 - p.low) * (p.top - p.bottom)).toFixed(1);
+      return across(slot).toFixed(1) + "," + (+p.bottom + (value - p.low) / (1 - p.low) * (p.top - p.bottom)).toFixed(1);
     }
     function line(values) { return "M" + values.map(point).join("L"); }
     function set(name, d) { each("path." + name, function (path) { path.setAttribute("d", d); }, svg); }
@@ -199,15 +199,88 @@
     var lower = shown ? curves.map(function (n, slot) { return point(n[1], slot); }).reverse() : [];
     set("band", shown ? line(curves.map(function (n) { return n[2]; })) + "L" + lower.join("L") + "Z" : "");
     set("truth", shown && truth ? line(truth[kind]) : "");
+    var cursor = svg.querySelector(".cursor") || svg.appendChild(make("path", { "class": "cursor" }));
+    cursor.setAttribute("d", "M" + across(slot).toFixed(1) + "," + p.bottom + "V" + p.top);
     var name = data.names[code];
     figure.querySelector(".areaname").textContent = name + (shown ? "" : " (withheld)");
     svg.setAttribute("aria-label", "Share of homes with somebody in, by half-hour, " + name + ", " + kind);
   }
-  var select = document.getElementById("area");
-  if (select) {
-    select.selectedIndex = 0;
-    select.addEventListener("input", function () { each("#days figure", function (figure) { drawDay(figure, select.value); }); });
+  function number(homes) {
+    var step = homes < 2000 ? 10 : homes < 20000 ? 100 : 1000;
+    return (Math.round(homes / step) * step).toLocaleString("en-GB");
   }
+  function answer(code, slot) {
+    var day = data.topics.occupancy, homes = day.homes[code], into = document.getElementById("found");
+    function part(name, words) {
+      var made = document.createElement(name);
+      made.textContent = words;
+      into.append(made);
+      return made;
+    }
+    into.textContent = "";
+    part("p", data.names[code] + (homes ? ", " + homes.toLocaleString("en-GB") + " households at the last census" : "") + ", at " + clock(slot));
+    each("#days figure", function (figure) {
+      var kind = figure.dataset.kind, found = day.areas[code][kind] && day.areas[code][kind][slot], line = part("p", "");
+      var when = kind === "weekend" ? "Weekend day: " : "Weekday: ", share = document.createElement("strong");
+      if (!found) { line.textContent = when + "withheld"; return; }
+      share.textContent = percent(found[0]) + " of homes have somebody in";
+      var said = ", 95% interval " + percent(found[1]) + " to " + percent(found[2]);
+      if (homes) said += "; that is about " + number(found[0] * homes) + " homes, " + number(found[1] * homes) + " to " + number(found[2] * homes);
+      line.append(when, share, said);
+    });
+  }
+  function choices(level, near) {
+    var day = data.topics.occupancy, select = document.getElementById("area"), groups = {};
+    select.textContent = "";
+    (day.levels[level] || []).forEach(function (code) {
+      var into = select, parent = level === "LSOA" ? day.within[code] : "";
+      if (parent) {
+        if (!groups[parent]) {
+          groups[parent] = document.createElement("optgroup");
+          groups[parent].label = data.names[parent] || parent;
+          select.append(groups[parent]);
+        }
+        into = groups[parent];
+      }
+      var option = document.createElement("option");
+      option.value = code;
+      option.textContent = data.names[code] || code;
+      into.append(option);
+    });
+    var close = Array.prototype.find.call(select.options, function (one) {
+      return one.value === near || day.within[one.value] === near || day.within[near] === one.value;
+    });
+    if (close) select.value = close.value;
+    document.getElementById("which").hidden = select.options.length < 2;
+  }
+  function asked() {
+    var select = document.getElementById("area"), hour = document.getElementById("hour"), ask = document.getElementById("ask");
+    function show() {
+      document.getElementById("hourtime").textContent = clock(+hour.value);
+      hour.setAttribute("aria-valuetext", clock(+hour.value));
+      each("#days figure", function (figure) { drawDay(figure, select.value, +hour.value); });
+      answer(select.value, +hour.value);
+    }
+    function restore() {
+      var wanted = /^#when=([EW]0\d{7}),(\d{1,2})$/.exec(location.hash), levels = data.topics.occupancy.levels;
+      Object.keys(levels).forEach(function (level) {
+        if (!wanted || levels[level].indexOf(wanted[1]) < 0) return;
+        if (ask.elements.level) ask.elements.level.value = level;
+        choices(level, wanted[1]);
+        hour.value = wanted[2];
+      });
+      show();
+    }
+    ask.reset();
+    ask.addEventListener("submit", function (event) { event.preventDefault(); });
+    ask.addEventListener("input", function (event) {
+      if (event.target.name === "level") choices(event.target.value, select.value);
+      show();
+    });
+    window.addEventListener("hashchange", restore);
+    restore();
+  }
+  if (document.getElementById("ask")) asked();
 
   /* Only now, when all works: a page whose script failed shows no switches */
   root.classList.add("scripted");
