@@ -74,14 +74,17 @@ def _synthetic() -> AreaTable:
     return AreaTable(codes, codes, counts.sum(axis=1), counts)
 
 
-def study_of(areas: AreaTable) -> Study:
-    """The built-in study for all these areas."""
+def study_of(areas: AreaTable, curves: tuple[Level, ...]) -> Study:
+    """The built-in study for all these areas, with curves of these levels."""
     template = Path(str(resources.files("skyglow_simulations") / "studies" / "southampton.toml"))
     nested = [Area(*row) for row in zip(*(areas.codes[level] for level in ("LSOA", "MSOA", "LAD")), strict=True)]
     roster = [RosterEntry(name=f"s{number}", public_key=f"{number:064x}") for number in range(1, 1 + _SUPPLIERS)]
     made = draft(template, areas=nested, office_key="f" * 64, suppliers=roster)
     return msgspec.structs.replace(
-        made, name="national", title="Homes all aged 66 and over, and when homes are occupied"
+        made,
+        name="national",
+        title="Homes all aged 66 and over, and when homes are occupied",
+        occupancy=msgspec.structs.replace(made.occupancy, levels=curves),
     )
 
 
@@ -173,10 +176,10 @@ def processor() -> float:
     return sum(os.times()[:4])
 
 
-def office(districts: int, folder: Path) -> Turn:
+def office(districts: int, folder: Path, curves: tuple[Level, ...] = ("MSOA", "LAD")) -> Turn:
     """Everything that the office does."""
     areas = country(districts)
-    study = study_of(areas)
+    study = study_of(areas, curves)
     sums, homes = made_up(areas, study)
     steps: dict[str, float] = {}
     begun = processor()
