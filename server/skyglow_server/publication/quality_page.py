@@ -5,6 +5,7 @@ import datetime
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.publication import tidy, words
 from skyglow_server.publication.check_folder import rules_of
 from skyglow_server.publication.release import Release
@@ -28,7 +29,8 @@ def page(release: Release) -> bytes:
     text = template.render(
         release=release,
         study=release.study,
-        titles=[words.title(topic) for topic in release.topics],
+        titles=[f"{words.title(topic)}: {', '.join(_levels(release, topic))}" for topic in release.topics],
+        small_curves=(OCCUPANCY, "LSOA") in release.tables,
         trust=_TRUST[release.study.trust_mode],
         labels=[label.capitalize() for label in _LABELS],
         quality=list(_quality(release)),
@@ -43,6 +45,11 @@ def page(release: Release) -> bytes:
 
 def _day(date: datetime.date) -> str:
     return f"{date.day} {date:%B %Y}"
+
+
+def _levels(release: Release, topic: str) -> list[str]:
+    """Which areas a topic has figures for, in words, the largest first."""
+    return [words for level, words in _LEVELS.items() if (topic, level) in release.tables]
 
 
 def _quality(release: Release) -> Iterator[Row]:

@@ -20,6 +20,8 @@ _DAYS: Mapping[str, str] = {"weekday": ", weekdays", "weekend": ", weekends"}
 _DAY = ("Mean, all day (kWh)", "Lower limit (kWh)", "Upper limit (kWh)", "Quality of the mean")
 _USE = {MEDIAN: "Median, all day (kWh)", **{part: f"{part} (kWh)" for part in PARTS}, VACANT: "Vacant homes (%)"}
 
+_NO_OWN_SUM = " No sum is of an LSOA's own homes: a curve follows from its MSOA's and from what homes the census found."
+
 Row = list[str | float]
 
 
@@ -43,6 +45,7 @@ def sheets(release: Release) -> Iterator[Sheet]:
             yield Sheet(title, _one_a_row(items), items, "Percentage of all households", ("interval", "quality"))
             continue
         about = "Estimates only; their intervals are in the CSV file of the same topic."
+        about += _NO_OWN_SUM if level == "LSOA" else ""
         for day, on in _DAYS.items():
             chosen = [item for item in items if item.group.startswith(day)]
             yield Sheet(title + on, _by_half_hour(chosen), chosen, "Percentage of all households", about=about)
