@@ -8,6 +8,7 @@ tells more homes apart, until the ends of the logits, which say little more, swe
 models share a block, a home's scores are held together, and all centres and widths are sought together.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.privacy.release import noise_deviation
 from skyglow_shared.study import Block, Study
+from skyglow_simulations.frontier.levels import factor, scaled
 
 Array = NDArray[np.float64]
 _CENTRES = np.linspace(-1.0, 1.0, 21)  # in standard deviations of the logits around their mean
 _WIDTHS = np.geomspace(0.2, 3.0, 21)  # in standard deviations of the logits
 _PASSES = 3
+_SMALL = 1.0  # the epsilon that is weighed beside a study's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,23 @@ def variance(score: Array, positive: NDArray[np.bool_], noise: float) -> float:
     return float(within / max((ours.mean() - others.mean()) ** 2, 1e-12))
 
 
-def best(logits: Array, positive: NDArray[np.bool_], noise: float) -> tuple[Cut, ...]:
-    """The cuts of models in one block whose variances have the least geometric mean.
+def best(logits: Array, positive: NDArray[np.bool_], noise: Sequence[float]) -> tuple[Cut, ...]:
+    """The cuts of models in one block whose variances, at every level of noise, have the least geometric mean.
 
     Parameters
     ----------
     logits : ndarray of float64, shape (homes, models)
     positive : ndarray of bool, shape (homes, models)
-    noise : float
-        As for `variance`.
+    noise : sequence of float
+        Levels, each as for `variance`.
     """
     middle, spread = logits.mean(axis=0), logits.std(axis=0)
     cuts = [Cut(float(one), 1.5 * float(wide)) for one, wide in zip(middle, spread, strict=True)]
 
     def worth(model: int, cut: Cut) -> float:
         made = scores(logits, [*cuts[:model], cut, *cuts[model + 1 :]])
-        return float(sum(np.log(variance(one, own, noise)) for one, own in zip(made.T, positive.T, strict=True)))
+        pairs = zip(made.T, positive.T, strict=True)
+        return sum(math.log(variance(one, own, level)) for one, own in pairs for level in noise)
 
     for _ in range(_PASSES if len(cuts) > 1 else 1):
         for model, (one, wide) in enumerate(zip(middle, spread, strict=True)):
@@ -79,14 +83,19 @@ def best(logits: Array, positive: NDArray[np.bool_], noise: float) -> tuple[Cut,
     return tuple(replace(cut, centre=round(cut.centre, 1), width=max(round(cut.width, 1), 0.1)) for cut in cuts)
 
 
-def score_blocks(study: Study) -> tuple[tuple[Block, float], ...]:
-    """The study's blocks `area_score`, each with the variance of its noise in a score for each home of a usual area."""
+def score_blocks(study: Study) -> tuple[tuple[Block, tuple[float, ...]], ...]:
+    """The study's blocks `area_score`, each with the variance of its noise in a score for each home of a usual area.
+
+    That is one at the study's own noise and one at the noise with which it costs an epsilon of one: a study is asked at
+    more levels of privacy than its own, and has one pair of centre and width for all.
+    """
+    levels = (study, scaled(study, factor(study, _SMALL), _SMALL))
     found = [(phase, block) for phase in study.phases for block in phase.blocks if block.source == "area_score"]
-    return tuple(
-        (block, _deviation(study, block) ** 2 * len(study.areas) / phase.expected_homes) for phase, block in found
-    )
+    return tuple((block, tuple(_noise(level, phase.name, block.name) for level in levels)) for phase, block in found)
 
 
-def _deviation(study: Study, block: Block) -> float:
-    whole = noise_deviation(share_block(study, block), len(study.suppliers))
-    return float(whole / column_weights(study, block)[-1])
+def _noise(study: Study, phase: str, name: str) -> float:
+    release = study.phase(phase)
+    block = next(block for block in release.blocks if block.name == name)
+    whole = noise_deviation(share_block(study, block), len(study.suppliers)) / column_weights(study, block)[-1]
+    return float(whole**2 * len(study.areas) / release.expected_homes)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skyglow_simulations.experiment import begin
+from skyglow_simulations.frontier.levels import factor
 from skyglow_simulations.run import Folder, Parameters
 from skyglow_simulations.score_bounds import Cut, best, score_blocks, scores, variance
 
@@ -45,7 +46,7 @@ def test_no_other_cut_of_one_model_is_better(homes, noise):
     def worth(cut):
         return variance(scores(logits, [cut])[:, 0], positive[:, 0], noise)
 
-    (cut,) = best(logits, positive, noise)
+    (cut,) = best(logits, positive, [noise])
     others = [worth(Cut(centre, width)) for centre in np.arange(-3, 1, 0.25) for width in (0.1, 0.3, 0.7, 1.2, 2, 4)]
     assert worth(cut) < 1.01 * min(others)
     assert worth(cut) < 0.8 * max(others)
@@ -53,8 +54,14 @@ def test_no_other_cut_of_one_model_is_better(homes, noise):
 
 def test_more_noise_wants_narrower_scores(homes):
     logits, positive = homes[0][:, :1], homes[1][:, :1]
-    widths = [best(logits, positive, noise)[0].width for noise in (0.02, 0.3, 3.0)]
+    widths = [best(logits, positive, [noise])[0].width for noise in (0.02, 0.3, 3.0)]
     assert widths == sorted(widths, reverse=True) and widths[0] > 2 * widths[2]
+
+
+def test_two_levels_of_noise_are_weighed_together(homes):
+    logits, positive = homes[0][:, :1], homes[1][:, :1]
+    low, both, high = (best(logits, positive, noise)[0] for noise in ([0.02], [0.02, 3.0], [3.0]))
+    assert high.width < both.width < low.width
 
 
 def test_models_of_one_block_are_cut_together(homes):
@@ -65,13 +72,14 @@ def test_models_of_one_block_are_cut_together(homes):
         assert np.linalg.norm(made, axis=1).max() <= 1 + 1e-12
         return sum(math.log(variance(made[:, model], positive[:, model], 0.05)) for model in range(2))
 
-    alone = [best(logits[:, [model]], positive[:, [model]], 0.05)[0] for model in range(2)]
-    assert worth(best(logits, positive, 0.05)) < worth(alone)
+    alone = [best(logits[:, [model]], positive[:, [model]], [0.05])[0] for model in range(2)]
+    assert worth(best(logits, positive, [0.05])) < worth(alone)
 
 
 def test_noise_is_that_of_the_study_for_each_home(tmp_path):
     study = begin(Folder(tmp_path), Parameters(), lambda phase, done, total: None).study
-    ((block, noise),) = score_blocks(study)
+    ((block, (noise, small)),) = score_blocks(study)
     assert (block.source, study.trust_mode) == ("area_score", "local")
     wanted = len(study.suppliers) * (block.noise_multiplier * block.l2_bound) ** 2  # each supplier adds the whole
     assert noise == pytest.approx(wanted * len(study.areas) / 72_000, rel=1e-3)
+    assert small == pytest.approx(noise * factor(study, 1.0) ** 2, rel=1e-3)
