@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyglow_client.learning.clipped_sums.norms import Form, form
-from skyglow_shared.models.network import Layer, Network, outer
+from skyglow_shared.models.network import Layer, Network, parts
 
-_FULL_UP = 16  # rows of a product are filled up to a multiple: each new size of a product takes a while to prepare
+_Array = NDArray[np.floating]
 
-Pair = tuple[Tensor, Tensor]
-"""Errors and inputs, ``[homes · places, …]``; or gradients ``[homes, parameters]``, twice."""
+Factors = tuple[_Array, ...]
+"""By what each row is to be scaled, ``[homes · rows]``, and what: errors and inputs, ``[homes · rows, …]``, the latter
+scaled already, or the former, and then ones come first; or gradients, ``[homes, parameters]``."""
+
+Piece = tuple[Sequence[Factors], slice]
+"""A block, layer by layer, and which of its homes are meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,133 +30,86 @@ class Way:
     ----------
     layer : Layer
         As wide as it is computed.
+    own : Layer
+        As it is.
     form : {"single", "gram", "explicit"}
     rows : int
-        Of each home, in both factors.
-    spare : int or None
-        A column of the inputs that is zero always, where there is one and inputs are narrower than errors: scaled,
-        they take the factors there, so that the biases' sum comes out with the weights'.
+        Of each home, in what is added.
     """
 
     layer: Layer
+    own: Layer
     form: Form
     rows: int
-    spare: int | None
 
     @classmethod
     def of(cls, wide: Network, layer: Layer, own: Layer) -> "Way":
         """The way for a layer of the widened network."""
         kind = form(wide, layer)
-        if kind == "explicit":
-            return cls(layer, kind, 1, None)
-        return cls(layer, kind, wide.count, own.width if own.width < layer.width < layer.outputs else None)
+        return cls(layer, own, kind, 1 if kind == "explicit" else wide.count)
+
+    def factors(self, left: Tensor, right: Tensor, scale: Tensor) -> Factors:
+        """What a block's homes add, ``[homes, places, …]`` each as it was measured, scaled by ``[homes]``.
+
+        The narrower of errors and inputs is scaled; errors are written over.
+        """
+        if self.form == "explicit":
+            return scale.numpy(), left.flatten(1).numpy()
+        errors, inputs, by = left.flatten(0, 1), right.flatten(0, 1), scale.repeat_interleave(self.rows)
+        if errors.shape[1] > inputs.shape[1]:
+            inputs = inputs * by[:, None]
+        else:
+            errors.mul_(by[:, None])
+            by = torch.ones_like(by)
+        return by.numpy(), errors.numpy(), inputs.numpy()
+
+    def add_up(self, factors: Factors, weights: _Array, biases: _Array) -> None:
+        """Put a leaf's sum in a layer's part of a vector of the network's own parameters."""
+        by, errors, *inputs = factors
+        if inputs:
+            errors = errors[:, : self.own.outputs]
+            np.matmul(errors.T, inputs[0][:, : self.own.width], out=weights)
+            np.matmul(by, errors, out=biases)
+            return
+        found, split = by @ errors, self.layer.outputs * self.layer.width
+        weights[...] = found[:split].reshape(self.layer.outputs, -1)[: self.own.outputs, : self.own.width]
+        biases[...] = found[split:][: self.own.outputs]
 
 
-@dataclass(frozen=True, slots=True)
-class Scaled:
-    """Gradients of a block of homes, and by what each home's are to be scaled.
+class LeafSums:
+    """Adds leaves' sums, each made in the same place.
 
-    Attributes
+    Parameters
     ----------
-    pairs : list of Pair
-        By layer.
-    factors : dict of int to Tensor
-        By how many rows a home has, ``[homes · rows, 1]``; zero for a home that cannot be used.
+    network : Network
+    ways : sequence of Way
+    dtype : torch.dtype
+    whole : bool
+        Whether each leaf's sum is rounded to whole numbers.
     """
 
-    pairs: list[Pair]
-    factors: dict[int, Tensor]
+    def __init__(self, network: Network, ways: Sequence[Way], dtype: torch.dtype, *, whole: bool) -> None:
+        self.total = np.zeros(network.parameters)
+        self._ways, self._whole = ways, whole
+        self._leaf = torch.empty(network.parameters, dtype=dtype).numpy()
+        self._layers = [(weights.numpy(), biases.numpy()) for weights, biases in parts(network, self._leaf, dtype)]
 
-    @classmethod
-    def of(cls, pairs: list[Pair], factor: Tensor, rows: set[int]) -> "Scaled":
-        """From one factor a home, ``[homes]``."""
-        return cls(pairs, {each: factor[:, None].expand(-1, each).reshape(-1, 1) for each in rows})
+    def add(self, pieces: Sequence[Piece]) -> _Array:
+        """Add the leaf that is made of `pieces`, and return its sum, until the next."""
+        for number, (way, into) in enumerate(zip(self._ways, self._layers, strict=True)):
+            way.add_up(_joined(pieces, number, way.rows), *into)
+        if self._whole:
+            np.rint(self._leaf, out=self._leaf)
+        np.add(self.total, self._leaf, out=self.total)  # numpy widens a little at a time, torch all at once
+        return self._leaf
 
 
-Piece = tuple[Scaled, slice]
-"""A block, and which of its homes are meant."""
+def _joined(pieces: Sequence[Piece], number: int, rows: int) -> Factors:
+    """A leaf's factors in one piece each: how its sum rounds must not tell how its homes lay in blocks.
 
-
-def leaf_sum(pieces: Sequence[Piece], ways: Sequence[Way]) -> list[Pair]:
-    """Each layer's weights' and biases' part of a leaf's sum.
-
-    Notes
-    -----
-    All factors first, then all products: a product drives the little that is done between two out of the cache.
+    For the same reason torch puts pieces together: at the beginning of a cache line, where a block's homes are too.
     """
-    factors = [_factors(pieces, number, way) for number, way in enumerate(ways)]
-    return [_multiplied(*pair, way) for pair, way in zip(factors, ways, strict=True)]
-
-
-def _factors(pieces: Sequence[Piece], number: int, way: Way) -> Pair:
-    """Both factors of a leaf's sum, the scaled one first; of gradients, what scales them and they."""
-    if way.form == "explicit":
-        factors = [block.factors[1][own] for block, own in pieces]
-        scale = factors[0] if len(factors) == 1 else torch.cat(factors)
-        return scale, _as_it_is(pieces, number, 1, 1, scale.shape[0])
-    side = 0 if way.spare is None else 1
-    scaled = _scaled(pieces, number, side, way)
-    return scaled, _as_it_is(pieces, number, 1 - side, way.rows, scaled.shape[0])
-
-
-def _multiplied(scaled: Tensor, other: Tensor, way: Way) -> Pair:
-    if way.form == "explicit":
-        split, found = way.layer.outputs * way.layer.width, torch.from_numpy(scaled[:, 0].numpy() @ other.numpy())
-        return found[:split].view(way.layer.outputs, -1), found[split:]
-    if way.spare is not None:
-        both = outer(other, scaled)
-        return both, both[:, way.spare]
-    return outer(scaled, other), scaled.sum(0)
-
-
-def _scaled(pieces: Sequence[Piece], number: int, side: int, way: Way) -> Tensor:
-    """One factor, scaled; filled up with zeros, which add nothing."""
-    block, own = pieces[0]
-    some, rows = block.pairs[number][side], sum([own.stop - own.start for _, own in pieces]) * way.rows
-    found, begin = some.new_empty(rows + -rows % _FULL_UP, some.shape[1]), 0
-    for block, own in pieces:
-        place = slice(own.start * way.rows, own.stop * way.rows)
-        end, factors = begin + place.stop - place.start, block.factors[way.rows][place]
-        torch.mul(block.pairs[number][side][place], factors, out=found[begin:end])
-        if way.spare is not None:
-            found[begin:end, way.spare] = factors[:, 0]
-        begin = end
-    if found.shape[0] > rows:
-        found[rows:].zero_()
-    return found
-
-
-def _as_it_is(pieces: Sequence[Piece], number: int, side: int, each: int, rows: int) -> Tensor:
-    """The other factor, of so many rows; whoever stands beyond the leaf is multiplied by zero."""
-    block, own = pieces[0]
-    some, first = block.pairs[number][side], own.start * each
-    if len(pieces) == 1 and first + rows <= some.shape[0]:
-        return some[first : first + rows]
-    parts = [block.pairs[number][side][own.start * each : own.stop * each] for block, own in pieces]
-    lacking = rows - sum(part.shape[0] for part in parts)
-    return torch.cat([*parts, some.new_zeros(lacking, some.shape[1])] if lacking else parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """One layer's sum over leaves so far.
-
-    Attributes
-    ----------
-    weights, biases : ndarray of float64
-        The layer's part of a vector of the network's own parameters.
-    way : Way
-    """
-
-    weights: NDArray[np.float64]
-    biases: NDArray[np.float64]
-    way: Way
-
-    def add(self, weights: Tensor, biases: Tensor, *, whole: bool) -> None:
-        """Add a leaf's sum, which is written over: rounded to whole numbers if asked."""
-        outputs, width = self.weights.shape
-        for total, found in ((self.weights, weights[:outputs, :width]), (self.biases, biases[:outputs])):
-            more = found.numpy()
-            if whole:
-                np.rint(more, out=more)
-            np.add(total, more, out=total)  # numpy widens a little at a time, torch all at once
+    cut = [[each[own.start * rows : own.stop * rows] for each in block[number]] for block, own in pieces]
+    if len(cut) == 1:
+        return tuple(cut[0])
+    return tuple(torch.cat([torch.from_numpy(part) for part in each]).numpy() for each in zip(*cut, strict=True))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from skyglow_client.learning.clipped_sums.batch import Batch, rows
-from skyglow_client.learning.clipped_sums.leaf_sums import Piece, Scaled, Total, Way, leaf_sum
+from skyglow_client.learning.clipped_sums.leaf_sums import Factors, LeafSums, Piece, Way
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import explicit, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
@@ -106,11 +106,9 @@ def fused_sums(
     work = Work.of(network, weights, clip)
     cuts = list(leaves(batch.keys, most_homes(network, clip.arithmetic)))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
-        total = np.zeros(network.parameters)
-        into = zip(parts(network, total, torch.float64), work.ways, strict=True)
-        totals = [Total(weights.numpy(), biases.numpy(), way) for (weights, biases), way in into]
-        _sum(work, batch, cuts[first : first + _LEAVES_AT_ONCE], totals)
-        yield total
+        sums = LeafSums(network, work.ways, clip.arithmetic.dtype, whole=clip.whole)
+        _sum(work, batch, cuts[first : first + _LEAVES_AT_ONCE], sums)
+        yield sums.total
 
 
 @torch.inference_mode()
@@ -118,15 +116,10 @@ def rows_alike(network: Network, weights: NDArray[np.float64], batch: Batch) -> 
     """Whether the homes of a block, all equal, come out equal to the last bit, and sums of them wherever they lie."""
     work, homes = Work.of(network, weights, Clip(1.0)), max(1, len(batch) // 3)
     block = clipped_block(work, batch)
-    sums = [
-        [part for pair in leaf_sum([(block, slice(first, first + homes))], work.ways) for part in pair]
-        for first in (0, 1, len(batch) - homes)
-    ]
-    if not all(torch.equal(*both) for found in sums[1:] for both in zip(found, sums[0], strict=True)):
-        return False
-    factors = [*block.factors.values(), *(factor for pair in block.pairs for factor in pair)]
-    each = (factor.view(len(batch), -1) for factor in factors)
-    return all(bool((values == values[:1]).all()) for values in each)
+    sums = LeafSums(network, work.ways, torch.float32, whole=False)
+    found = [sums.add([(block, slice(first, first + homes))]).copy() for first in (0, 1, len(batch) - homes)]
+    each = [factor.reshape(len(batch), -1) for factors in block for factor in factors]
+    return all(bool((values == values[:1]).all()) for values in (np.stack(found), *each))
 
 
 def _check_precision() -> None:
@@ -157,7 +150,7 @@ def _keep_memory() -> None:
 
 
 @torch.inference_mode()
-def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence[Total]) -> None:
+def _sum(work: Work, batch: Batch, cuts: Sequence[slice], sums: LeafSums) -> None:
     """Add neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
     step, end = block_homes(work.network), cuts[-1].stop
     waiting = iter(cuts)
@@ -170,14 +163,13 @@ def _sum(work: Work, batch: Batch, cuts: Sequence[slice], totals: Sequence[Total
             pieces.append((block, slice(max(cut.start, begin) - begin, min(cut.stop, stop) - begin)))
             if cut.stop > stop:
                 break
-            for total, (weights, biases) in zip(totals, leaf_sum(pieces, work.ways), strict=True):
-                total.add(weights, biases, whole=work.clip.whole)
+            sums.add(pieces)
             pieces.clear()
             cut = next(waiting, None)
 
 
-def clipped_block(work: Work, batch: Batch) -> Scaled:
-    """The gradients of a block's homes, and by what each home's are to be scaled."""
+def clipped_block(work: Work, batch: Batch) -> list[Factors]:
+    """Layer by layer, what the clipped gradients of a block's homes are made of."""
     arithmetic = work.clip.arithmetic
     block = rows(work.network, batch, arithmetic.dtype, block_homes(work.network))
     found = passed(work.network, work.parameters, block)
@@ -194,12 +186,11 @@ def clipped_block(work: Work, batch: Batch) -> Scaled:
         finite = np.isfinite(square + magnitude)
         scale = _scale(work.clip, square, magnitude)
     factor = torch.from_numpy(np.where(finite & block.usable.numpy(), scale, 0.0)).to(arithmetic.dtype)
-    pairs = [(one.left.flatten(0, 1), one.right.flatten(0, 1)) for one in layers]
+    pairs = [(one.left, one.right) for one in layers]
     if not finite.all():
-        wrong = [torch.from_numpy(np.repeat(~finite, way.rows))[:, None] for way in work.ways]
-        masked = zip(pairs, wrong, strict=True)
-        pairs = [(left.masked_fill(own, 0.0), right.masked_fill(own, 0.0)) for (left, right), own in masked]
-    return Scaled.of(pairs, factor, {way.rows for way in work.ways})
+        wrong = torch.from_numpy(~finite)[:, None, None]
+        pairs = [(left.masked_fill(wrong, 0.0), right.masked_fill(wrong, 0.0)) for left, right in pairs]
+    return [way.factors(*pair, factor) for way, pair in zip(work.ways, pairs, strict=True)]
 
 
 def _scale(clip: Clip, square: NDArray[np.float64], magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
