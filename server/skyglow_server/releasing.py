@@ -16,6 +16,7 @@ import datetime
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from skyglow_server import settings
@@ -29,12 +30,19 @@ from skyglow_server.publication.tidy import use_table
 from skyglow_shared import locks
 from skyglow_shared.errors import FormatError
 from skyglow_shared.files import write_atomically
+from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.study import Study
 
 RELEASE = "release"
 
 
-def release(folder: Path, name: str, study: Study, sums: Mapping[str, BlockSum]) -> None:
+def release(
+    folder: Path,
+    name: str,
+    study: Study,
+    sums: Mapping[str, BlockSum],
+    heads: Mapping[str, Head] = MappingProxyType({}),
+) -> None:
     """Estimate, check against every earlier release, and write the tables and the folder that a checker opens.
 
     A release that is there stays as it is: later ones were checked against it. To have it made anew, take it away.
@@ -48,6 +56,8 @@ def release(folder: Path, name: str, study: Study, sums: Mapping[str, BlockSum])
     study : Study
     sums : mapping of block name to BlockSum
         Noised sums over suppliers of every completed block.
+    heads : mapping of str to Head
+        Where suppliers' ledgers stood, as far as they said (`ledger_heads.advertised`).
 
     Raises
     ------
@@ -84,6 +94,8 @@ def release(folder: Path, name: str, study: Study, sums: Mapping[str, BlockSum])
             contact=own.contact,
             designation=own.designation,
             boundaries=_boundaries(place / "boundaries.geojson"),
+            ledger_heads={supplier: head.digest for supplier, head in heads.items()},
+            ledger_entries={supplier: head.entries for supplier, head in heads.items()},
             versions=software(),
         )
         publish(place / RELEASE, made)

@@ -18,6 +18,7 @@ from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.draft import draft
 from skyglow_server.estimation import load_areas
 from skyglow_server.federation import Federation
+from skyglow_server.ledger_heads import advertised
 from skyglow_server.links.grpc import GrpcFederation
 from skyglow_server.links.listening import Credentials
 from skyglow_server.public_tables import read_rows
@@ -116,7 +117,7 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
 
     with checkpoints.alone(digest(study)), traces.study(study.name):
         outcome = Coordinator(study, office, traced, checkpoints, noted).run()
-    releasing.release(folder, name, study, outcome.sums)
+    releasing.release(folder, name, study, outcome.sums, advertised(study, checkpoints))
     return place / "estimates.csv"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from skyglow_server.publication import tidy
 from skyglow_server.publication.release import Release
-from skyglow_shared.study import digest
+from skyglow_shared.study import Study, digest
 
 NAME = "ro-crate-metadata.json"
 _CONTEXT = "https://w3id.org/ro/crate/1.1/context"
@@ -45,7 +45,7 @@ def crate(release: Release, files: Mapping[str, bytes], about: Mapping[str, str]
     """
     described = [_file(name, content, about.get(name, "")) for name, content in sorted(files.items())]
     software = [_software(name, version) for name, version in sorted(release.versions.items())]
-    ledgers = [_ledger(name, head, release) for name, head in sorted(release.ledger_heads.items())]
+    ledgers = [_ledger(name, release) for name in sorted(supplier.name for supplier in release.study.suppliers)]
     licence: Entity = {"@id": tidy.LICENCE, "@type": "CreativeWork", "name": "Open Government Licence v3.0"}
     producer: Entity = {"@id": "#producer", "@type": "Organization", "name": release.producer}
     graph = [
@@ -98,15 +98,44 @@ def _software(name: str, version: str) -> Entity:
     return {"@id": f"#software-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
 
 
-def _ledger(name: str, head: str, release: Release) -> Entity:
-    charged = release.charged.get(name)
-    return {
+def _ledger(name: str, release: Release) -> Entity:
+    """A supplier's ledger: its head and what it was charged, or in words why the office does not know."""
+    head, charged = release.ledger_heads.get(name), release.charged.get(name)
+    entity: Entity = {
         "@id": f"#ledger-{name}",
         "@type": "PropertyValue",
         "name": f"head of the ledger of supplier {name}",
-        "value": head,
-        "description": "" if charged is None else f"charged {charged:.4f} epsilon for this study",
     }
+    if head is not None:
+        entity["value"] = head
+    return entity | {"description": f"{_known(name, release)}; {_paid(release.study, charged)}"}
+
+
+def _known(name: str, release: Release) -> str:
+    if name not in release.ledger_heads:
+        return f"not known: {unknown_head(release.study)}"
+    if name not in release.ledger_entries:
+        return "read from the ledger at the end of the study"
+    return (
+        f"of {release.ledger_entries[name]:,} entries, as the supplier signed it when it last began an attempt at a "
+        "round, whose charge is among them"
+    )
+
+
+def unknown_head(study: Study) -> str:
+    """Why the office was not told where a supplier's ledger stands."""
+    if study.aggregation is None:
+        return "in trust mode local no reply says where a ledger stands; ask the supplier"
+    return "the supplier took part in no attempt at a round; ask it"
+
+
+def _paid(study: Study, charged: float | None) -> str:
+    if charged is not None:
+        return f"charged {charged:.4f} epsilon for this study"
+    return (
+        "what it was charged for this study stands in the ledger alone, which the office does not see: at most "
+        f"{study.epsilon:g} epsilon, as the study was signed"
+    )
 
 
 def _run(release: Release, files: list[Entity], software: list[Entity], ledgers: list[Entity]) -> Entity:

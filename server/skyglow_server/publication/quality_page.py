@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.publication import tidy, words
 from skyglow_server.publication.check_folder import rules_of
+from skyglow_server.publication.provenance import unknown_head
 from skyglow_server.publication.release import Release
 from skyglow_server.publication.templating import environment
 from skyglow_shared.study import digest
@@ -76,6 +77,6 @@ def _rules(release: Release) -> Iterator[Row]:
 
 def _origin(release: Release) -> Iterator[Row]:
     yield ["Study digest", digest(release.study)]
-    for name, head in sorted(release.ledger_heads.items()):
-        yield [f"Ledger of {name}", head]
+    for name in sorted(supplier.name for supplier in release.study.suppliers):
+        yield [f"Ledger of {name}", release.ledger_heads.get(name) or f"not known: {unknown_head(release.study)}"]
     yield from ([name, version] for name, version in sorted(release.versions.items()))

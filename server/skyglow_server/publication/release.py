@@ -38,9 +38,12 @@ class Release:
     boundaries : GeoJSON FeatureCollection or None
         Areas of one level with a property that holds their GSS code, on the British National Grid.
     ledger_heads : mapping of str to str
-        Head of each supplier's ledger at the end of the study.
+        Head of each supplier's ledger at the end of the study, as far as it is known.
+    ledger_entries : mapping of str to int
+        How many entries a ledger had then, where its supplier said so and nobody looked into it.
     charged : mapping of str to float
-        Epsilon that each supplier's ledger was charged for the study.
+        Epsilon that each supplier's ledger was charged for the study: known in a simulation alone, as an office sees no
+        ledger.
     versions : mapping of str to str
         Software by name.
     """
@@ -56,6 +59,7 @@ class Release:
     boundaries: Mapping[str, Any] | None = None
     use: tuple[Estimate, ...] = ()
     ledger_heads: Mapping[str, str] = field(default_factory=dict)
+    ledger_entries: Mapping[str, int] = field(default_factory=dict)
     charged: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 

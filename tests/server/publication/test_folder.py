@@ -81,6 +81,7 @@ def test_the_crate_says_where_the_release_comes_from(published, release):
         assert graph[name]["sha256"] == hashlib.sha256((published / name).read_bytes()).hexdigest()
     assert graph["#study"]["identifier"] == digest(release.study)
     assert graph["#ledger-north"]["value"] == "ab" * 32
+    assert "charged 1.2500 epsilon" in graph["#ledger-north"]["description"]
     assert graph["#software-skyglow-server"]["softwareVersion"] == "0.1.0"
     assert "all_aged_66_plus: panel sampling, privacy noise of areas" in graph["#intervals"]["description"]
     assert (published / "study.json").read_bytes() == canonical_bytes(release.study)
