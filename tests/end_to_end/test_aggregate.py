@@ -12,6 +12,7 @@ import pytest
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import APPROVALS, Coordinator
 from skyglow_server.federation import InProcess
+from skyglow_server.ledger_heads import advertised
 from skyglow_shared.aggregation import joined
 from skyglow_shared.errors import AttemptError, RollbackError
 from skyglow_shared.layout import column_weights, share_block
@@ -122,6 +123,13 @@ def test_the_sum_is_exactly_that_of_shares_that_never_left(office, accounts):
     for events in accounts(office.folder.path).values():
         charges = [body["key"] for kind, body in events if kind == "charge"]
         assert len(charges) == len(set(charges)) == sum(phase.rounds for phase in office.study.phases)
+    heads = advertised(office.study, office.store)
+    assert heads.keys() == set(NAMES)
+    for name, head in heads.items():  # what a release says of ledgers: each round's charge is among the entries
+        with closing(sqlite3.connect(office.folder.supplier(name) / "ledger.sqlite")) as ledger:
+            (held,) = ledger.execute("SELECT hash FROM entries WHERE seq = ?", (head.entries,)).fetchone()
+            after = "SELECT count(*) FROM entries WHERE seq > ? AND kind = 'charge'"
+            assert (held, ledger.execute(after, (head.entries,)).fetchone()) == (head.digest, (0,))
 
 
 def test_the_noise_of_the_fewest_honest_suppliers_is_the_noise_that_is_charged(office):
