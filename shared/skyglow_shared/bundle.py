@@ -23,6 +23,8 @@ publisher = "skyglow"
 serverapp = "skyglow:installed"
 clientapp = "skyglow:installed"
 """
+#: The code of a site's answer that it refuses a run; beside Flower's own codes, which are small.
+REFUSED = 403
 _UNIX = 3
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 

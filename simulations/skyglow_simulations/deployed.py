@@ -28,7 +28,7 @@ from skyglow_client import serve as supplier_side
 from skyglow_server import keys
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Outcome
-from skyglow_server.publication.tables import write_estimates_csv
+from skyglow_server.publication import write_estimates_csv
 from skyglow_shared.errors import RunError, SkyglowError
 from skyglow_shared.signals import stop_at_signals
 from skyglow_shared.soundness import check

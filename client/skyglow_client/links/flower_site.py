@@ -25,7 +25,7 @@ from pathlib import Path
 from skyglow_client.handover import lending
 from skyglow_client.links.flower import client_app
 from skyglow_client.supplier import Supplier
-from skyglow_shared.bundle import bundle, digest
+from skyglow_shared.bundle import REFUSED, bundle, digest
 from skyglow_shared.errors import FormatError, RunError
 
 try:
@@ -51,7 +51,7 @@ except ImportError as error:
 
 _log = logging.getLogger(__name__)
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
-_REFUSED, _FAILED = 403, 500  # beside Flower's own codes, which are small
+_FAILED = 500  # beside Flower's own codes, which are small
 _LONGEST_PAUSE = 5.0
 _PULL_SECONDS = 60.0  # in which a message arrives, or its run is gone
 
@@ -141,7 +141,7 @@ class Site:
         if found != digest(bundle()):
             _log.warning("a bundle was refused: its digest %s is not that of skyglow's own", found[:12])
             why = "this site takes skyglow's own bundle only; nothing of another is unpacked or run"
-            return Message(Error(code=_REFUSED, reason=why), reply_to=message), SubStatus.FAILED, why
+            return Message(Error(code=REFUSED, reason=why), reply_to=message), SubStatus.FAILED, why
         try:
             return self.app(message=message, context=context), SubStatus.COMPLETED, ""
         except Exception as error:  # its text may hold anything: neither sent nor logged

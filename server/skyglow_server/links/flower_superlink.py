@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from skyglow_server.links.flower import content, message, trouble
-from skyglow_shared.bundle import bundle, digest
+from skyglow_shared.bundle import REFUSED, bundle, digest
 from skyglow_shared.errors import FormatError, RunError, SkyglowError
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # Flower's imports have it announce its plugins
@@ -48,7 +48,6 @@ except ImportError as error:
 _log = logging.getLogger(__name__)
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _SOON = 3.0  # seconds until a supplier is asked again that could not answer, or has no node
-_REFUSED = 403  # a site's own code: see `skyglow_client.links.flower_site`
 _LONGEST_PAUSE = 10.0
 _DENIED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
@@ -199,7 +198,7 @@ class _Asking:
         body = content(reply, "body")
         if isinstance(body, bytes):
             self.replies[name] = body
-        elif reply.has_error() and reply.error.code == _REFUSED:
+        elif reply.has_error() and reply.error.code == REFUSED:
             _log.warning("the site of %s refuses the bundle; both sides need the same skyglow", name)
         else:
             _log.warning("%s could not answer (%s); asked again soon", name, trouble(reply))
