@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is loaded
+os.environ.pop("OPENBLAS_CORETYPE", None)  # so that OpenBLAS knows the processor, as it does elsewhere
+os.environ.pop("OPENBLAS_L2_SIZE", None)
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,7 +41,6 @@ from skyglow_shared.models.network import (
     forward,
     in_rows,
     kernel,
-    outer,
     parts,
     surrounded,
 )
@@ -131,7 +132,9 @@ def _add(total: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor]) -> tuple[Ten
 
 def _layer_sum(layer: Layer, weight: Tensor, rows: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     if not layer.looks_around:
-        return outer(errors.flatten(0, 1), rows.flatten(0, 1)), errors.sum((0, 1))
+        left, right = errors.flatten(0, 1).numpy(), rows.flatten(0, 1).numpy()
+        found = left.T @ right, np.ones(len(left), left.dtype) @ left
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     _, by_weight, by_bias = torch.ops.aten.convolution_backward(
         in_rows(layer, errors), rows.permute(0, 3, 1, 2), kernel(layer, weight), [layer.outputs],
         [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, True],

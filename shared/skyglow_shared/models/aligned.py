@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.network import Network, forward, parts, surrounded
@@ -29,13 +29,15 @@ def aligned(network: Network) -> Network:
     return Network(tuple(layers), network.places)
 
 
-def widened(network: Network, wide: Network, weights: NDArray[np.floating]) -> NDArray[np.floating]:
-    """A parameter vector of the widened network that gives the same log-odds."""
+def widened(
+    network: Network, wide: Network, weights: NDArray[np.floating], dtype: DTypeLike | None = None
+) -> NDArray[np.floating]:
+    """A parameter vector of the widened network that gives the same log-odds, in other numbers if asked."""
     if weights.shape != (network.parameters,):
         raise InternalError("a parameter vector is not of its network's length; please report this")
     if wide == network:
-        return weights
-    found = np.zeros(wide.parameters, weights.dtype)
+        return weights if dtype is None else weights.astype(dtype)
+    found = np.zeros(wide.parameters, dtype or weights.dtype)
     for into, own in zip(_layers(network, wide, found), _layers(network, network, weights), strict=True):
         for inside, numbers in zip(into, own, strict=True):
             inside[...] = numbers

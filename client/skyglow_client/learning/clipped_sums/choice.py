@@ -109,6 +109,7 @@ def exact_sum(
     return ExactSum(fine[None])
 
 
+@lru_cache(maxsize=64)
 def on_grid(network: Network, block: Block) -> Clip:
     """What becomes of each home in the fused sum on a block's grid: its bound leaves room for all that rounds."""
     charged = sensitivity_steps(block.noise_multiplier)

@@ -73,8 +73,8 @@ class Work:
         """The work for a network's own parameters."""
         wide, ways = _ways(network)
         dtype = clip.arithmetic.dtype
-        rounded = torch.from_numpy(np.ascontiguousarray(weights)).to(dtype).numpy()
-        return cls(wide, ways, parts(wide, widened(network, wide, rounded), dtype), clip)
+        rounded = widened(network, wide, weights, np.float32 if dtype == torch.float32 else np.float64)
+        return cls(wide, ways, parts(wide, rounded, dtype), clip)
 
 
 @lru_cache(maxsize=64)
