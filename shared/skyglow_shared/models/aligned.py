@@ -38,7 +38,7 @@ def widened(
     if wide == network:
         return weights if dtype is None else weights.astype(dtype)
     found = np.zeros(wide.parameters, dtype or weights.dtype)
-    for into, own in zip(_layers(network, wide, found), _layers(network, network, weights), strict=True):
+    for into, own in zip(numbers_of(network, wide, found), numbers_of(network, network, weights), strict=True):
         for inside, numbers in zip(into, own, strict=True):
             inside[...] = numbers
     return found
@@ -49,14 +49,14 @@ def narrowed(network: Network, wide: Network, vectors: NDArray[np.float64]) -> N
     if wide == network:
         return vectors
     rows = vectors.shape[:-1]
-    pieces = [part.reshape(*rows, -1) for pair in _layers(network, wide, vectors) for part in pair]
+    pieces = [part.reshape(*rows, -1) for pair in numbers_of(network, wide, vectors) for part in pair]
     return np.concatenate(pieces, axis=-1)
 
 
-def _layers(
+def numbers_of(
     network: Network, wide: Network, vectors: NDArray[np.floating]
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-    """Views of each layer's own weights and biases in vectors of the widened network."""
+    """Views of each layer's own weights and biases in vectors ``[…, parameters]`` of the widened network."""
     rows, begin = vectors.shape[:-1], 0
     for own, other in zip(network.layers, wide.layers, strict=True):
         middle, end = begin + other.outputs * other.width, begin + other.parameters

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The homes of a training round as a network sees them."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,6 +14,11 @@ from torch import Tensor
 
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.network import Network
+
+#: Numbers as numpy calls them, which makes shorter work of small arrays than torch.
+REAL: Final[Mapping[torch.dtype, np.dtype[np.floating]]] = MappingProxyType(
+    {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -93,47 +100,48 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
     A home's loss is the mean over its known places, added over outputs. Days that do not count are replaced, never
     multiplied away: nothing that stands there, NaN not excepted, can reach a result.
     """
-    x, y = _filled(batch.x, homes, network.inputs, dtype), _filled(batch.y, homes, network.outputs, dtype)
-    x, y = (values.view(homes, network.count, -1) for values in (x, y))
-    left_out = None
+    with np.errstate(all="ignore"):
+        return _rows(network, batch, REAL[dtype], homes)
+
+
+def _rows(network: Network, batch: Batch, kind: np.dtype[np.floating], homes: int) -> Rows:
+    x, y = _filled(batch.x, homes, network.inputs, kind), _filled(batch.y, homes, network.outputs, kind)
+    x, y = (values.reshape(homes, network.count, -1) for values in (x, y))
     if batch.days is not None:
         days = np.ones((homes, network.places[0]), dtype=bool)
         days[: len(batch)] = batch.days
-        left_out = ~torch.from_numpy(days).repeat_interleave(network.count // network.places[0], dim=1)[:, :, None]
-        x, y = x.masked_fill(left_out, 0.0), y.masked_fill(left_out, torch.nan)
-    outputs = batch.y.shape[-1]
-    share, unknown = torch.from_numpy(_even(network, outputs)).to(dtype).expand(y.shape), None
-    least, most = map(float, torch.aminmax(y))  # NaN if one is: far quicker than to ask each
-    if math.isnan(least):
-        unknown = torch.isnan(y)
-        y = y.masked_fill(unknown, 0.0)
-        least, most = map(float, torch.aminmax(y))
-        known = (~unknown).to(dtype)
-        share = known / known.sum(1, keepdim=True).clamp_min_(1.0)
+        counts = days.repeat(network.count // network.places[0], axis=1)[:, :, None]
+        x, y = np.where(counts, x, 0.0), np.where(counts, y, np.nan)
+    outputs, usable = batch.y.shape[-1], np.arange(homes) < len(batch)
+    share, unknown = _even(network, outputs, kind), None
+    least, most = y.min(), y.max()  # NaN if one is: far quicker than to ask each
+    if np.isnan(least):
+        unknown = np.isnan(y)
+        y = np.where(unknown, 0.0, y)
+        least, most = y.min(), y.max()
+        share = ~unknown / np.maximum((~unknown).sum(axis=1, keepdims=True), 1).astype(kind)
         share[..., outputs:] = 0.0
-    usable = torch.ones(homes, dtype=torch.bool)
-    usable[len(batch) :] = False
-    if not (math.isfinite(float(x.sum())) and least >= 0.0 and most <= 1.0):  # else no home needs a look
-        largest = torch.finfo(dtype).max
-        for values, low, high in ((x.flatten(1), -largest, largest), (y.flatten(1), 0.0, 1.0)):
-            usable &= (values.amin(1) >= low) & (values.amax(1) <= high)  # NaN stays NaN
-        x, y, share = (values.masked_fill(~usable[:, None, None], 0.0) for values in (x, y, share))
-    return Rows(x, y, share, unknown, usable)
+    if not (np.isfinite(np.vdot(x, x)) and least >= 0.0 and most <= 1.0):  # else no home needs a look
+        for values, low, high in ((x, -np.finfo(kind).max, np.finfo(kind).max), (y, 0.0, 1.0)):
+            usable &= ((values >= low) & (values <= high)).all(axis=(1, 2))  # false for NaN
+        x, y, share = (np.where(usable[:, None, None], values, 0.0) for values in (x, y, share))
+    not_known = None if unknown is None else torch.from_numpy(unknown)
+    each = torch.from_numpy(share).expand(y.shape)
+    return Rows(torch.from_numpy(x), torch.from_numpy(y), each, not_known, torch.from_numpy(usable))
 
 
 @lru_cache(maxsize=64)
-def _even(network: Network, outputs: int) -> NDArray[np.float64]:
+def _even(network: Network, outputs: int, kind: np.dtype[np.floating]) -> NDArray[np.floating]:
     """Shares of a place where all are known, of each output; none for those that only fill the width up."""
-    share = np.full(network.outputs, 1.0 / network.count)
+    share = np.full(network.outputs, 1.0 / network.count, kind)
     share[outputs:] = 0.0
     return share
 
 
-def _filled(given: NDArray[np.floating], homes: int, width: int, dtype: torch.dtype) -> Tensor:
+def _filled(given: NDArray[np.floating], homes: int, width: int, kind: np.dtype[np.floating]) -> NDArray[np.floating]:
     """`given`, with zeros for more homes and numbers if it lacks any; not to be written to, it may be the caller's."""
-    own = torch.from_numpy(np.require(given, requirements=["C", "W"]))
-    if own.dtype == dtype and len(own) == homes and own.shape[-1] == width:
-        return own
-    found = torch.zeros(homes, *own.shape[1:-1], width, dtype=dtype)
-    found[: len(own), ..., : own.shape[-1]] = own
+    if given.dtype == kind and len(given) == homes and given.shape[-1] == width:
+        return np.require(given, requirements=["C", "W"])  # torch wants what could be written to
+    found = np.zeros((homes, *given.shape[1:-1], width), kind)
+    found[: len(given), ..., : given.shape[-1]] = given
     return found

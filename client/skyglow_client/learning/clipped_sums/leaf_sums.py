@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skyglow_client.learning.clipped_sums.batch import REAL
 from skyglow_client.learning.clipped_sums.norms import Form, form
-from skyglow_shared.models.network import Layer, Network, parts
+from skyglow_shared.models.aligned import numbers_of
+from skyglow_shared.models.network import Layer, Network
 
 _Array = NDArray[np.floating]
 
@@ -91,8 +93,8 @@ class LeafSums:
     def __init__(self, network: Network, ways: Sequence[Way], dtype: torch.dtype, *, whole: bool) -> None:
         self.total = np.zeros(network.parameters)
         self._ways, self._whole = ways, whole
-        self._leaf = torch.empty(network.parameters, dtype=dtype).numpy()
-        self._layers = [(weights.numpy(), biases.numpy()) for weights, biases in parts(network, self._leaf, dtype)]
+        self._leaf = np.empty(network.parameters, REAL[dtype])
+        self._layers = list(numbers_of(network, network, self._leaf))
 
     def add(self, pieces: Sequence[Piece]) -> _Array:
         """Add the leaf that is made of `pieces`, and return its sum, until the next."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyglow_client.learning.clipped_sums.batch import Batch, rows
+from skyglow_client.learning.clipped_sums.batch import REAL, Batch, rows
 from skyglow_client.learning.clipped_sums.leaf_sums import Factors, LeafSums, Piece, Way
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import explicit, measured, terms
@@ -73,7 +73,8 @@ class Work:
         """The work for a network's own parameters."""
         wide, ways = _ways(network)
         dtype = clip.arithmetic.dtype
-        rounded = widened(network, wide, weights, np.float32 if dtype == torch.float32 else np.float64)
+        with np.errstate(over="ignore"):  # whatever weights the office chose
+            rounded = widened(network, wide, weights, REAL[dtype])
         return cls(wide, ways, parts(wide, rounded, dtype), clip)
 
 
@@ -185,7 +186,7 @@ def clipped_block(work: Work, batch: Batch) -> list[Factors]:
             magnitude = np.add.reduce([one.magnitude for one in layers])
         finite = np.isfinite(square + magnitude)
         scale = _scale(work.clip, square, magnitude)
-    factor = torch.from_numpy(np.where(finite & block.usable.numpy(), scale, 0.0)).to(arithmetic.dtype)
+    factor = torch.from_numpy(np.where(finite & block.usable.numpy(), scale, 0.0).astype(REAL[arithmetic.dtype]))
     pairs = [(one.left, one.right) for one in layers]
     if not finite.all():
         wrong = torch.from_numpy(~finite)[:, None, None]
