@@ -20,7 +20,6 @@ from skyglow_shared.errors import InternalError
 from skyglow_shared.privacy.randomness import ByteStream
 
 SLOTS = 48
-_NARROW = 64  # where many small products at once are quicker
 _ONEDNN = torch.ops.mkldnn._linear_pointwise.default if hasattr(torch.ops.mkldnn, "_linear_pointwise") else None
 
 Parameters = tuple[tuple[Tensor, Tensor], ...]
@@ -239,24 +238,20 @@ def gradients(layer: Layer, errors: Tensor, rows: Tensor) -> Tensor:
 
     Notes
     -----
-    numpy is the quicker at many small products, and takes a window of whole days from where its rows lie. Else what
-    a home's places see is laid out and multiplied home by home: that stays in the processor's cache.
+    Home by home, which stays in the processor's cache, and for each place of the window by itself: what a home's places
+    see there lies in order already, but where a window has both neighbouring days and half-hours.
     """
     homes, places, _ = errors.shape
-    found = errors.new_empty(homes, layer.parameters)
-    torch.sum(errors, 1, out=found[:, layer.outputs * layer.width :])
-    weights = found[:, : layer.outputs * layer.width].view(homes, layer.outputs, layer.width)
-    turned = errors.numpy().transpose(0, 2, 1)
-    if layer.width < _NARROW or not layer.looks_around:
-        np.matmul(turned, seen(layer, rows).numpy(), out=weights.numpy())
-    elif layer.half_hours == 1:
-        flat = rows.view(homes, -1, layer.inputs).numpy()
-        for day in range(layer.days):
-            own = weights[:, :, day * layer.inputs : (day + 1) * layer.inputs].numpy()
-            np.matmul(turned, flat[:, day * SLOTS : day * SLOTS + places], out=own)
-    else:
-        for home in range(homes):
-            weights[home] = outer(errors[home], seen(layer, rows[home : home + 1])[0])
+    found, numbers = errors.new_empty(homes, layer.parameters), layer.outputs * layer.width
+    torch.sum(errors, 1, out=found[:, numbers:])
+    weights = found[:, :numbers].view(homes, layer.outputs, -1, layer.inputs).numpy()
+    around = rows.numpy().reshape(homes, -1 if layer.looks_around else 1, *rows.shape[-2:])
+    days, slots = around.shape[1] - layer.days + 1, around.shape[2] - layer.half_hours + 1
+    turned, window = errors.numpy().transpose(0, 2, 1), list(np.ndindex(layer.days, layer.half_hours))
+    for home in range(homes):
+        for number, (day, slot) in enumerate(window):
+            into = around[home, day : day + days, slot : slot + slots].reshape(places, layer.inputs)
+            np.matmul(turned[home], into, out=weights[home, :, number])
     return found
 
 
