@@ -56,3 +56,16 @@ def test_who_says_when_somebody_is_home(town, shown):
         study.occupancy, model="presence_model_v1", model_digest=temporal.load("presence_model_v1").digest
     )
     assert "by the installed model presence_model_v1" in shown(msgspec.structs.replace(study, occupancy=occupancy))[-1]
+
+
+def test_of_which_areas_curves_may_be_published(town, shown):
+    study = town.study()
+    assert shown(study)[-1].endswith("; curves of the day may be published by MSOA and LAD")
+    small = msgspec.structs.replace(study.occupancy, levels=("LSOA", "MSOA", "LAD"))
+    assert shown(msgspec.structs.replace(study, occupancy=small))[-1].endswith("by LSOA and MSOA and LAD")
+    without = tuple(
+        msgspec.structs.replace(phase, blocks=kept)
+        for phase in study.phases
+        if (kept := tuple(block for block in phase.blocks if block.source != "area_profile"))
+    )
+    assert "published" not in shown(msgspec.structs.replace(study, phases=without))[-1]

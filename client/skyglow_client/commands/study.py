@@ -104,7 +104,9 @@ def _topic(model: Model) -> str:
 
 
 def _presence(study: Study) -> str:
-    return f"{_teller(study)}; published as curves of the day by {' and '.join(study.occupancy.levels)}"
+    if not any(block.source == "area_profile" for phase in study.phases for block in phase.blocks):
+        return _teller(study)
+    return f"{_teller(study)}; curves of the day may be published by {' and '.join(study.occupancy.levels)}"
 
 
 def _teller(study: Study) -> str:
