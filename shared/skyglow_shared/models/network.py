@@ -198,13 +198,6 @@ def product(rows: Tensor, columns: Tensor, bias: Tensor | None = None, *, rectif
     return found.clamp_min_(0.0) if rectified else found
 
 
-def outer(left: Tensor, right: Tensor) -> Tensor:
-    """The sum over rows of outer products, ``[numbers left, numbers right]``; oneDNN likes the narrow ones first."""
-    if right.shape[1] < left.shape[1]:
-        return product(right.T, left.T).T
-    return product(left.T, right.T)
-
-
 def forward(layer: Layer, weight: Tensor, bias: Tensor, rows: Tensor, *, rectified: bool = False) -> Tensor:
     """Outputs ``[homes, places, outputs]`` of a layer from its surrounded inputs."""
     if not layer.looks_around:
