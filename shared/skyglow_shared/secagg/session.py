@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 MAX_WORDS = 10_000_000
 
-_DOMAIN = b"skyglow-secagg-session-v3\0"
+_DOMAIN = b"skyglow-secagg-session-v4\0"
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
