@@ -7,6 +7,7 @@ one length, and goes on with a message that says by itself where it ends.
 """
 
 import hmac
+import struct
 from hashlib import shake_256
 from typing import Annotated, NamedTuple
 
@@ -30,6 +31,7 @@ RECOVERY = "recovery of the masks of"
 
 _DERIVED = b"skyglow-secagg-key-v3\0"
 _CODE = b"skyglow-secagg-code-v3\0"
+_four = struct.Struct(4 * f"{KEY_BYTES}s").unpack
 _packed = msgspec.msgpack.Encoder().encode
 _NONCE = bytes(12)  # each key encrypts once: it is derived for one attempt, one sender and one recipient
 
@@ -73,8 +75,7 @@ def pair_keys(secret: bytes, advertised: bytes, first: str, second: str) -> Pair
 
     `advertised` is the digest of all of the attempt's advertisements.
     """
-    content = _derived(secret, advertised, PAIR, (first, second), 4 * KEY_BYTES)
-    return PairKeys(*[content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)])
+    return PairKeys(*_four(_derived(secret, advertised, PAIR, (first, second), 4 * KEY_BYTES)))
 
 
 def pinned(secret: bytes, session: bytes, use: str, *names: str) -> Pinned:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The office's last step of an attempt: what masks the sum is recovered from shares, and taken out of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,14 +49,10 @@ class Recovering:
         ordered, wrong = answers.sound(self.session, replies, Unmasking, self.survivors, check)
         answers.check_threshold(self.session, ordered, wrong, "sent shares for unmasking")
         places = self.session.places()
-        given = [(places[sender], reply.seeds, reply.recovery_keys) for sender, reply in ordered.items()]
-        owns, plus, minus = [], list[bytes](), list[bytes]()
-        for place, name in enumerate(self.survivors):
-            span = slice(place * size, (place + 1) * size)
-            owns.append(self._key(name, keys.SELF, {point: seeds[span] for point, seeds, _ in given}, wrong))
-        for place, name in enumerate(self.gone):
-            span = slice(place * size, (place + 1) * size)
-            key = self._key(name, keys.RECOVERY, {point: theirs[span] for point, _, theirs in given}, wrong)
+        seeds = {places[sender]: reply.seeds for sender, reply in ordered.items()}
+        recovery_keys = {places[sender]: reply.recovery_keys for sender, reply in ordered.items()}
+        owns, plus, minus = self._keys(self.survivors, keys.SELF, seeds, wrong), list[bytes](), list[bytes]()
+        for name, key in zip(self.gone, self._keys(self.gone, keys.RECOVERY, recovery_keys, wrong), strict=True):
             self._add_masks_with(name, key, plus, minus)
         words, bits = self.session.words, self.session.word_bits
         values = masks.taken_off(self.masked, owns, words, bits, plus=plus, minus=minus)
@@ -65,12 +61,27 @@ class Recovering:
                 wrong.setdefault(name, f"it confirmed another survivor set, says {sender}")
         return Sum(values, self.survivors, {**self.left_out, **wrong})
 
+    def _keys(self, names: Collection[str], use: str, given: Mapping[int, bytes], wrong: dict[str, str]) -> list[bytes]:
+        """The key of one secret of each of these suppliers, from shares of them in turn by their senders' places."""
+        identifier, size, found = self.session.identifier(), shamir.SHARE_BYTES, []
+        likely = shamir.join_each(given, self.session.parameters.threshold)
+        for place, (name, secret) in enumerate(zip(names, likely, strict=True)):
+            pinned = keys.pinned(secret, identifier, use, name) if secret else keys.Pinned(b"", b"")
+            if pinned.commitment == self._commitment(name, use):
+                found.append(pinned.key)
+                continue
+            span = slice(place * size, (place + 1) * size)
+            found.append(self._key(name, use, {point: shares[span] for point, shares in given.items()}, wrong))
+        return found
+
+    def _commitment(self, name: str, use: str) -> bytes:
+        advertised = self.heard[name]
+        return advertised.seed_commitment if use == keys.SELF else advertised.recovery_commitment
+
     def _key(self, name: str, use: str, shares: Mapping[int, bytes], wrong: dict[str, str]) -> bytes:
-        """The key of one secret of one supplier from shares by place; who sent a wrong one goes into `wrong`."""
-        session, advertised, places = self.session, self.heard[name], self.session.places()
-        identifier, is_seed = session.identifier(), use == keys.SELF
-        commitment = advertised.seed_commitment if is_seed else advertised.recovery_commitment
-        found = keys.Pinned(b"", b"")
+        """The key of one secret that not all of the shares give; who sent a wrong one goes into `wrong`."""
+        session, commitment, places = self.session, self._commitment(name, use), self.session.places()
+        identifier, found = session.identifier(), keys.Pinned(b"", b"")
 
         def is_it(secret: bytes) -> bool:
             nonlocal found
@@ -78,7 +89,7 @@ class Recovering:
             return found.commitment == commitment
 
         suspects = {point for name, point in places.items() if name in wrong} if wrong else set()
-        what = "seed" if is_seed else "recovery key"
+        what = "seed" if use == keys.SELF else "recovery key"
         try:
             off = shamir.recover(shares, session.parameters.threshold, is_it, suspects)[1]
         except ProtocolError as error:

@@ -18,20 +18,24 @@ SHARE_BYTES = 33
 
 PRIME = 2**264 - 275
 
+_MANY_ONES = b"\xff" * (SHARE_BYTES - 2)
+
 #: How many choices of shares are tried for one secret before it is given up: a second of work or so.
 MOST_TRIES = 4096
 
 
 def draw(stream: ByteStream, count: int) -> bytes:
     """So many uniform elements of the field, by rejection, as `SHARE_BYTES` little-endian bytes each."""
-    found: list[bytes] = []
-    while len(found) < count:
-        drawn = stream.read((count - len(found)) * SHARE_BYTES)
-        found += [one for one in _each(drawn) if _number(one) < PRIME]
-    return b"".join(found)
+    found = b""
+    while missing := count * SHARE_BYTES - len(found):
+        drawn = stream.read(missing)
+        if _MANY_ONES in drawn:  # as in all that is beyond the prime
+            drawn = b"".join([one for one in _each(drawn) if _number(one) < PRIME])
+        found += drawn
+    return found
 
 
-def split(secrets: Sequence[bytes], polynomials: bytes, points: Iterable[int]) -> dict[int, tuple[bytes, ...]]:
+def split(secrets: Sequence[bytes], polynomials: bytes, points: Iterable[int]) -> dict[int, bytes]:
     """Shares of some secrets at the given points, each on a polynomial of its own through it at zero.
 
     Parameters
@@ -45,8 +49,8 @@ def split(secrets: Sequence[bytes], polynomials: bytes, points: Iterable[int]) -
 
     Returns
     -------
-    dict of tuple of bytes
-        By point, a share of each secret: 33 bytes, little-endian.
+    dict of bytes
+        By point, a share of each secret in turn: 33 bytes, little-endian.
 
     Notes
     -----
@@ -63,7 +67,8 @@ def split(secrets: Sequence[bytes], polynomials: bytes, points: Iterable[int]) -
         for coefficient in higher:
             value = (value + coefficient) * point
         value += constant
-        shares[point] = tuple([((value >> place & digit) % PRIME).to_bytes(SHARE_BYTES, "little") for place in places])
+        each = [(value >> place & digit) % PRIME for place in places]
+        shares[point] = b"".join([share.to_bytes(SHARE_BYTES, "little") for share in each])
     return shares
 
 
@@ -80,6 +85,30 @@ def join(shares: Mapping[int, bytes], threshold: int) -> bytes:
     if (secret := _joined(shares, tuple(sorted(shares)[:threshold]))) is None:
         raise ProtocolError("the shares of a secret do not fit together; one of them is wrong")
     return secret
+
+
+def join_each(shares: Mapping[int, bytes], threshold: int) -> list[bytes | None]:
+    """What the shares at the first `threshold` points determine, where at each point there is one of several secrets.
+
+    Parameters
+    ----------
+    shares : mapping of bytes
+        By point, `SHARE_BYTES` for each secret in turn.
+    threshold : int
+
+    Returns
+    -------
+    list of bytes
+        Nothing for a secret that they determine nothing of 32 bytes for.
+    """
+    chosen = tuple(sorted(shares)[:threshold])
+    weighted = list(zip([shares[point] for point in chosen], _weights(chosen, 0, PRIME), strict=True))
+    secrets, number = list[bytes | None](), int.from_bytes
+    for start in range(0, len(weighted[0][0]), SHARE_BYTES):
+        end = start + SHARE_BYTES
+        secret = sum([number(content[start:end], "little") * weight for content, weight in weighted]) % PRIME
+        secrets.append(_secret(secret))
+    return secrets
 
 
 def recover(
@@ -138,8 +167,12 @@ def _choices(points: Sequence[int], threshold: int) -> Iterator[tuple[int, ...]]
 
 def _joined(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> bytes | None:
     """The secret that the shares at the chosen points determine, if it has 32 bytes."""
-    secret = _value(shares, chosen, 0)
-    return None if secret >> (8 * SECRET_BYTES) else secret.to_bytes(SECRET_BYTES, "little")
+    return _secret(_value(shares, chosen, 0))
+
+
+def _secret(value: int) -> bytes | None:
+    """A value of a polynomial at zero as a secret, if it has 32 bytes."""
+    return None if value >> (8 * SECRET_BYTES) else value.to_bytes(SECRET_BYTES, "little")
 
 
 def _off(shares: Mapping[int, bytes], chosen: tuple[int, ...]) -> set[int]:

@@ -12,16 +12,21 @@ from skyglow_shared.secagg.ledger_heads import Head, Seen
 from skyglow_shared.secagg.messages import Advertisement, Advertisements, EncryptedShares
 from skyglow_shared.secagg.session import Session
 from skyglow_shared.secagg.state import State
-from skyglow_shared.secagg.supplier import Pair, Peer, Shared
+from skyglow_shared.secagg.supplier import Peer, Shared
 from skyglow_shared.signing import Identity
 
 
 class Advertised(State, frozen=True, kw_only=True, tag=True):
-    """Has drawn its secrets and committed to them; `channel` is its channel's secret, for an attempt outlives it."""
+    """Has drawn its secrets and committed to them; `channel` is its channel's secret, for an attempt outlives it.
+
+    `mask` and `recovering` are the keys that follow from `seed` and `recovery`.
+    """
 
     channel: bytes
     seed: bytes
     recovery: bytes
+    mask: bytes
+    recovering: bytes
     polynomials: bytes
     advertisement: Advertisement
     seen: dict[str, Seen]
@@ -50,20 +55,20 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         heard = agreement.check_advertisements(self.session, given, self.name)
         heads = {name: advertisement.seen() for name, advertisement in heard.items() if name != self.name}
         ledger_heads.check_others(self.seen, heads, self.session.public_keys())
-        held, digest = self._split(list(heard)), messages.keys_digest(message.session, heard.values())
+        places, digest = self.session.places(), messages.keys_digest(message.session, heard.values())
+        held = shamir.split((self.seed, self.recovery), self.polynomials, [places[name] for name in heard])
         shares, peers, secrets = list[bytes](), {}, list[bytes]()
         for other in heads:
             outbound, inbound, secret, confirming, mask = self._keys_with(heard[other], digest)
-            content = held[other].seed + held[other].recovery + ledger_heads.pack(seen.get(other))
-            shares += keys.encrypt(outbound, content), mask.commitment
+            shares.append(keys.encrypt(outbound, held[places[other]] + ledger_heads.pack(seen.get(other))))
+            shares.append(mask.commitment)
             peers[other] = Peer(inbound, mask.key, mask.commitment, confirming)
             secrets.append(secret)
-        recovery = keys.pinned(self.recovery, message.session, keys.RECOVERY, self.name).key
         state = Shared(
             session=self.session,
             name=self.name,
-            seed=self.seed,
-            own=held[self.name],
+            mask=self.mask,
+            own=held[places[self.name]],
             peers=peers,
             heads=heads,
             keys_digest=digest,
@@ -72,7 +77,7 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
             session=message.session,
             sender=self.name,
             shares=b"".join(shares),
-            recovery=keys.encrypt(recovery, b"".join(secrets)),
+            recovery=keys.encrypt(self.recovering, b"".join(secrets)),
         )
 
     def _keys_with(self, advertisement: Advertisement, digest: bytes) -> tuple[bytes, bytes, bytes, bytes, Pinned]:
@@ -89,12 +94,6 @@ class Advertised(State, frozen=True, kw_only=True, tag=True):
         outbound, inbound = (first, second) if own == names[0] else (second, first)
         pinned = keys.pinned(mask, self.advertisement.session, keys.MASK, *names)
         return outbound, inbound, mask, confirming, pinned
-
-    def _split(self, names: list[str]) -> dict[str, Pair]:
-        places = self.session.places()
-        points = [places[name] for name in names]
-        shares = shamir.split((self.seed, self.recovery), self.polynomials, points)
-        return {name: Pair(*shares[point]) for name, point in zip(names, points, strict=True)}
 
 
 def advertise(
@@ -134,12 +133,14 @@ def advertise(
     stream = randomness.stream("secure aggregation", *label, name)
     seed, recovery = stream.read(keys.KEY_BYTES), stream.read(keys.KEY_BYTES)
     polynomials = shamir.draw(stream, 2 * (session.parameters.threshold - 1))
+    mask, seed_commitment = keys.pinned(seed, identifier, keys.SELF, name)
+    recovering, recovery_commitment = keys.pinned(recovery, identifier, keys.RECOVERY, name)
     advertisement = Advertisement(
         session=identifier,
         sender=name,
         channel=channel.shown,
-        seed_commitment=keys.pinned(seed, identifier, keys.SELF, name).commitment,
-        recovery_commitment=keys.pinned(recovery, identifier, keys.RECOVERY, name).commitment,
+        seed_commitment=seed_commitment,
+        recovery_commitment=recovery_commitment,
         ledger_entries=head.entries,
         ledger_head=head.digest,
         signature=bytes(64),
@@ -150,6 +151,8 @@ def advertise(
         channel=channel.secret,
         seed=seed,
         recovery=recovery,
+        mask=mask,
+        recovering=recovering,
         polynomials=polynomials,
         advertisement=advertisement,
         seen=dict(seen),

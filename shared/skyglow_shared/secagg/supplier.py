@@ -26,14 +26,8 @@ from skyglow_shared.secagg.messages import (
 )
 from skyglow_shared.secagg.state import Secret, State
 
-_PAIR_BYTES = 2 * shamir.SHARE_BYTES
-
-
-class Pair(Secret, frozen=True):
-    """A share, or a ciphertext's worth, of both secrets of one supplier: of its seed, and of its recovery key."""
-
-    seed: bytes
-    recovery: bytes
+_SEED, _RECOVERY = slice(shamir.SHARE_BYTES), slice(shamir.SHARE_BYTES, 2 * shamir.SHARE_BYTES)
+_BOTH = slice(2 * shamir.SHARE_BYTES)
 
 
 class Peer(Secret, frozen=True):
@@ -46,10 +40,13 @@ class Peer(Secret, frozen=True):
 
 
 class Shared(State, frozen=True, kw_only=True, tag=True):
-    """Has shared its secrets out; `heads` says where the others' ledgers stand, as they advertised."""
+    """Has shared its secrets out; `mask` is the key of its own mask, `own` its own shares of the two.
 
-    seed: bytes
-    own: Pair
+    `heads` says where the others' ledgers stand, as they advertised.
+    """
+
+    mask: bytes
+    own: bytes
     peers: dict[str, Peer]
     heads: dict[str, Seen]
     keys_digest: bytes
@@ -82,10 +79,10 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
         contents = self._opened(message)
         claims = _claims(contents)
         ledger_heads.check_own(claims, digest_at, self.session.public_keys()[self.name])
-        sharers = self.session.in_order([*contents, self.name])
-        held = {name: _pair(contents[name]) if name in contents else self.own for name in sharers}
-        transcript = messages.transcript(self.keys_digest, sharers)
-        words = self._masked(message.session, sharers, vector)
+        held = {name: content[_BOTH] for name, content in contents.items()}
+        held[self.name] = self.own
+        held = self.session.ordered(held)
+        transcript = messages.transcript(self.keys_digest, held)
         state = Masked(
             session=self.session,
             name=self.name,
@@ -94,6 +91,7 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
             transcript=transcript,
             heads={name: self.heads[name] for name in contents},
         )
+        words = self._masked(tuple(held), vector)
         return state, MaskedInput(session=message.session, sender=self.name, transcript=transcript, words=words)
 
     def claims(self, message: Delivery) -> dict[str, Seen | None]:
@@ -115,20 +113,22 @@ class Shared(State, frozen=True, kw_only=True, tag=True):
                 raise PeerError(f"{sender} committed to another mask than the one with this supplier", peer=sender)
         return contents
 
-    def _masked(self, session: bytes, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> memoryview:
+    def _masked(self, sharers: tuple[str, ...], vector: NDArray[np.int64]) -> memoryview:
         if vector.shape != (self.session.words,) or vector.dtype != np.int64:
             raise InternalError("the vector to be masked has not the session's length or type; please report this")
         place, suppliers = sharers.index(self.name), self.session.parameters.suppliers
         later, earlier = sharers[place + 1 :], sharers[:place]
         plus, minus = ([self.peers[other].mask for other in others] for others in (later, earlier))
-        own = keys.pinned(self.seed, session, keys.SELF, self.name).key
-        return masks.put_on(vector, self.session.word_bits, suppliers, own=own, plus=plus, minus=minus)
+        return masks.put_on(vector, self.session.word_bits, suppliers, own=self.mask, plus=plus, minus=minus)
 
 
 class Masked(State, frozen=True, kw_only=True, tag=True):
-    """Has sent its masked vector; holds the others' shares and no secret of its own but shares of them."""
+    """Has sent its masked vector; holds the others' shares and no secret of its own but shares of them.
 
-    held: dict[str, Pair]
+    Of each supplier it holds a share of its seed, and behind it one of its recovery key.
+    """
+
+    held: dict[str, bytes]
     confirming: dict[str, bytes]
     transcript: bytes
     heads: dict[str, Seen]
@@ -171,7 +171,7 @@ class Confirmed(State, frozen=True, kw_only=True, tag=True):
     what others had seen of its ledger, and found it there.
     """
 
-    held: dict[str, Pair]
+    held: dict[str, bytes]
     awaited: dict[str, bytes]
     heads: dict[str, Seen]
 
@@ -202,8 +202,8 @@ class Confirmed(State, frozen=True, kw_only=True, tag=True):
         reply = Unmasking(
             session=message.session,
             sender=self.name,
-            seeds=b"".join([pair.seed for name, pair in self.held.items() if name in survivors]),
-            recovery_keys=b"".join([pair.recovery for name, pair in self.held.items() if name not in survivors]),
+            seeds=b"".join([both[_SEED] for name, both in self.held.items() if name in survivors]),
+            recovery_keys=b"".join([both[_RECOVERY] for name, both in self.held.items() if name not in survivors]),
             doubted=doubted,
         )
         return Unmasked(session=self.session, name=self.name), reply
@@ -223,9 +223,5 @@ class Unmasked(State, frozen=True, kw_only=True, tag=True):
     """Has given its shares and forgotten them."""
 
 
-def _pair(content: bytes) -> Pair:
-    return Pair(content[: shamir.SHARE_BYTES], content[shamir.SHARE_BYTES : _PAIR_BYTES])
-
-
 def _claims(contents: Mapping[str, bytes]) -> dict[str, Seen | None]:
-    return {name: ledger_heads.unpack(content[_PAIR_BYTES:]) for name, content in contents.items()}
+    return {name: ledger_heads.unpack(content[_BOTH.stop :]) for name, content in contents.items()}

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a dishonest office, wire or supplier can try on a supplier, step by step; each try ends in a typed refusal."""
 
-import contextlib
-
 import msgspec
 import pytest
 
 from skyglow_shared.errors import OrderError, PeerError, ProtocolError, SignatureError
 from skyglow_shared.privacy.randomness import SystemRandomness
-from skyglow_shared.secagg import keys, messages, shamir
+from skyglow_shared.secagg import keys, messages
 from skyglow_shared.secagg.channels import open_channel, show
 from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.secagg.rounds import Round
@@ -274,20 +272,3 @@ def test_an_identity_that_is_not_the_rosters_cannot_advertise(make_session):
             given = Identity.generate(), Head(1, "ab" * 32), SystemRandomness()
             channel = open_channel("ab" * 32, name, given[0], given[2])
             Round.begin(make_session(), name, *given, channel=channel, seen={})
-
-
-# Shares
-
-
-def test_too_few_or_wrong_shares_do_not_give_the_secret(make_attempt):
-    stream = SystemRandomness().stream()
-    secret = stream.read(32)
-    both = shamir.split((secret,), shamir.draw(stream, 3), range(1, 7))
-    shares = {point: share for point, (share,) in both.items()}
-    assert shamir.join({point: shares[point] for point in (1, 3, 5, 6)}, 4) == secret
-    with pytest.raises(ProtocolError, match="needed"):
-        shamir.join({point: shares[point] for point in (1, 3, 5)}, 4)
-    for point in (1, 3, 5, 6):
-        wrong = {**{p: shares[p] for p in (1, 3, 5, 6)}, point: shares[2]}
-        with contextlib.suppress(ProtocolError):  # what they determine may not be of 32 bytes
-            assert shamir.join(wrong, 4) != secret

@@ -61,14 +61,14 @@ def test_a_damaged_round_is_refused(make_attempt, step):
 def test_states_hold_no_more_than_later_steps_need(make_attempt):
     attempt = make_attempt().until("shared")
     drawn = attempt.rounds[VICTIM].state
-    own = {drawn.channel, drawn.seed, drawn.recovery, drawn.polynomials}
+    own = {drawn.channel, drawn.seed, drawn.recovery, drawn.polynomials, drawn.mask, drawn.recovering}
     left = []
     while attempt.step < len(STEPS) + 1:
         attempt.replies = {name: attempt.answer(name) for name in attempt.requests}
         left.append(own & set(secrets(attempt.rounds[VICTIM])))
         if attempt.collect():
             break
-    assert left == [{drawn.seed}, set(), set(), set()]
+    assert left == [{drawn.mask}, set(), set(), set()]
     assert secrets(attempt.rounds[VICTIM].state) == []
 
 

@@ -208,8 +208,8 @@ def test_of_each_supplier_one_kind_of_share_is_given_once(make_attempt):
     request = codes_for(attempt, VICTIM, replies)
     before, unmasking = attempt.rounds[VICTIM], attempt.answer(VICTIM, request)
     held = before.state.held
-    assert unmasking.seeds == b"".join(held[name].seed for name in NAMES[:3])
-    assert unmasking.recovery_keys == held[LAST].recovery
+    assert unmasking.seeds == b"".join(held[name][: shamir.SHARE_BYTES] for name in NAMES[:3])
+    assert unmasking.recovery_keys == held[LAST][shamir.SHARE_BYTES :]
     refused(attempt, VICTIM, request, OrderError)
     assert set(msgspec.structs.asdict(attempt.rounds[VICTIM].state)) == {"session", "name"}
 
@@ -255,7 +255,8 @@ def test_colluders_and_dropped_together_cannot_recover_a_seed(make_attempt, make
         attempt.collect()
         attempt.replies = {name: attempt.answer(name) for name in attempt.requests}
     places, threshold = attempt.session.places(), attempt.session.parameters.threshold
-    held = {name: attempt.rounds[name].state.held[attempt.names[-1]].seed for name in attempt.names}
+    both = {name: attempt.rounds[name].state.held[attempt.names[-1]] for name in attempt.names}
+    held = {name: shares[: shamir.SHARE_BYTES] for name, shares in both.items()}
     for few in combinations(attempt.names, c + d):
         with pytest.raises(ProtocolError):
             shamir.join({places[name]: held[name] for name in few}, threshold)
