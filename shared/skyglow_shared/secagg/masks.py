@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from skyglow_shared.secagg import codec
 from skyglow_shared.secagg.codec import Words
 
-_CHUNK_BYTES = 1 << 17
+_CHUNK_BYTES = 3 << 16
 _MOST_BYTES = 3 * _CHUNK_BYTES // 2 + 64  # of a part: see `_spans`; with a block to spare
 _BLOCK_BYTES = 16
 
