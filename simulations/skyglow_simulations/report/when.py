@@ -58,7 +58,7 @@ class When:
 
 def section(data: ReportData) -> When | None:
     """Put the section together; None where the study has no curves."""
-    found = {level: own for level in LARGEST_FIRST if (own := areas_of(data.pick(TOPIC, level)))}
+    found = {level: own for level in LARGEST_FIRST if (own := areas_of(curves_of(data, level)))}
     if not found:
         return None
     first, msoas = next(iter(found.values())), found.get("MSOA", {})
@@ -82,11 +82,16 @@ def section(data: ReportData) -> When | None:
         levels=[(level, wording.CHOICES[level]) for level in found],
         choices=[(code, area[0].area_name) for code, area in first.items()],
         at=AT,
-        parts=[item for item in data.pick(TOPIC, "LSOA") if item.group == f"weekday {AT}"],
+        parts=[item for item in curves_of(data, "LSOA") if item.group == f"weekday {AT}"],
         mapped=bool(msoas),
         sentences=[sentence for kind, slots in district.items() for sentence in _sentences(data, kind, slots)],
         least=_least(district.get("weekday", [])),
     )
+
+
+def curves_of(data: ReportData, level: str) -> list[Estimate]:
+    """All half-hours of a level's areas, by name: in the order in which somebody looks for one."""
+    return sorted(data.pick(TOPIC, level), key=lambda item: item.area_name)
 
 
 def areas_of(estimates: Iterable[Estimate]) -> dict[str, list[Estimate]]:

@@ -11,7 +11,7 @@ from skyglow_server.estimation import Estimate
 from skyglow_simulations.report import maps, ranking, wording
 from skyglow_simulations.report.data import ReportData
 from skyglow_simulations.report.scales import WIDTHS, Classes, axis, classes
-from skyglow_simulations.report.when import TOPIC, areas_of, kinds_of
+from skyglow_simulations.report.when import LARGEST_FIRST, TOPIC, areas_of, curves_of, kinds_of
 
 Numbers = list[float] | None
 
@@ -83,7 +83,7 @@ def section(data: ReportData, names: Sequence[str]) -> Where:
 def payload(data: ReportData, topics: Sequence[str]) -> dict[str, Any]:
     """Return the values that the page's switches show, as plain JSON data."""
     found = {topic: _share_payload(data, topic) for topic in topics if data.pick(topic, "MSOA")}
-    curves = data.pick(TOPIC, "LAD") + data.pick(TOPIC, "MSOA") + data.pick(TOPIC, "LSOA")
+    curves = [item for level in LARGEST_FIRST for item in curves_of(data, level)]
     if curves:
         found[TOPIC] = _day_payload(data, curves)
     shown = [item for item in data.estimates if item.level != "LSOA"] + curves
