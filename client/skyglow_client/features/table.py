@@ -90,11 +90,12 @@ def build_features(store_path: Path, *, week_start: datetime.date, weeks: int = 
     if (missing or profile is None) and name != CLASS22:
         raise DataError("the features of that contract are not computed here, and none were kept beside the store")
     if missing or profile is None:
-        built, profile = _build(store, missing, profile)
+        built, made = _build(store, missing, profile)
         for day, table in built.items():
             keep(paths[day], table)
-        keep(place, profile)
-        features |= built
+        if profile is None:
+            keep(place, made)
+        features, profile = features | built, made
     first, *later = (features[day] for day in paths)
     return HomeFeatures(first, profile, tuple(later))
 
