@@ -57,7 +57,8 @@ class Way:
         """
         if self.form == "explicit":
             return scale.numpy(), left.flatten(1).numpy()
-        errors, inputs, by = left.flatten(0, 1), right.flatten(0, 1), scale.repeat_interleave(self.rows)
+        errors, inputs = left.flatten(0, 1), right.flatten(0, 1)
+        by = scale if self.rows == 1 else scale.repeat_interleave(self.rows)
         if errors.shape[1] > inputs.shape[1]:
             inputs = inputs * by[:, None]
         else:

@@ -20,8 +20,8 @@ from skyglow_client.learning.clipped_sums.norms import explicit, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.aligned import aligned, widened
-from skyglow_shared.models.network import Network, Parameters, gradients, parts, product
+from skyglow_shared.models.aligned import aligned, numbers_of, widened
+from skyglow_shared.models.network import Network, Parameters, gradients, product
 
 _LEAVES_AT_ONCE = 4096
 _ROUNDINGS = 4  # from a norm to a scaled error
@@ -74,8 +74,9 @@ class Work:
         wide, ways = _ways(network)
         dtype = clip.arithmetic.dtype
         with np.errstate(over="ignore"):  # whatever weights the office chose
-            rounded = widened(network, wide, weights, REAL[dtype])
-        return cls(wide, ways, parts(wide, rounded, dtype), clip)
+            rounded = numbers_of(wide, wide, widened(network, wide, weights, REAL[dtype]))
+        layers = tuple((torch.from_numpy(weight), torch.from_numpy(bias)) for weight, bias in rounded)
+        return cls(wide, ways, layers, clip)
 
 
 @lru_cache(maxsize=64)
@@ -159,7 +160,7 @@ def _sum(work: Work, batch: Batch, cuts: Sequence[slice], sums: LeafSums) -> Non
     pieces: list[Piece] = []
     for begin in range(cuts[0].start, end, step):
         stop = min(begin + step, end)
-        block = clipped_block(work, batch.take(slice(begin, stop)))
+        block = clipped_block(work, batch if stop - begin == len(batch) else batch.take(slice(begin, stop)))
         while cut is not None and cut.start < stop:
             pieces.append((block, slice(max(cut.start, begin) - begin, min(cut.stop, stop) - begin)))
             if cut.stop > stop:
