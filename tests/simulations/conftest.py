@@ -53,9 +53,9 @@ def parameters(few_areas, tmp_path_factory):
         study=str(study),
         district="E06000099",
         census=str(few_areas),
-        scale=0.08,
+        scale=0.12,
         seed=5,
-        panel_fraction=0.6,
+        panel_fraction=0.35,
         workers=1,
     )
 

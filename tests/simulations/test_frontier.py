@@ -195,7 +195,7 @@ def test_the_plot_has_a_panel_for_each_topic_and_level_with_every_series(swept):
     svg = ET.fromstring(render(points(many), "A heading <&>", "a note"))  # noqa: S314 - our own
     space = "{http://www.w3.org/2000/svg}"
     charts = [node for node in svg.iter(f"{space}g") if node.get("class") == "chart"]
-    assert len(charts) == 6, "three levels of shares, two of occupancy, and the model"
+    assert len(charts) == 7, "three levels of shares, three of occupancy, and the model"
     for chart in charts:
         kinds = [node.get("class") for node in chart.iter(f"{space}path")]
         assert kinds == ["band local", "band aggregate", "line local", "line aggregate"], "no line lies under a band"

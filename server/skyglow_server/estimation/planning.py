@@ -144,8 +144,8 @@ class Planning:
     presence_msoa_deviation: float = 0.003
     presence_lsoa_deviation: float = 0.005
     rule_area_deviation: float = 0.008
-    presence_area_deviation: float = 0.004
-    presence_slot_deviation: float = 0.003
+    presence_area_deviation: float = 0.0046
+    presence_slot_deviation: float = 0.0032
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
