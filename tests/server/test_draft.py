@@ -102,7 +102,7 @@ def test_what_the_office_adds_is_checked_too(settings, words, make):
         ("rounds = 40", "rounds = 0", "rounds"),
         ("rounds = 40", "rounds = 4.5", "rounds"),
         ("sampling_rate = 0.5", "sampling_rate = 1.5", "sampling_rate"),
-        ("noise_multiplier = 2.5", "noise_multiplier = 0.0", "noise_multiplier"),
+        ("l2_bound = 0.3\nnoise_multiplier =", "l2_bound = 0.3\nnoise_multiplier = 0.0 #", "noise_multiplier"),
         ("l2_bound = 1.0", "l2_bound = nan", "l2_bound|finite"),
         ("epsilon = 4.0", "epsilon = 400.0", "epsilon"),
         ('trust_mode = "local"', 'trust_mode = "blind"', "trust_mode"),
