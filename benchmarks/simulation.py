@@ -70,7 +70,7 @@ def commands(peers: bool) -> dict[str, list[str]]:
 
 def turn(programs: Mapping[str, Sequence[str]], device: str, quick: bool) -> Turn:
     """Every simulator once on every workload; ours longer, for its rounds are short."""
-    peers, ours = (("2", "8") if quick else ("3", "25")), (("10", "110") if quick else ("20", "320"))
+    peers, ours = (("2", "8") if quick else ("3", "25")), (("10", "510") if quick else ("20", "1020"))
     taken = {}
     for workload in WORKLOADS:
         for name, command in programs.items():
