@@ -2,11 +2,13 @@
 """The report's page: everything it says and shows, put into the template."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
 
 from skyglow_server.publication.templating import environment
+from skyglow_server.publication.words import shorthand
 from skyglow_shared.study import digest
 from skyglow_simulations.report import checked, costs, use, when, where, wording
 from skyglow_simulations.report.data import ReportData
@@ -55,7 +57,12 @@ def render(data: ReportData) -> str:
     )
 
 
-_FILTERS = {"percent": wording.percent, "points": wording.points, "signed": wording.signed}
+_FILTERS: dict[str, Callable[..., str]] = {
+    "percent": wording.percent,
+    "points": wording.points,
+    "shorthand": shorthand,
+    "signed": wording.signed,
+}
 
 
 def _json(plain: dict[str, Any]) -> Markup:

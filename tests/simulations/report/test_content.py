@@ -40,7 +40,8 @@ def test_intervals_that_miss_are_said_to_miss(html, town):
 
 
 def test_suppressed_areas_are_withheld_everywhere(town):
-    html = render(town.suppressed(town.code_of("MSOA", 2)))
+    suppressed = town.suppressed(town.code_of("MSOA", 2))
+    html = render(suppressed)
     page = town.Page(html)
     areas = {a["data-code"]: a["fill"] for a in page.all("path") if "data-code" in a}
     assert areas[town.code_of("MSOA", 2)] == "url(#hatch)" and areas[town.code_of("MSOA", 1)] != "url(#hatch)"
@@ -50,6 +51,8 @@ def test_suppressed_areas_are_withheld_everywhere(town):
     assert day == {"weekday": [None] * 48, "weekend": [None] * 48}
     assert "Town 002: withheld, too few metered homes" in html and "1 of 5 MSOAs" in html
     assert page.texts["td"].count("[c]") == 3
+    untold = [dataclasses.replace(e, reason="score_shift") if e.reason else e for e in suppressed.estimates]
+    assert town.Page(render(town.data(estimates=untold))).texts["td"].count("[x]") == 3
 
 
 def test_a_district_that_is_withheld_makes_no_claim(town):
