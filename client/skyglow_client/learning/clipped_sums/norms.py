@@ -87,7 +87,7 @@ def _gram(inputs: Tensor, errors: Tensor, arithmetic: Arithmetic) -> Measured:
         for products, values in ((of_errors, errors), (of_inputs, inputs))
     ]
     magnitude = np.square(np.sqrt(of_places[0] * of_places[1]).sum(axis=1)) * (1 + 2 * margin)
-    summed = np.vecdot(of_errors, of_inputs).sum(axis=1, dtype=np.float64)
+    summed = np.einsum("hts,hts->ht", of_errors, of_inputs).sum(axis=1, dtype=np.float64)
     square = np.maximum(summed, 0.0) * (1 + margin) + 2 * margin * magnitude
     return Measured(square, magnitude, errors, inputs)
 

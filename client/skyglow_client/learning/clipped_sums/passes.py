@@ -17,7 +17,7 @@ from skyglow_client.learning.clipped_sums.batch import Rows
 from skyglow_shared.models.network import Network, Parameters, backward, forward, surrounded
 
 _HOMES = 1024
-_PLACES_AT_ONCE, _MANY = 24000, 64
+_PLACES_AT_ONCE, _MANY = 24000, 128
 _THRESHOLD = torch.ops.aten.threshold_backward.grad_input  # written over what it is given
 
 
