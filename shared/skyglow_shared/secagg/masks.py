@@ -25,6 +25,7 @@ from skyglow_shared.secagg.codec import Words
 _CHUNK_BYTES = 3 << 16
 _MOST_BYTES = 3 * _CHUNK_BYTES // 2 + 64  # of a part: see `_spans`; with a block to spare
 _BLOCK_BYTES = 16
+_LINE_BYTES = 64
 
 
 def put_on(
@@ -102,14 +103,15 @@ def taken_off(
     ndarray of int64, shape (count,)
     """
     numbers, kind, width = np.empty(count, dtype=np.int64), codec.lane(bits), codec.width(bits)
-    first, *others = [(_keystream(own), one) for own, one in zip(owns, masked, strict=True)]
+    (first, opening), *others = [(_keystream(own), one) for own, one in zip(owns, masked, strict=True)]
     with _scratch(kind, count) as (mask, total):
-        masks = _Masks(mask, plus, minus)
+        masks, in_place = _Masks(mask, plus, minus), width == kind.itemsize
         for span in _spans(count, kind.itemsize):
             size, octets = span.stop - span.start, slice(span.start * width, span.stop * width)
             part, words = total[:size], codec.unpack(mask, size, bits)
-            first[0].update_into(first[1][octets], mask.data)
-            np.copyto(part, words)
+            first.update_into(opening[octets], total.view(np.uint8).data if in_place else mask.data)
+            if not in_place:
+                np.copyto(part, words)
             for stream, one in others:
                 stream.update_into(one[octets], mask.data)
                 np.add(part, words, out=part)
@@ -139,13 +141,20 @@ def _scratch(kind: np.dtype[np.unsignedinteger], count: int) -> Iterator[tuple[N
 
     It is the same from call to call: to be given fresh memory takes as long as half a mask.
     """
-    room = _rooms.pop() if _rooms else np.zeros((2, _MOST_BYTES), dtype=np.uint8)
+    room = _rooms.pop() if _rooms else _room()
     used = room[:, : count * kind.itemsize + _BLOCK_BYTES]
     try:
         yield room[0], room[1].view(kind)
     finally:
         used.fill(0)
         _rooms.append(room)
+
+
+def _room() -> NDArray[np.uint8]:
+    """Two rows that each begin where a line of the processor's cache does: sums of others take half as long again."""
+    octets = np.zeros(2 * _MOST_BYTES + _LINE_BYTES, dtype=np.uint8)
+    start = -octets.ctypes.data % _LINE_BYTES
+    return octets[start : start + 2 * _MOST_BYTES].reshape(2, _MOST_BYTES)
 
 
 def _spans(count: int, width: int) -> Iterator[slice]:
