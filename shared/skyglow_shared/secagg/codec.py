@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed integers as words modulo 2^bits, and words as bytes: the narrowest whole bytes that hold the sum."""
 
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ def word_bits(largest: int, suppliers: int) -> int:
     return bits
 
 
+@cache
 def lane(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
     """The machine type that words of so many bits are computed in."""
     return np.dtype(f"<u{1 << ((bits - 1) // 8).bit_length()}")

@@ -155,7 +155,8 @@ class Asking:
             recipient: Confirmations(session=identifier, recipient=recipient, senders=senders, codes=codes)
             for recipient, senders, codes in _sorted(sent, self.survivors, keys.KEY_BYTES)
         }
-        return replace(self.then, left_out={**self.then.left_out, **wrong}), handed_out
+        then = replace(self.then, left_out={**self.then.left_out, **wrong}) if wrong else self.then
+        return then, handed_out
 
 
 def _sorted(

@@ -57,11 +57,12 @@ def split(secrets: Sequence[bytes], polynomials: bytes, points: Iterable[int]) -
     The polynomials go through one evaluation side by side, as the digits of one number, each with room for the largest
     value that is not yet reduced: points are small, and one division is cheaper than many.
     """
-    drawn, count = [_number(one) for one in _each(polynomials)], len(secrets)
-    room = 8 * (SHARE_BYTES + 1 + len(drawn) // count)
-    constant = _beside([_number(secret) for secret in secrets], room)
-    higher = [_beside(drawn[start : start + count], room) for start in range(0, len(drawn), count)]
-    shares, digit, places = {}, (1 << room) - 1, range(0, room * count, room)
+    drawn, count = _each(polynomials), len(secrets)
+    room = SHARE_BYTES + 1 + len(drawn) // count
+    beside, size = bytes(room - SHARE_BYTES).join(drawn), room * count
+    higher = [_number(beside[start : start + size]) for start in range(0, len(beside), size)]
+    constant = _number(bytes(room - SECRET_BYTES).join(secrets))
+    shares, digit, places = {}, (1 << 8 * room) - 1, range(0, 8 * size, 8 * room)
     for point in points:
         value = 0
         for coefficient in higher:
@@ -193,11 +194,6 @@ def _number(share: bytes) -> int:
 
 def _each(content: bytes) -> list[bytes]:
     return [content[start : start + SHARE_BYTES] for start in range(0, len(content), SHARE_BYTES)]
-
-
-def _beside(numbers: Sequence[int], room: int) -> int:
-    """Numbers as the digits of one, of so many bits each."""
-    return sum([number << place * room for place, number in enumerate(numbers)])
 
 
 @lru_cache(maxsize=64)
