@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from skyglow_client.learning.clipped_sums import DOUBLE, METHODS, Batch, clipped_sum, exact_sum, sums
+from skyglow_client.learning.clipped_sums.batch import rows
 from skyglow_client.learning.clipped_sums.by_home import home_gradients
 from skyglow_shared.errors import InternalError
+from skyglow_shared.models.aligned import aligned
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.study import Block
 
@@ -40,6 +42,18 @@ def test_a_home_with_a_bad_reading_gives_nothing_and_harms_nobody(network, batch
         assert np.abs(found - wanted).max() <= (1 if method == "fused" else 0)  # leaves round a little differently
         alone = exact_sum(network, weights, batch.take(slice(3, 4)), BLOCK, method=method)
         np.testing.assert_array_equal(alone, 0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_bad_reading_is_found_before_any_product(network, batch_of, bad):
+    whole = rows(aligned(network), batch_of(network, 3), torch.float32, 4)
+    batch = batch_of(network, 3)
+    batch.x[1].ravel()[-1] = bad
+    found = rows(aligned(network), batch, torch.float32, 4)
+    assert found.usable.tolist() == [True, False, True, False]
+    for name in ("x", "y", "share"):
+        own, others = getattr(found, name), getattr(whole, name)
+        assert not own[1].any() and torch.equal(own[[0, 2]], others[[0, 2]])
 
 
 @pytest.mark.parametrize("method", METHODS)
