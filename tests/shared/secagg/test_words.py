@@ -21,10 +21,12 @@ def keystream(key, size):
     return Cipher(algorithms.AES(key), modes.CTR((2).to_bytes(16, "big"))).encryptor().update(bytes(size))
 
 
+@pytest.mark.parametrize("way", masks._WAYS, ids=["GCM", "CTR"])
 @pytest.mark.parametrize("bits", [3, 8, 24, 32, 40, 64])
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_masks_are_the_keystreams_of_their_keys_at_any_length(bits, more):
-    """The own one is that of the packed words, whatever the parts they were put on in."""
+def test_masks_are_the_keystreams_of_their_keys_at_any_length(monkeypatch, bits, more, way):
+    """The own one is that of the packed words, whatever the parts they were put on in, and by either way to them."""
+    monkeypatch.setattr(masks, "_fastest", lambda: way)
     kind, width = codec.lane(bits), codec.width(bits)
     count = 2 * masks._CHUNK_BYTES // kind.itemsize + more
     vector = np.arange(count) % min(1 << (bits - 1), 99) // 3
@@ -77,6 +79,13 @@ def test_parts_are_all_of_a_vector_and_none_is_larger_than_its_room(count, width
     assert [span.start for span in spans[1:]] == [span.stop for span in spans[:-1]]
     assert (spans[0].start, spans[-1].stop) == (0, count)
     assert max(span.stop - span.start for span in spans) * width + 16 <= masks._MOST_BYTES
+
+
+def test_a_process_takes_the_way_that_takes_less_time(monkeypatch):
+    assert masks._fastest() in masks._WAYS
+    for quicker in masks._WAYS:
+        monkeypatch.setattr(masks, "_seconds", {way: float(way is not quicker) for way in masks._WAYS}.__getitem__)
+        assert masks._fastest.__wrapped__() is quicker
 
 
 def test_nothing_of_a_mask_stays_in_the_room_that_is_used_again():
