@@ -44,6 +44,7 @@ from skyglow_server.estimation.evidence import (
     panel_share,
     panel_sizes,
 )
+from skyglow_server.estimation.inputs import BlockSum
 from skyglow_server.estimation.mixed import System, Turn
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.selection import Seen, chances_of
@@ -63,8 +64,7 @@ def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool 
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
     used = np.full(people.rows, panel)
-    used[-2:] = panel and evidence.mix is None  # class counts of more areas than these say nothing of them
-    used[-1] &= evidence.trained is not None
+    used[len(evidence.labels.values) :] &= evidence.mix is None  # counts of more areas than these say nothing of them
     rows = np.concatenate([meter.known & meters, used])
     loadings = {
         name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])[rows]
@@ -155,7 +155,7 @@ class _Panel:
 
     @classmethod
     def of(cls, evidence: Evidence, share: Array, planning: Planning) -> "_Panel":
-        """Rows for the labels of every MSOA, one for the panel's class counts, one for those of homes that trained."""
+        """Rows for the labels of every MSOA, one for the class counts, one for those of homes that trained if any."""
         areas, labels = evidence.areas, evidence.labels
         weights = areas.weights("MSOA")
         local = weights @ share
@@ -193,15 +193,16 @@ class _Panel:
                 ),
             },
         )
-        return plain._beside_trained(evidence, seen, local, metered, share, planning)
+        if evidence.trained is None:
+            return plain
+        return plain._beside(evidence.trained, evidence, seen, metered, share, planning)
 
-    def _beside_trained(  # noqa: PLR0917 - what `of` has worked out already
-        self, evidence: Evidence, seen: Seen, local: Array, metered: Array, share: Array, planning: Planning
+    def _beside(  # noqa: PLR0917 - what `of` has worked out already
+        self, trained: BlockSum, evidence: Evidence, seen: Seen, metered: Array, share: Array, planning: Planning
     ) -> "_Panel":
         """The same with a last row for the counts of the homes that trained, none of whom calibrates."""
         weights, households = evidence.areas.weights("MSOA"), evidence.areas.totals("MSOA", evidence.areas.households)
-        counts = np.ones(evidence.positive.size) if evidence.trained is None else evidence.trained.values[:, 0]
-        noise = 0.0 if evidence.trained is None else float(evidence.trained.deviation[0])
+        counts, noise = trained.values[:, 0], float(trained.deviation[0])
         size = max(float(counts.sum()), 1.0) * households / households.sum()
         uncertainty = np.sqrt((planning.panel_size_deviation * size) ** 2 + size)
         centre = float(size @ seen.share) / float(size.sum())
@@ -209,7 +210,7 @@ class _Panel:
         bent, moved = size * seen.slope, size * seen.moved
         fraction = np.minimum(size / evidence.areas.totals("MSOA", metered), 1.0)
         design = bent @ weights
-        residual = counts @ sign + size.sum() * centre - float((size * seen.known(local)).sum())
+        residual = counts @ sign + size.sum() * centre - float((size * seen.known(weights @ share)).sum())
         shared = {
             "homes without a meter": design * frame_deviation(evidence, metered, share),
             METERING: np.array([moved.sum() * planning.metering_deviation]),

@@ -53,6 +53,8 @@ def test_their_sampling_noise_and_privacy_noise_are_told(town):
     assert district(loud).deviation == pytest.approx(district(evidence).deviation, rel=1e-3)
     assert district(loud).unclipped == pytest.approx(district(evidence).unclipped, abs=1e-4)
     assert sum(district(quiet).parts.values()) == pytest.approx(district(quiet).deviation ** 2)
+    told = district(quiet).parts.keys() - district(evidence).parts.keys()
+    assert told == {"privacy noise of trained counts"}  # where none are counted, nothing is said of them
 
 
 def test_the_row_is_one_of_the_panel(town):
