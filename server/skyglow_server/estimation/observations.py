@@ -64,7 +64,7 @@ def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool 
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
     used = np.full(people.rows, panel)
-    used[len(evidence.labels.values) :] &= evidence.mix is None  # counts of more areas than these say nothing of them
+    used[len(evidence.labels.values) :] &= evidence.mix is None  # class counts of more areas say nothing of these
     rows = np.concatenate([meter.known & meters, used])
     loadings = {
         name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])[rows]
@@ -193,7 +193,7 @@ class _Panel:
                 ),
             },
         )
-        if evidence.trained is None:
+        if evidence.trained is None or evidence.mix is not None:
             return plain
         return plain._beside(evidence.trained, evidence, seen, metered, share, planning)
 
