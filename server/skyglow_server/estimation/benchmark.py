@@ -20,13 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.hierarchy import Tree, agree
-from skyglow_server.estimation.inputs import LEVELS, AreaTable
-from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.estimation.posterior import Posterior
-from skyglow_server.estimation.results import Estimate, Level
-from skyglow_server.estimation.shares import districts, of_level, posterior_of
+from skyglow_server.estimation.results import Level
 from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 
@@ -105,34 +102,25 @@ def _counted(areas: AreaTable) -> tuple[list[str], Array]:
     return codes, np.concatenate([areas.totals(level, areas.households) for level in _LEVELS])
 
 
-def benchmarked(evidence: Evidence, topic: str, planning: Planning, totals: Totals) -> tuple[Estimate, ...]:
-    """Shares of every area of every level, in agreement with a topic's official totals.
+def benchmarked(posterior: Posterior, areas: AreaTable, topic: str, totals: Totals) -> Posterior:
+    """Make shares agree with a topic's official totals, where there are any of these areas.
 
     Parameters
     ----------
-    evidence : Evidence
-        As `shares.share_estimates` takes it.
+    posterior : Posterior
+        The areas' shares by themselves.
+    areas : AreaTable
     topic : str
-    planning : Planning
     totals : Totals
-        Those of other topics are not looked at.
+        Those of other topics or areas are not looked at.
 
     Raises
     ------
     DataError
         A total is further from the study's own figure than the errors of both allow.
     """
-    found: list[Estimate] = []
-    for part in districts(evidence):
-        posterior, system = posterior_of(part, planning)
-        held, error = _conditioned(topic, posterior, _official(part.areas, topic, totals))
-        for level in LEVELS:
-            rows = part.areas.weights(level)
-            parts = held.parts(system, rows)
-            parts[SOURCE] = np.square(rows @ error).sum(axis=1)
-            parts["area model"] = parts["area model"] - parts[SOURCE]
-            found.extend(of_level(part.areas, level, topic, rows @ held.mean, parts))
-    return tuple(sorted(found, key=lambda item: (LEVELS.index(item.level), item.area_code)))
+    official = _official(areas, topic, totals)
+    return _conditioned(topic, posterior, official) if official.share.size else posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +142,8 @@ def _official(areas: AreaTable, topic: str, totals: Totals) -> _Official:
     return _Official(rows, share, np.array([total.error for total in given]) / homes[known])
 
 
-def _conditioned(topic: str, posterior: Posterior, official: _Official) -> tuple[Posterior, Array]:
-    """The posterior given official shares, and the loadings [A, m] of the totals' own errors."""
+def _conditioned(topic: str, posterior: Posterior, official: _Official) -> Posterior:
+    """The posterior given official shares."""
     rows, off = official.rows, official.share - official.rows @ posterior.mean
     own = rows @ posterior.covariance @ rows.T
     apart = np.abs(off) > _MOST * np.sqrt(np.diagonal(own) + official.error**2)
@@ -167,11 +155,11 @@ def _conditioned(topic: str, posterior: Posterior, official: _Official) -> tuple
     gain = posterior.covariance @ rows.T @ np.linalg.pinv(own + np.diag(official.error**2), hermitian=True)
     left = np.eye(len(posterior.mean)) - gain @ rows
     error = gain * official.error
-    held = replace(
+    return replace(
         posterior,
         mean=posterior.mean + gain @ off,
         covariance=left @ posterior.covariance @ left.T + error @ error.T,
         turning=left @ posterior.turning @ left.T,
         gain=left @ posterior.gain,
+        further={SOURCE: error},
     )
-    return held, error

@@ -2,7 +2,7 @@
 """The mixed model's posterior: a mixture of Gaussians over its grid, and where its variance comes from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ class Posterior:
     weights : mapping of Point to float
     scaled_variance : float
         Posterior mean of scale².
+    further : mapping of str to ndarray, shape (A, m)
+        By source, loadings of errors that are not of the system's data: of what the shares were made to agree with.
     """
 
     mean: Array
@@ -40,6 +42,7 @@ class Posterior:
     gain: Array
     weights: Mapping[Point, float]
     scaled_variance: float
+    further: Mapping[str, Array] = field(default_factory=dict)
 
     def parts(self, system: System, rows: Array) -> dict[str, Array]:
         """Variance of linear combinations rows [m, A] of the estimate by source of error; adds up to the total."""
@@ -53,6 +56,7 @@ class Posterior:
             kept = 1 - np.square(rows @ (self.gain @ system.turn.loading)) / whole
             parts |= {name: parts[name] * kept for name in system.turn.sources}
             parts[SLOPE] = np.einsum("ma,ab,mb->m", rows, self.turning, rows)
+        parts |= {name: np.square(rows @ loading).sum(axis=1) for name, loading in self.further.items()}
         parts["area model"] = total - sum(parts.values(), np.zeros_like(total))
         return parts
 

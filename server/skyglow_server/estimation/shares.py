@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.estimation.benchmark import Totals, benchmarked
 from skyglow_server.estimation.evidence import Evidence, drift_of, overall_mix
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, Part, find, trained_counts
 from skyglow_server.estimation.mixed import System
@@ -86,10 +87,29 @@ def share_estimates(
     *,
     meters: bool = True,
     panel: bool = True,
+    totals: Totals | None = None,
     workers: int = 1,
 ) -> tuple[Estimate, ...]:
-    """Estimates for every area of every level; MSOAs and districts are household-weighted means of their LSOAs."""
-    one = partial(_district, topic=topic, planning=planning, meters=meters, panel=panel)
+    """Estimates for every area of every level; MSOAs and districts are household-weighted means of their LSOAs.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    topic : str
+    planning : Planning
+    meters, panel : bool
+        Which of the data to use.
+    totals : Totals, optional
+        Official totals to agree with (`benchmark`); those of other topics are not looked at.
+    workers : int
+        Processes; of use from two districts on.
+
+    Raises
+    ------
+    DataError
+        A total is further from the study's own figure than the errors of both allow.
+    """
+    one = partial(_district, topic=topic, planning=planning, meters=meters, panel=panel, totals=totals or {})
     parts = districts(evidence)
     if workers > 1 and len(parts) > 1:
         largest_first = sorted(parts, key=lambda part: -len(part.areas.households))
@@ -101,16 +121,19 @@ def share_estimates(
     return tuple(sorted(every, key=lambda item: (LEVELS.index(item.level), item.area_code)))
 
 
-def _district(evidence: Evidence, topic: str, planning: Planning, *, meters: bool, panel: bool) -> list[Estimate]:
+def _district(
+    evidence: Evidence, topic: str, planning: Planning, *, meters: bool, panel: bool, totals: Totals
+) -> list[Estimate]:
     posterior, system = posterior_of(evidence, planning, meters=meters, panel=panel)
+    posterior = benchmarked(posterior, evidence.areas, topic, totals)
     found: list[Estimate] = []
     for level in LEVELS:
-        weights = evidence.areas.weights(level)
-        found.extend(of_level(evidence.areas, level, topic, weights @ posterior.mean, posterior.parts(system, weights)))
+        rows = evidence.areas.weights(level)
+        found.extend(_of_level(evidence.areas, level, topic, rows @ posterior.mean, posterior.parts(system, rows)))
     return found
 
 
-def of_level(
+def _of_level(
     areas: AreaTable, level: Level, topic: str, values: Array, parts: Mapping[str, Array]
 ) -> Iterator[Estimate]:
     """Estimates of a level's areas, from values and the parts of their variances, each an array in the areas' order."""

@@ -10,7 +10,7 @@ from skyglow_server.disclosure.footprint import Footprint, Pieces, footprint_of
 from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
-from skyglow_server.estimation.benchmark import Totals, benchmarked, check_totals
+from skyglow_server.estimation.benchmark import Totals, check_totals
 from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
 from skyglow_server.estimation.electricity import median_checks, use_estimates
@@ -78,11 +78,8 @@ def estimate(
         raise DataError("the official totals name a topic that the study does not estimate; correct the table")
     estimates: list[Estimate] = []
     for model in _estimable(study):
-        if model.name in official:
-            evidence = evidence_of(study, model, areas, sums)
-            estimates.extend(benchmarked(evidence, model.name, planning, totals or {}))
-            continue
-        estimates.extend(share_estimates(evidence_of(study, model, areas, sums), model.name, planning, workers=workers))
+        evidence = evidence_of(study, model, areas, sums)
+        estimates.extend(share_estimates(evidence, model.name, planning, totals=totals, workers=workers))
     if _asks_occupancy(study):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
     return disclose(estimates, checks(study, areas, sums) if record is None else record)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skyglow_server import estimation
+from skyglow_server.estimation.benchmark import Total
 from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.estimation.profiles import area_means
 from skyglow_server.estimation.shares import districts, evidence_of
@@ -55,6 +56,21 @@ def test_every_area_is_estimated_once_and_levels_agree(country, estimates):
 
 def test_processes_change_nothing(country, estimates):
     assert estimation.estimate(*country, workers=2) == estimates
+
+
+def test_a_total_of_one_district_is_met_and_moves_no_other(country, estimates):
+    _, areas, _ = country
+    first = next(item for item in estimates if item.area_code == "E06000001")
+    wanted = (first.unclipped + 0.01) * areas.totals("LAD", areas.households)[0]
+    moved = estimation.estimate(*country, totals={(first.topic, "E06000001"): Total(wanted, 0.0)}, workers=2)
+    place = {
+        (level, code): areas.codes["LAD"][at] for level in areas.codes for at, code in enumerate(areas.codes[level])
+    }
+    for one, other in zip(estimates, moved, strict=True):
+        theirs = one.topic != first.topic or place[one.level, one.area_code] == "E06000002"
+        assert (one == other) == theirs
+        if one == first:
+            assert other.unclipped == pytest.approx(first.unclipped + 0.01)
 
 
 def test_one_districts_sums_say_nothing_of_the_other(country, estimates):
