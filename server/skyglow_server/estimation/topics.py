@@ -14,6 +14,7 @@ from skyglow_server.estimation.benchmark import Totals, check_totals
 from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
 from skyglow_server.estimation.electricity import median_checks, use_estimates
+from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.histograms import Histograms, histogram_estimates
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, check_areas, find, has
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -22,11 +23,12 @@ from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate, Level
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
 from skyglow_shared.errors import DataError
-from skyglow_shared.study import Model, Study
+from skyglow_shared.study import Model, Source, Study
 
 #: The comparators' names, in the order a report shows them.
 CENSUS_ALONE, PANEL_ALONE, METERS_ALONE = "census_alone", "panel_alone", "meters_alone"
 HISTOGRAM_EM = "histogram_em"
+_HISTOGRAMS: tuple[Source, Source] = ("area_histogram", "class_histogram")
 
 
 def estimate(
@@ -77,9 +79,8 @@ def estimate(
     if official - {model.name for model in _estimable(study)}:
         raise DataError("the official totals name a topic that the study does not estimate; correct the table")
     estimates: list[Estimate] = []
-    for model in _estimable(study):
-        evidence = evidence_of(study, model, areas, sums)
-        estimates.extend(share_estimates(evidence, model.name, planning, totals=totals, workers=workers))
+    for topic, evidence in _evidence(study, areas, sums):
+        estimates.extend(share_estimates(evidence, topic, planning, totals=totals, workers=workers))
     if _asks_occupancy(study):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
     return disclose(estimates, checks(study, areas, sums) if record is None else record)
@@ -110,25 +111,24 @@ def compare(
     """
     check_areas(areas, study)
     record = checks(study, areas, sums) if record is None else record
+    public: list[Estimate] = []
     found: dict[str, list[Estimate]] = {PANEL_ALONE: [], METERS_ALONE: []}
-    for model in _estimable(study):
-        evidence = evidence_of(study, model, areas, sums)
-        found[PANEL_ALONE].extend(share_estimates(evidence, model.name, planning, meters=False))
-        found[METERS_ALONE].extend(share_estimates(evidence, model.name, planning, panel=False))
-        if all(has(study, source, model.name) for source in ("area_histogram", "class_histogram")):
-            counted = Histograms(
-                find(study, sums, "area_histogram", model.name), find(study, sums, "class_histogram", model.name)
-            )
-            by_em = histogram_estimates(areas, evidence.positive, counted, model.name)
+    for topic, evidence in _evidence(study, areas, sums):
+        public.extend(census_estimates(evidence, topic))
+        found[PANEL_ALONE].extend(share_estimates(evidence, topic, planning, meters=False))
+        found[METERS_ALONE].extend(share_estimates(evidence, topic, planning, panel=False))
+        if all(has(study, source, topic) for source in _HISTOGRAMS):
+            counted = Histograms(*(find(study, sums, source, topic) for source in _HISTOGRAMS))
+            by_em = histogram_estimates(areas, evidence.positive, counted, topic)
             found.setdefault(HISTOGRAM_EM, []).extend(by_em)
     disclosed = {name: disclose(estimates, record) for name, estimates in found.items()}
-    return {CENSUS_ALONE: census(study, areas, sums), **disclosed}
+    return {CENSUS_ALONE: tuple(public), **disclosed}
 
 
 def census(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> tuple[Estimate, ...]:
     """The shares of the old census, without intervals, for every topic and area."""
-    evidences = ((model.name, evidence_of(study, model, areas, sums)) for model in _estimable(study))
-    return tuple(item for name, evidence in evidences for item in census_estimates(evidence, name))
+    estimated = (census_estimates(evidence, topic) for topic, evidence in _evidence(study, areas, sums))
+    return tuple(chain.from_iterable(estimated))
 
 
 def checks(
@@ -162,7 +162,7 @@ def checks(
     """
     topics = tuple(_topics(study, areas, sums))
     trees = [topic.tree for topic in topics]
-    diagnosed = (diagnose(evidence_of(study, model, areas, sums), model.name) for model in _estimable(study))
+    diagnosed = (diagnose(evidence, topic) for topic, evidence in _evidence(study, areas, sums))
     record = (
         *check_all(study.thresholds, _facts(topics)),
         *check_spreads(study.thresholds, _spreads(study, sums, topics)),
@@ -238,6 +238,12 @@ def _spreads(study: Study, sums: Mapping[str, BlockSum], topics: Iterable[_Topic
                 homes=topic.tree.homes[cell.level, cell.code],
                 homes_deviation=topic.noise * root,
             )
+
+
+def _evidence(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterator[tuple[str, Evidence]]:
+    """Every topic of shares with what is known about it."""
+    for model in _estimable(study):
+        yield model.name, evidence_of(study, model, areas, sums)
 
 
 def _asks_occupancy(study: Study) -> bool:
