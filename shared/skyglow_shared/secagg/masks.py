@@ -186,7 +186,7 @@ def _seconds(way: modes.GCM | modes.CTR) -> float:
     return min(taken)
 
 
-#: A key makes one stream: there is nothing to tell a nonce from another.
+#: Ways to the same keystream. A key makes one, so its nonce says nothing.
 _WAYS: tuple[modes.GCM | modes.CTR, ...] = modes.GCM(bytes(12)), modes.CTR((2).to_bytes(_BLOCK_BYTES, "big"))
 _TRIES = 5
 _ZEROS = memoryview(bytes(_MOST_BYTES))
