@@ -9,6 +9,7 @@ thirds of the areas by size, employment and old share, replicates as clusters, w
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from skyglow_server.estimation.shares import census_estimates, evidence_of, shar
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models import presence
-from skyglow_shared.study import Block, Study
+from skyglow_shared.study import Block, Study, digest
 from skyglow_simulations import coverage_table
 from skyglow_simulations.experiment import begin, trusting
 from skyglow_simulations.frontier.levels import factor, mapped, scaled, without_noise
@@ -222,8 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setting = setting_of(options, options.out)
     folder = options.out / _name(options)
     folder.mkdir(exist_ok=True)
-    plan = {name: str(value) for name, value in vars(options).items() if name in _DECIDE}
-    _keep(folder / "plan.json", plan)
+    _keep(folder / "plan.json", _plan(options, setting))
     seeds = range(options.seed, options.seed + options.replicates)
     missing = [seed for seed in seeds if not (folder / f"{seed}.npz").exists()]
     until = time.monotonic() + 60 * options.minutes
@@ -250,6 +250,13 @@ def _name(options: argparse.Namespace) -> str:
         options.lie and f"lie-{options.lie}",
     ]
     return "-".join(word for word in (*words, "" if options.scale == 1 else f"scale{options.scale:g}") if word)
+
+
+def _plan(options: argparse.Namespace, setting: Setting) -> dict[str, str]:
+    """All that replicates in one folder must have in common: a later version's studies may be others."""
+    chosen = {name: str(value) for name, value in vars(options).items() if name in _DECIDE}
+    planning = hashlib.sha256(msgspec.json.encode(PLANNING)).hexdigest()
+    return chosen | {"studies": " ".join(map(digest, setting.studies)), "planning": planning}
 
 
 def _keep(path: Path, plan: dict[str, str]) -> None:

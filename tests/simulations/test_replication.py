@@ -109,6 +109,14 @@ def test_a_run_is_kept_and_goes_on(setting, tmp_path, monkeypatch, capsys):
     replication.main(arguments)
     with pytest.raises(replication.RunError, match="another plan"):
         replication.main([*arguments, "--epsilon", "3"])
+    changed = replace(setting, studies=(replace_epsilon(setting.studies[0]),))
+    monkeypatch.setattr(replication, "setting_of", lambda options, folder: changed)
+    with pytest.raises(replication.RunError, match="another plan"):
+        replication.main(arguments)
+    monkeypatch.setattr(replication, "setting_of", lambda options, folder: setting)
+    monkeypatch.setattr(replication, "PLANNING", replace(replication.PLANNING, turnover=0.31))
+    with pytest.raises(replication.RunError, match="another plan"):
+        replication.main(arguments)
 
 
 def test_every_method_is_judged_by_the_same_truth(setting):
