@@ -69,9 +69,9 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
     further[quality_page.NAME] = quality_page.page(release)
     further[CHECKS] = _checks(release)
     further[STUDY] = canonical_bytes(release.study)
-    for name, content in ((places.NAME, places.geojson(release)), (geopackage.NAME, geopackage.geopackage(release))):
-        if content is not None:
-            further[name] = content
+    if drawn := places.drawn(release):
+        further[places.NAME] = places.geojson(drawn)
+        further[geopackage.NAME] = geopackage.geopackage(release, drawn)
     about = {name: _ABOUT[name] for name in further}
     described = {**tables, **further}
     further[provenance.NAME] = provenance.crate(release, described, {**titles, **about})

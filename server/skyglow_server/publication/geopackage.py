@@ -15,7 +15,7 @@ from contextlib import closing
 from typing import Any
 
 from skyglow_server.publication import words
-from skyglow_server.publication.places import Place, drawn
+from skyglow_server.publication.places import Place
 from skyglow_server.publication.release import Release
 from skyglow_shared.errors import GeographyError, InternalError
 
@@ -65,17 +65,14 @@ Ring = Sequence[Sequence[float]]
 Parts = tuple[tuple[tuple[tuple[float, float], ...], ...], ...]
 
 
-def geopackage(release: Release) -> bytes | None:
-    """Shares by MSOA on their boundaries; None where there are none.
+def geopackage(release: Release, places: Sequence[Place]) -> bytes:
+    """Shares by MSOA on their boundaries, at least one, with what the release says of itself.
 
     Raises
     ------
     GeographyError
-        The boundaries are not those of the study's areas, or one is no polygon.
+        A boundary is no polygon.
     """
-    places = drawn(release)
-    if not places:
-        return None
     columns = _columns(places)
     meant = {place.code: (_parts(place), {name: place.figures.get(name) for name in columns}) for place in places}
     about = " ".join(filter(None, [release.banner, release.study.title]))

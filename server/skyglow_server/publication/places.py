@@ -2,7 +2,7 @@
 """The map: estimates on boundaries as GeoJSON in longitude and latitude (RFC 7946)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,8 @@ CODE = "msoa21cd"
 _GRID = "EPSG::27700"
 
 
-def geojson(release: Release) -> bytes | None:
-    """Shares by MSOA on their boundaries; None where there are none.
-
-    Raises
-    ------
-    GeographyError
-        A boundary's code is not one of the study's MSOAs, an MSOA has no boundary, or the grid is another.
-    """
+def geojson(places: Iterable["Place"]) -> bytes:
+    """Shares by MSOA on their boundaries."""
     features = [
         {
             "type": "Feature",
@@ -35,10 +29,8 @@ def geojson(release: Release) -> bytes | None:
             },
             "properties": place.figures,
         }
-        for place in drawn(release)
+        for place in places
     ]
-    if not features:
-        return None
     whole = {"type": "FeatureCollection", "features": features}
     return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 

@@ -5,7 +5,6 @@ import json
 import sqlite3
 import struct
 from contextlib import closing
-from dataclasses import replace
 
 import pyogrio
 import pytest
@@ -18,7 +17,7 @@ HOLE = [[441100, 112100], [441100, 112200], [441200, 112200], [441200, 112100], 
 
 @pytest.fixture
 def content(release):
-    return geopackage.geopackage(release)
+    return geopackage.geopackage(release, places.drawn(release))
 
 
 def rows(content, query):
@@ -29,7 +28,8 @@ def rows(content, query):
 
 def test_it_holds_the_figures_and_boundaries_of_the_map(release, boundaries, content):
     found = geopackage.read(content)
-    drawn = {feature["id"]: feature["properties"] for feature in json.loads(places.geojson(release))["features"]}
+    features = json.loads(places.geojson(places.drawn(release)))["features"]
+    drawn = {feature["id"]: feature["properties"] for feature in features}
     assert {code: figures for code, (_, figures) in found.items()} == drawn
     rings = {
         feature["properties"]["msoa21cd"]: feature["geometry"]["coordinates"] for feature in boundaries["features"]
@@ -64,29 +64,25 @@ def test_holes_and_parts_survive(release, boundaries):
     first, second = (feature["geometry"] for feature in boundaries["features"])
     second["coordinates"].append(HOLE)
     first.update(type="MultiPolygon", coordinates=[first["coordinates"], [HOLE]])
-    found = geopackage.read(geopackage.geopackage(release))
+    found = geopackage.read(geopackage.geopackage(release, places.drawn(release)))
     assert [[len(ring) for ring in polygon] for polygon in found["E02000001"][0]] == [[5], [5]]
     assert [[len(ring) for ring in polygon] for polygon in found["E02000000"][0]] == [[5, 5]]
 
 
 def test_the_same_release_gives_the_same_bytes(release, content):
-    assert geopackage.geopackage(release) == content
-
-
-def test_without_boundaries_there_is_none(release):
-    assert geopackage.geopackage(replace(release, boundaries=None)) is None
+    assert geopackage.geopackage(release, places.drawn(release)) == content
 
 
 def test_a_line_is_no_boundary(release, boundaries):
     boundaries["features"][0]["geometry"]["type"] = "LineString"
     with pytest.raises(GeographyError, match="no polygon"):
-        geopackage.geopackage(release)
+        geopackage.geopackage(release, places.drawn(release))
 
 
 def test_what_was_not_written_as_it_was_meant_is_noticed(release, monkeypatch):
     monkeypatch.setattr(geopackage, "_binary", lambda place: b"\0" * geopackage._HEADER.size + bytes(9))
     with pytest.raises(InternalError):
-        geopackage.geopackage(release)
+        geopackage.geopackage(release, places.drawn(release))
 
 
 def test_gdal_reads_it(content, tmp_path):

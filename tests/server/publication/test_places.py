@@ -24,7 +24,7 @@ def test_the_shift_of_the_datum_is_that_of_the_seven_parameters():
 
 
 def test_features_carry_figures_and_marks(release):
-    found = json.loads(places.geojson(release))
+    found = json.loads(places.geojson(places.drawn(release)))
     first, second = found["features"]
     assert (first["id"], second["id"]) == ("E02000000", "E02000001")
     assert "crs" not in found
@@ -44,8 +44,8 @@ def test_features_carry_figures_and_marks(release):
 
 
 def test_without_boundaries_there_is_no_map(release):
-    assert places.geojson(replace(release, boundaries=None)) is None
-    assert places.geojson(replace(release, boundaries={"features": []})) is None
+    assert places.drawn(replace(release, boundaries=None)) == ()
+    assert places.drawn(replace(release, boundaries={"features": []})) == ()
 
 
 def spoil_code(features):
@@ -56,10 +56,10 @@ def spoil_code(features):
 def test_boundaries_of_other_areas_are_refused(release, boundaries, spoil):
     spoil(boundaries["features"])
     with pytest.raises(GeographyError, match="boundaries"):
-        places.geojson(release)
+        places.drawn(release)
 
 
 def test_another_grid_is_refused(release, boundaries):
     del boundaries["crs"]
     with pytest.raises(GeographyError, match="British National Grid"):
-        places.geojson(release)
+        places.drawn(release)
