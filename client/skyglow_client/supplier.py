@@ -10,6 +10,7 @@ A supplier's folder::
     ledger.sqlite   store/        raw/panel.csv, raw/diaries.csv
 """
 
+import hmac
 import logging
 import threading
 import time
@@ -184,7 +185,7 @@ class Supplier:
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
             if current(self.folder / "store") != store.folder:  # else one home's readings could be another's too
                 raise DataError("the store was loaded anew while it was read; ask again")
-            self._homes = {key: homes_of(study, store, table, panel)}
+            self._homes = {key: replace(homes_of(study, store, table, panel), key=_mark(secret))}
         return self._homes[key]
 
     def _heed_policy(self) -> None:
@@ -207,3 +208,8 @@ class Supplier:
         rule = error.rule if isinstance(error, RefusalError) else type(error).__name__
         about = error.peer if isinstance(error, PeerError) else ""
         return self._seal(Refusal(code=error.exit_code, rule=rule, message=str(error), about=about))
+
+
+def _mark(secret: bytes) -> str:
+    """What tells a key of pseudonyms from another, and is no pseudonym."""
+    return hmac.digest(secret, b"skyglow-pseudonym-key-v1", "sha256").hex()

@@ -5,10 +5,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from skyglow_client.gate import gate, rounds
 from skyglow_client.learning.block_sum import block_sum
 from skyglow_client.learning.contributions import cohort_of
 from skyglow_shared import command
-from skyglow_shared.errors import DataError
+from skyglow_shared.errors import DataError, LedgerError
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, Share
 from skyglow_shared.privacy.accounting import plan, study_cost
@@ -84,24 +85,91 @@ def test_the_ledger_charges_the_dearer_of_the_two(town, study):
     assert spent < 0.95 * sequential
 
 
-@pytest.mark.parametrize("now", [range(0, 24, 3), range(0, 22, 2), range(24)])
-def test_a_panel_that_changes_within_a_study_ends_its_answers(town, study, now):
-    """Joined, left, or both: refused, with the charge kept, until the panel is what it was."""
+@pytest.fixture
+def seen(monkeypatch):
+    """Pseudonyms of the homes that went into blocks, by whether the block is the panel's."""
+    into = {True: set(), False: set()}
+
+    def noised(study, block, homes, *rest):
+        cohort = homes.pseudonyms[cohort_of(study, block, homes)]
+        into[block.source in OF_THE_PANEL] |= {one.tobytes() for one in cohort}
+        return rounds.noised(study, block, homes, *rest)
+
+    monkeypatch.setattr(gate, "noised", noised)
+    return into
+
+
+def answered(town, study, places):
+    """Open the supplier, as after a new start, and have it answer rounds."""
+    with town.open() as supplier:
+        return [town.ask(supplier, town.request(study, *place)) for place in places]
+
+
+@pytest.mark.parametrize("now", [range(0, 24, 3), range(0, 22, 2), range(24), ()])
+def test_a_home_stays_on_its_side_whatever_the_panel_becomes(town, study, seen, now):
+    """Joined, left, or both, in any phase: answered all the same, and no home is on both sides."""
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        first = supplier.homes(study)
+    before = {one.tobytes() for one in first.pseudonyms[first.surveyed]}
+    shares = answered(town, study, ROUNDS[:1])
+    panel(town, now)
+    shares += answered(town, study, ROUNDS[1:2])
+    panel(town, range(1, 24, 2))
+    shares += answered(town, study, ROUNDS[2:])
+    assert all(isinstance(share, Share) for share in shares)
+    assert not seen[True] & seen[False]
+    assert seen[True] <= before
+    assert seen[False] == {one.tobytes() for one in first.pseudonyms[first.metered & ~first.surveyed]}
+
+
+def test_who_is_of_the_panel_is_kept_before_anything_is_computed(town, study, seen, monkeypatch):
+    with town.open() as supplier:
+        town.approve(supplier, study)
+    with monkeypatch.context() as broken:
+        broken.setattr(gate, "noised", None)
+        assert isinstance(answered(town, study, ROUNDS[:1])[0], Refusal)
+    panel(town, range(1, 24, 2))
+    assert all(isinstance(share, Share) for share in answered(town, study, ROUNDS))
+    assert not seen[True]  # those who left are in nothing, those who came stay among the others
+    assert len(seen[False]) > 6
+
+
+def test_the_panel_of_an_approval_given_again_is_the_first_ones(town, study, seen):
     with town.open() as supplier:
         town.approve(supplier, study)
         assert isinstance(town.ask(supplier, town.request(study)), Share)
-    panel(town, now)
-    with town.open() as supplier:  # started again, it reads its panel anew
+        supplier.refuse(digest(study))
+        supplier.approve(digest(study))
+    panel(town, range(1, 24, 2))
+    answered(town, study, ROUNDS[1:])
+    assert not seen[True] & seen[False]
+
+
+def test_under_another_key_of_pseudonyms_nothing_is_computed(town, study):
+    """No home can be told to be the one it was; whoever has the key put back is answered again."""
+    with town.open() as supplier:
+        town.approve(supplier, study)
+    answered(town, study, ROUNDS[:1])
+    kept = (town.folder / "pseudonym.key").read_bytes()
+    (town.folder / "pseudonym.key").write_bytes(bytes(len(kept)))
+    refusal = answered(town, study, ROUNDS[1:2])[0]
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == DataError.exit_code
+    assert "panel" not in refusal.message
+    (town.folder / "pseudonym.key").write_bytes(kept)
+    assert isinstance(answered(town, study, ROUNDS[1:2])[0], Share)
+
+
+def test_a_ledger_that_forgot_who_was_of_the_panel_answers_nothing_more(town, study):
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        town.ask(supplier, town.request(study))
+        with supplier.gate.ledger.transaction():
+            supplier.gate.ledger.connection.execute("DELETE FROM cohorts")
         refusal = town.ask(supplier, town.request(study, "training", 1))
         assert isinstance(refusal, Refusal)
-        assert refusal.code == DataError.exit_code
-        assert "panel" not in refusal.message
-        assert len(supplier.gate.ledger.entries("charge")) == 2
-        assert len(supplier.gate.ledger.entries("seal")) == 1
-    panel(town, range(0, 24, 2))
-    with town.open() as supplier:
-        assert isinstance(town.ask(supplier, town.request(study, "training", 1)), Share)
-        assert len(supplier.gate.ledger.entries("charge")) == 2
+        assert refusal.code == LedgerError.exit_code
 
 
 def test_a_study_that_does_not_keep_it_apart_may_see_another_panel(town):

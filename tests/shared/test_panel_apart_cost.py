@@ -69,6 +69,18 @@ def test_no_home_whatever_panels_it_is_of_costs_more_than_the_total(studies):
         assert adaptive_cost(own, DELTA) <= total * (1 + 1e-9)
 
 
+def test_what_a_full_sample_of_the_others_may_differ_by_is_taken_off_for_the_panel_too():
+    """A home of the panel may push out another where samples have a cap, in a phase that it has no part in itself."""
+    distance = 4e-16
+    dear = msgspec.structs.replace(PANEL, noise_multiplier=2.0)
+    capped = msgspec.structs.replace(OTHERS, distance=distance)
+    found = study_cost([dear, capped], DELTA)
+    assert found.epsilon_upper > study_cost([dear, OTHERS], DELTA).epsilon_upper + 1e-3
+    itself = msgspec.structs.replace(dear, distance=distance)
+    assert found.epsilon_upper == pytest.approx(study_cost([itself, OTHERS], DELTA).epsilon_upper, rel=1e-9)
+    assert adaptive_cost([[dear, capped], [dear]], DELTA) > adaptive_cost([[dear, OTHERS], [dear]], DELTA) + 1e-3
+
+
 def test_charges_of_two_cohorts_are_never_merged():
     assert len(merged([PANEL, everybody(PANEL), PANEL])) == 2
 

@@ -281,8 +281,7 @@ class Gate:
         self.ledger.charge(key, asked, secret, body, epoch=rounds.epoch_key(request, sampler))
 
     def _share(self, study: Study, phase: Phase, request: RoundRequest, weights: Weights, prepare: Prepare) -> Share:
-        homes = prepare(study)
-        panels.check(self.ledger, study, homes)
+        homes = panels.as_begun(self.ledger, study, prepare(study))
         secret = self.ledger.secret(round_key(request))
         chosen = homes.take(rounds.sampler_for(study, phase).members(secret, homes.pseudonyms, request.round))
         blocks = {}

@@ -76,7 +76,7 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.execute(f"PRAGMA {setting}")
         connection.execute(schema.DECISIONS)
         connection.execute(schema.ALLOCATIONS)
-        connection.execute(schema.PANELS)
+        connection.execute(schema.COHORTS)
         _renew(connection)
     except BaseException:
         connection.close()

@@ -33,7 +33,8 @@ _ITS_STUDY = "json_extract(CAST(body AS TEXT), '$.study')"
 ALLOCATIONS = "CREATE TABLE IF NOT EXISTS allocations (epoch TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT"
 
 #: Who is of the panel of studies that keep it apart, see `gate.panels`; likewise.
-PANELS = "CREATE TABLE IF NOT EXISTS panels (study TEXT PRIMARY KEY, members TEXT NOT NULL) STRICT"
+COHORTS = """
+CREATE TABLE IF NOT EXISTS cohorts (study TEXT PRIMARY KEY, key TEXT NOT NULL, members BLOB NOT NULL) STRICT"""
 
 #: Made whenever a ledger is opened: those of older versions have none.
 DECISIONS = f"CREATE INDEX IF NOT EXISTS decisions ON entries ({_ITS_STUDY}, seq) WHERE {_A_DECISION}"

@@ -47,6 +47,8 @@ class Homes:
         Mean kWh by part of the day, where the study asks for electricity use; NaN without a valid day.
     diaried : Diaried or None
         Half-hours and diaries, where the study trains a model of presence.
+    key : str
+        Tells the key that pseudonyms are made with from any other, and nothing of it.
 
     Privacy
     -------
@@ -65,6 +67,7 @@ class Homes:
     answers: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     use: NDArray[np.float64] | None = None
     diaried: Diaried | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
         arrays = [getattr(self, name) for name in _ARRAYS]
@@ -82,7 +85,7 @@ class Homes:
         use = None if self.use is None else self.use[rows]
         diaried = None if self.diaried is None else self.diaried.take(rows)
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        return Homes(x=x, answers=answers, use=use, diaried=diaried, **arrays)
+        return Homes(x=x, answers=answers, use=use, diaried=diaried, key=self.key, **arrays)
 
     @property
     def surveyed(self) -> NDArray[np.bool_]:
@@ -101,7 +104,8 @@ class Homes:
         return self.composition if question == "composition" else self.answers[question]
 
 
-_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in ("x", "answers", "use", "diaried"))
+_OTHERWISE = ("x", "answers", "use", "diaried", "key")
+_ARRAYS = tuple(field.name for field in fields(Homes) if field.name not in _OTHERWISE)
 
 
 def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> Homes:

@@ -7,7 +7,9 @@ studies that were chosen after earlier results were seen, only the Rényi total 
 
 A study may keep its panel apart from all other homes. A household is then in the blocks of one or of the other, so that
 adding or removing it costs the greater of the two, not their sum (parallel composition, McSherry 2009). It may be of
-one study's panel and not of another's: over studies the greater of each is added, order by order.
+one study's panel and not of another's: over studies the greater of each is added, order by order. Samples are drawn
+among all homes, before anyone asks who is of the panel. Each home's chance is its own, so that others' are what they
+are with or without it, but for a cap on samples: hence delta is less by the distances of all events, of both cohorts.
 """
 
 import math

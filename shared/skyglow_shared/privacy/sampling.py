@@ -104,7 +104,8 @@ class TruncatedPoisson(Poisson):
     On any homes, a round differs from plain Poisson with probability `distance` at most: by Chernoff's bound for up to
     `homes` of them, not at all for more. So every pair of neighbours is as close as under plain Poisson, up to twice
     that distance, which delta is charged for (`accounting`). What a home pushes out when it enters a full sample, and
-    that there was a cap to reach, need no argument of their own.
+    that there was a cap to reach, need no argument of their own. Nor does it if that home is of a panel kept apart and
+    the phase is of all others: the distance is taken off delta whatever cohort an event is of.
     """
 
     round: Event
