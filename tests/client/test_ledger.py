@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supplier's account: whatever happens to file or process, nothing charged is forgotten or charged twice."""
 
-import hashlib
 import signal
 import sqlite3
 import subprocess
@@ -14,42 +13,6 @@ from skyglow_client.gate.ledger import open_ledger
 from skyglow_shared.errors import LedgerBusyError, LedgerError, SkyglowError
 from skyglow_shared.messages import RoundRequest, Share, open_request
 from skyglow_shared.privacy import sampling
-
-EVENT = {"noise_multiplier": 5.0, "sampling_rate": 0.5, "count": 1, "numbers": 23}
-
-
-def charge(ledger, key="study/training/0", study="study", request="r"):
-    ledger.charge(key, request, b"s" * 32, {"key": key, "study": study, "event": EVENT, "request": request})
-
-
-def seal(ledger, key="study/training/0", reply=b"reply"):
-    ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "ledger.sqlite"
-
-
-@pytest.fixture
-def used(path):
-    """A closed ledger with one sealed and one pending round."""
-    ledger = open_ledger(path)
-    charge(ledger)
-    seal(ledger)
-    charge(ledger, "study/training/1")
-    ledger.close()
-    return path
-
-
-def tamper(path, *statements):
-    connection = sqlite3.connect(path)
-    for name in ("entries_stay", "entries_last"):
-        connection.execute(f"DROP TRIGGER {name}")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 def test_what_was_charged_is_there_after_reopening(used):
@@ -82,15 +45,15 @@ def test_what_was_charged_is_there_after_reopening(used):
         "DROP TABLE sealed",
     ],
 )
-def test_any_change_is_noticed(used, statement):
-    tamper(used, statement)
+def test_any_change_is_noticed(used, statement, book):
+    book.tamper(used, statement)
     with pytest.raises(LedgerError, match=r"backup"):
         open_ledger(used)
 
 
-def test_a_consistent_rollback_is_noticed(used, path):
+def test_a_consistent_rollback_is_noticed(used, book):
     """Someone takes the last charge away from every table: the chain holds, but the mark beside it does not."""
-    tamper(
+    book.tamper(
         used,
         "DELETE FROM entries WHERE seq = 4",
         "DELETE FROM charges WHERE key = 'study/training/1'",
@@ -100,17 +63,17 @@ def test_a_consistent_rollback_is_noticed(used, path):
         open_ledger(used)
 
 
-def test_an_old_copy_is_noticed(path, tmp_path):
-    ledger = open_ledger(path)
-    charge(ledger)
+def test_an_old_copy_is_noticed(book, tmp_path):
+    ledger = open_ledger(book.path)
+    book.charge(ledger)
     ledger.close()
-    old = path.read_bytes()
-    ledger = open_ledger(path)
-    seal(ledger)
+    old = book.path.read_bytes()
+    ledger = open_ledger(book.path)
+    book.seal(ledger)
     ledger.close()
-    path.write_bytes(old)
+    book.path.write_bytes(old)
     with pytest.raises(LedgerError, match="older than it was"):
-        open_ledger(path)
+        open_ledger(book.path)
 
 
 def test_a_missing_ledger_is_not_made_anew(used):
@@ -121,11 +84,11 @@ def test_a_missing_ledger_is_not_made_anew(used):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100, b"SQLite format 3\0" + bytes(4000)])
-def test_a_corrupt_file_is_refused_and_left_alone(path, content):
-    path.write_bytes(content)
+def test_a_corrupt_file_is_refused_and_left_alone(book, content):
+    book.path.write_bytes(content)
     with pytest.raises(LedgerError, match="backup"):
-        open_ledger(path)
-    assert path.read_bytes() == content
+        open_ledger(book.path)
+    assert book.path.read_bytes() == content
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -144,15 +107,15 @@ def test_every_torn_page_is_noticed(used):
             open_ledger(used)
 
 
-def test_another_programs_database_is_refused_and_left_alone(path):
-    connection = sqlite3.connect(path)
+def test_another_programs_database_is_refused_and_left_alone(book):
+    connection = sqlite3.connect(book.path)
     connection.execute("CREATE TABLE entries (seq)")
     connection.commit()
     connection.close()
-    before = path.read_bytes()
+    before = book.path.read_bytes()
     with pytest.raises(LedgerError, match="not a skyglow ledger"):
-        open_ledger(path)
-    assert path.read_bytes() == before
+        open_ledger(book.path)
+    assert book.path.read_bytes() == before
 
 
 HOLD = """
@@ -165,16 +128,16 @@ sys.stdin.read()
 """
 
 
-def test_two_processes_never_hold_one_ledger(path):
+def test_two_processes_never_hold_one_ledger(book):
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(book.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(LedgerBusyError):
-            open_ledger(path)
+            open_ledger(book.path)
         other.kill()
-    open_ledger(path).close()  # a killed process holds nothing
+    open_ledger(book.path).close()  # a killed process holds nothing
 
 
 CRASH = """
@@ -234,8 +197,8 @@ def test_a_disk_that_is_full_releases_nothing(town):
         assert len(ledger.entries("charge")) == 1
 
 
-def test_errors_of_the_ledger_name_no_study_and_no_data(used):
-    tamper(used, "DELETE FROM pending")
+def test_errors_of_the_ledger_name_no_study_and_no_data(used, book):
+    book.tamper(used, "DELETE FROM pending")
     with pytest.raises(SkyglowError) as error:
         open_ledger(used)
     assert "study/" not in str(error.value)

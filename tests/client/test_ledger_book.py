@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An open ledger: what it writes, erases, adds up and hands out, and what else than its chain it verifies."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,43 +25,6 @@ class State:
         return bytes([self.number])
 
 
-EVENT = {"noise_multiplier": 5.0, "sampling_rate": 0.5, "count": 1, "numbers": 23}
-
-
-def charge(ledger, key="study/training/0", study="study", request="r"):
-    ledger.charge(key, request, b"s" * 32, {"key": key, "study": study, "event": EVENT, "request": request})
-
-
-def seal(ledger, key="study/training/0", reply=b"reply"):
-    ledger.seal(key, reply, {"key": key, "reply": hashlib.sha256(reply).hexdigest()})
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "ledger.sqlite"
-
-
-@pytest.fixture
-def used(path):
-    """A closed ledger with one sealed and one pending round."""
-    ledger = open_ledger(path)
-    charge(ledger)
-    seal(ledger)
-    charge(ledger, "study/training/1")
-    ledger.close()
-    return path
-
-
-def tamper(path, *statements):
-    connection = sqlite3.connect(path)
-    for name in ("entries_stay", "entries_last"):
-        connection.execute(f"DROP TRIGGER {name}")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
-
-
 def test_the_chain_is_known_at_every_length_it_had(used):
     ledger = open_ledger(used)
     assert [ledger.head_at(n) for n in range(1, 5)] == [entry.hash for entry in ledger.entries()]
@@ -73,25 +35,25 @@ def test_the_chain_is_known_at_every_length_it_had(used):
 
 
 @pytest.mark.parametrize("statement", ["UPDATE entries SET kind = 'seal'", "DELETE FROM entries"])
-def test_entries_cannot_be_changed(path, statement):
-    ledger = open_ledger(path)
+def test_entries_cannot_be_changed(book, statement):
+    ledger = open_ledger(book.path)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         ledger.connection.execute(statement)
     ledger.close()
 
 
-def test_a_write_that_fails_leaves_nothing_half_done(path):
-    ledger = open_ledger(path)
-    charge(ledger)
+def test_a_write_that_fails_leaves_nothing_half_done(book):
+    ledger = open_ledger(book.path)
+    book.charge(ledger)
     head = ledger.head
     with pytest.raises(LedgerError, match="nothing was released"):
-        charge(ledger)
+        book.charge(ledger)
     assert ledger.head == head == ledger.verify()
     ledger.close()
 
 
-def test_the_ledger_is_durable_before_it_returns(path):
-    ledger = open_ledger(path)
+def test_the_ledger_is_durable_before_it_returns(book):
+    ledger = open_ledger(book.path)
     settings = {
         name: ledger.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
     }
@@ -99,13 +61,13 @@ def test_the_ledger_is_durable_before_it_returns(path):
     assert settings == {"journal_mode": "wal", "synchronous": 2}
 
 
-def test_a_sealed_rounds_secret_is_erased(path):
+def test_a_sealed_rounds_secret_is_erased(book):
     secret = os.urandom(32)
-    ledger = open_ledger(path)
-    ledger.charge("k", "r", secret, {"key": "k", "study": "s", "event": EVENT, "request": "r"})
-    assert any(secret in file.read_bytes() for file in path.parent.iterdir())
-    seal(ledger, "k")
-    assert not any(secret in file.read_bytes() for file in path.parent.iterdir())
+    ledger = open_ledger(book.path)
+    ledger.charge("k", "r", secret, {"key": "k", "study": "s", "event": book.event, "request": "r"})
+    assert any(secret in file.read_bytes() for file in book.path.parent.iterdir())
+    book.seal(ledger, "k")
+    assert not any(secret in file.read_bytes() for file in book.path.parent.iterdir())
     with pytest.raises(LedgerError, match="secret"):
         ledger.secret("k")
     ledger.close()
@@ -115,32 +77,32 @@ def test_only_its_owner_can_read_it(used):
     assert all(file.stat().st_mode & 0o077 == 0 for file in used.parent.iterdir())
 
 
-def test_one_study_is_composed_by_pld_and_several_by_renyi(path):
-    ledger = open_ledger(path)
-    event = Event(**EVENT)
+def test_one_study_is_composed_by_pld_and_several_by_renyi(book):
+    ledger = open_ledger(book.path)
+    event = Event(**book.event)
     assert ledger.spent(1e-6).epsilon_upper == 0
-    charge(ledger, "a/0", "a")
-    charge(ledger, "a/1", "a")
+    book.charge(ledger, "a/0", "a")
+    book.charge(ledger, "a/1", "a")
     assert ledger.spent(1e-6) == study_cost([event, event], 1e-6)
-    charge(ledger, "b/0", "b")
+    book.charge(ledger, "b/0", "b")
     assert ledger.spent(1e-6).epsilon_upper == adaptive_cost([[event, event], [event]], 1e-6)
     assert ledger.spent(1e-6, since="2999").epsilon_upper == 0
     ledger.close()
 
 
-def test_the_export_holds_the_chain_and_no_secret(used, tmp_path):
+def test_the_export_holds_the_chain_and_no_secret(used, tmp_path, book):
     ledger = open_ledger(used)
     ledger.export(tmp_path / "chain.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "chain.jsonl").read_text().splitlines()]
     assert [line["hash"] for line in lines] == [entry.hash for entry in ledger.entries()]
-    assert lines[1]["body"]["event"] == EVENT
+    assert lines[1]["body"]["event"] == book.event
     assert b"s" * 32 not in (tmp_path / "chain.jsonl").read_bytes()
     ledger.close()
 
 
-def test_where_secure_aggregation_stands_is_verified_too(path):
+def test_where_secure_aggregation_stands_is_verified_too(book):
     """A state put back would let a round that was unmasked be unmasked once more: its digest is in the chain."""
-    ledger = open_ledger(path)
+    ledger = open_ledger(book.path)
     for n in range(2):
         keep(ledger, f"study/training/0/{n}/advertise", b"reply", place="study/training/0", state=State(n), heads={})
     ledger.verify()
@@ -150,10 +112,10 @@ def test_where_secure_aggregation_stands_is_verified_too(path):
         "DELETE FROM exchanges",
         "INSERT INTO exchanges SELECT 'study/training/1', state FROM exchanges",
     ):
-        shutil.copy(path, path.with_name("copy"))
-        tamper(path.with_name("copy"), statement)
+        shutil.copy(book.path, book.path.with_name("copy"))
+        book.tamper(book.path.with_name("copy"), statement)
         with pytest.raises(LedgerError, match="secure aggregation"):
-            open_ledger(path.with_name("copy"))
+            open_ledger(book.path.with_name("copy"))
 
 
 def test_a_ledger_of_an_older_version_is_opened(used):
@@ -172,8 +134,8 @@ def test_a_ledger_of_an_older_version_is_opened(used):
         ledger.close()
 
 
-def test_closing_twice_is_closing_once(path):
-    ledger = open_ledger(path)
+def test_closing_twice_is_closing_once(book):
+    ledger = open_ledger(book.path)
     ledger.close()
     ledger.close()
-    open_ledger(path).close()
+    open_ledger(book.path).close()
