@@ -29,6 +29,7 @@ from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
+from skyglow_server.estimation.results import without_intervals
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
@@ -161,9 +162,9 @@ def _estimated(
 def _plain(areas: AreaTable, values: Array) -> list[Estimate]:
     """Estimates without an interval from values by LSOA."""
     return [
-        Estimate(*area, level, "", "", unclipped=float(value))
+        item
         for level in LEVELS
-        for area, value in zip(areas.areas(level), areas.weights(level) @ values, strict=True)
+        for item in without_intervals(areas.areas(level), level, "", areas.weights(level) @ values)
     ]
 
 

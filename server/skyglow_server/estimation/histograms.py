@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum
-from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.results import Estimate, without_intervals
 from skyglow_shared.errors import DataError
 
 Array = NDArray[np.float64]
 
-GROUP = "all"
 _BELIEF = 0.5  # homes a bin that a class's histogram is thought to have beside those counted
 _LEAST_SHARE = 1e-4  # of an old census share that a fit begins from
 
@@ -103,10 +102,7 @@ def histogram_estimates(
     for level in LEVELS:
         old, within = _mixes(areas.totals(level, areas.counts), positive)
         share = most_likely(areas.totals(level, found.areas.values), within @ by_class, old, tolerance=1e-7)
-        named = zip(areas.areas(level), share[:, 0].tolist(), strict=True)
-        estimates.extend(
-            Estimate(*area, level, topic, GROUP, value, None, None, unclipped=value) for area, value in named
-        )
+        estimates.extend(without_intervals(areas.areas(level), level, topic, share[:, 0]))
     return tuple(estimates)
 
 

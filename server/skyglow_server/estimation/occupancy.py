@@ -12,7 +12,7 @@ their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is wha
 it has lead to expect, and its interval holds how far LSOAs differ beyond that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from skyglow_server.estimation.diaries import DiaryModel, diary_model
 from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.profiles import AreaMeans, area_means
-from skyglow_server.estimation.results import Estimate, Level, estimate_of
+from skyglow_server.estimation.results import Estimate, Level, with_intervals
 from skyglow_shared.models import presence
 from skyglow_shared.models.presence import SLOTS, PresenceBasis
 from skyglow_shared.study import Study
@@ -75,7 +75,7 @@ def _curves(
     diaries: DiaryModel,
     basis: PresenceBasis,
     planning: Planning,
-) -> list[Estimate]:
+) -> Iterator[Estimate]:
     """Estimates of all areas of a level."""
     offset = means.mean - overall
     values = basis.curve(diaries.gap + overall + diaries.slope * offset).reshape(len(offset), -1)
@@ -94,14 +94,4 @@ def _curves(
         for name, part in coefficient_parts.items()
     }
     parts["beyond the components"] = np.full(values.shape, planning.presence_slot_deviation**2)
-    variance = sum(parts.values(), np.zeros_like(values))
-    return [
-        estimate_of(
-            Estimate(*area, level, TOPIC, group),
-            float(values[i, j]),
-            float(variance[i, j]),
-            {name: float(part[i, j]) for name, part in parts.items()},
-        )
-        for i, area in enumerate(areas.areas(level))
-        for j, group in enumerate(GROUPS)
-    ]
+    return with_intervals(areas.areas(level), level, TOPIC, values, parts, groups=GROUPS)

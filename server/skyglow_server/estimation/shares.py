@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shares of homes of a kind for every LSOA, MSOA and district, in agreement across levels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -16,11 +16,10 @@ from skyglow_server.estimation.mixed import System
 from skyglow_server.estimation.observations import build
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior, solve
-from skyglow_server.estimation.results import Estimate, Level, estimate_of
+from skyglow_server.estimation.results import Estimate, with_intervals, without_intervals
 from skyglow_server.estimation.strata import ROUGH, positive_strata, stratified
 from skyglow_shared.study import Model, Study
 
-GROUP = "all"
 Array = NDArray[np.float64]
 
 
@@ -128,19 +127,10 @@ def _district(
     posterior = benchmarked(posterior, evidence.areas, topic, totals)
     found: list[Estimate] = []
     for level in LEVELS:
-        rows = evidence.areas.weights(level)
-        found.extend(_of_level(evidence.areas, level, topic, rows @ posterior.mean, posterior.parts(system, rows)))
+        areas, rows = evidence.areas.areas(level), evidence.areas.weights(level)
+        parts = {name: part[:, None] for name, part in posterior.parts(system, rows).items()}
+        found.extend(with_intervals(areas, level, topic, (rows @ posterior.mean)[:, None], parts))
     return found
-
-
-def _of_level(
-    areas: AreaTable, level: Level, topic: str, values: Array, parts: Mapping[str, Array]
-) -> Iterator[Estimate]:
-    """Estimates of a level's areas, from values and the parts of their variances, each an array in the areas' order."""
-    variances = sum(parts.values(), np.zeros_like(values))
-    for place, area in enumerate(areas.areas(level)):
-        own = {name: float(part[place]) for name, part in parts.items()}
-        yield estimate_of(Estimate(*area, level, topic, GROUP), float(values[place]), float(variances[place]), own)
 
 
 def census_estimates(evidence: Evidence, topic: str) -> tuple[Estimate, ...]:
@@ -150,6 +140,5 @@ def census_estimates(evidence: Evidence, topic: str) -> tuple[Estimate, ...]:
     share = areas.counts @ evidence.positive / areas.counts.sum(axis=1)
     for level in LEVELS:
         values = areas.totals(level, share * areas.households) / areas.totals(level, areas.households)
-        named = zip(areas.areas(level), values.tolist(), strict=True)
-        found.extend(Estimate(*area, level, topic, GROUP, value, None, None, unclipped=value) for area, value in named)
+        found.extend(without_intervals(areas.areas(level), level, topic, values))
     return tuple(found)
