@@ -144,7 +144,7 @@ class Planning:
     presence_msoa_deviation: float = 0.003
     presence_lsoa_deviation: float = 0.005
     rule_area_deviation: float = 0.008
-    presence_area_deviation: float = 0.0044
+    presence_area_deviation: float = 0.0052
     presence_slot_deviation: float = 0.003
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
