@@ -10,7 +10,6 @@ A supplier's folder::
     ledger.sqlite   store/        raw/panel.csv, raw/diaries.csv
 """
 
-import hmac
 import logging
 import threading
 import time
@@ -28,6 +27,7 @@ from skyglow_client.gate.policy import load_policy
 from skyglow_client.learning.homes import Homes, homes_of
 from skyglow_client.learning.occupied import build_profiles
 from skyglow_client.readings import Store, load_panel
+from skyglow_client.readings.meters import mark_of
 from skyglow_client.readings.store import current
 from skyglow_shared.errors import (
     DataError,
@@ -182,10 +182,12 @@ class Supplier:
             if named := temporal.installed(study):
                 table = replace(table, profile=build_profiles(self.folder / "store", named))
             secret = kept_secret(self.folder / "pseudonym.key")
+            if store.key not in ("", mark_of(secret)):
+                raise DataError("the store was loaded with another pseudonym.key; put that back, or load again")
             panel = load_panel(self.folder / "raw", store.pseudonyms, secret, COMPOSITION_CLASSES)
             if current(self.folder / "store") != store.folder:  # else one home's readings could be another's too
                 raise DataError("the store was loaded anew while it was read; ask again")
-            self._homes = {key: replace(homes_of(study, store, table, panel), key=_mark(secret))}
+            self._homes = {key: homes_of(study, store, table, panel)}
         return self._homes[key]
 
     def _heed_policy(self) -> None:
@@ -208,8 +210,3 @@ class Supplier:
         rule = error.rule if isinstance(error, RefusalError) else type(error).__name__
         about = error.peer if isinstance(error, PeerError) else ""
         return self._seal(Refusal(code=error.exit_code, rule=rule, message=str(error), about=about))
-
-
-def _mark(secret: bytes) -> str:
-    """What tells a key of pseudonyms from another, and is no pseudonym."""
-    return hmac.digest(secret, b"skyglow-pseudonym-key-v1", "sha256").hex()

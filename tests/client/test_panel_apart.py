@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a study keeps its panel apart, no home moves both the panel's sums and those of all others."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -147,18 +149,35 @@ def test_the_panel_of_an_approval_given_again_is_the_first_ones(town, study, see
 
 
 def test_under_another_key_of_pseudonyms_nothing_is_computed(town, study):
-    """No home can be told to be the one it was; whoever has the key put back is answered again."""
+    """No home can be told to be the one it was: be the store loaded anew, or the key put back without the store."""
+    kept = (town.folder / "pseudonym.key").read_bytes()
     with town.open() as supplier:
         town.approve(supplier, study)
     answered(town, study, ROUNDS[:1])
-    kept = (town.folder / "pseudonym.key").read_bytes()
-    (town.folder / "pseudonym.key").write_bytes(bytes(len(kept)))
-    refusal = answered(town, study, ROUNDS[1:2])[0]
-    assert isinstance(refusal, Refusal)
-    assert refusal.code == DataError.exit_code
-    assert "panel" not in refusal.message
+
+    def load(key):
+        (town.folder / "pseudonym.key").write_bytes(key)
+        replace(town.raw, key=key).ingest_again()
+
+    load(bytes(32))
+    refusals = answered(town, study, ROUNDS[1:2])
     (town.folder / "pseudonym.key").write_bytes(kept)
+    refusals += answered(town, study, ROUNDS[1:2])
+    assert {(type(one), one.code) for one in refusals} == {(Refusal, DataError.exit_code)}
+    assert not any("panel" in one.message or "key" in one.message for one in refusals)
+    load(kept)
     assert isinstance(answered(town, study, ROUNDS[1:2])[0], Share)
+
+
+def test_a_key_that_the_store_was_not_loaded_with_is_noticed(town, study):
+    """With it nobody would be found to be of the panel, and for as long as the study runs."""
+    (town.folder / "pseudonym.key").write_bytes(bytes(32))
+    with town.open() as supplier:
+        town.approve(supplier, study)
+        refusal = town.ask(supplier, town.request(study))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == DataError.exit_code
+        assert not supplier.gate.ledger.rows("SELECT * FROM cohorts")
 
 
 def test_a_ledger_that_forgot_who_was_of_the_panel_answers_nothing_more(town, study):

@@ -48,7 +48,7 @@ class Homes:
     diaried : Diaried or None
         Half-hours and diaries, where the study trains a model of presence.
     key : str
-        Tells the key that pseudonyms are made with from any other, and nothing of it.
+        The store's mark of the key that pseudonyms are made with.
 
     Privacy
     -------
@@ -163,6 +163,7 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         answers={name: given for name, given in answers.items() if name != "composition"},
         use=mean_use(store)[inside] if _asks_use(study) else None,
         diaried=None if study.presence_model is None else diaried(store, inside, panel.days),
+        key=store.key,
     )
 
 

@@ -19,7 +19,7 @@ from skyglow_client.readings.cleaning import READING_RULES, SERIES_RULES, clean
 from skyglow_client.readings.disk import room_for, scratch
 from skyglow_client.readings.formats import WIDE, Format
 from skyglow_client.readings.gaps import fill_gaps
-from skyglow_client.readings.meters import Meters, load_meters
+from skyglow_client.readings.meters import Meters, load_meters, mark_of
 from skyglow_client.readings.report import COUNTS, IngestReport
 from skyglow_client.readings.rows import PERIODS, files_of, reading_rows, wide_rows
 from skyglow_client.readings.series import HOMES_AT_ONCE, Series, clock_days, gather_readings
@@ -96,7 +96,7 @@ def ingest(
         keep = valid.sum(axis=1) >= max(LEAST_VALID_DAYS, -(-days // 2))
         _write(folder, meters, gathered.kwh, valid, keep)
         counts.update(homes=int(keep.sum()), homes_with_few_days=int((~keep).sum()))
-        stores.publish(store, folder, start=start, days=days)
+        stores.publish(store, folder, start=start, days=days, key=mark_of(pseudonym_key))
     return IngestReport(MappingProxyType({name: counts[name] for name in COUNTS}))
 
 

@@ -34,6 +34,11 @@ def pseudonyms_of(meters: Iterable[str], key: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, PSEUDONYM_BYTES)
 
 
+def mark_of(key: bytes) -> str:
+    """What tells a key of pseudonyms from any other, and nothing of it: a digest (hex) that is no meter's pseudonym."""
+    return hmac.digest(key, b"skyglow-pseudonym-key-v1", hashlib.sha256).hex()
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Meters:
     """Meters with one known area, ordered by pseudonym.

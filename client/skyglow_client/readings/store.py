@@ -4,7 +4,7 @@
 ::
 
     store/
-        meta.json             which data folder is current, the period, sizes and digests of its files
+        meta.json             which data folder is current, the period, digests of its files, a mark of the key
         data-<digest>/
             homes.parquet     pseudonym, lsoa21cd, valid_days; ascending by pseudonym
             kwh.npy           float32 [homes, days, 48], NaN on days that are not valid
@@ -52,6 +52,7 @@ class _Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: datetime.date
     days: int
     files: dict[str, _File]
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # a representation would show data
@@ -71,6 +72,8 @@ class Store:
     days : int
     folder : Path
         The data folder, in which things derived from this data and no other may be cached.
+    key : str
+        `meters.mark_of` the key that pseudonyms are made with; empty in stores of before it was kept.
     """
 
     pseudonyms: NDArray[np.uint8]
@@ -80,6 +83,7 @@ class Store:
     start: datetime.date
     days: int
     folder: Path
+    key: str = ""
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -100,7 +104,7 @@ class Store:
         valid = _load_array(folder / FILES[2], (homes.height, meta.days), np.dtype(np.bool_))
         pseudonyms = np.frombuffer(b"".join(homes["pseudonym"]), dtype=np.uint8).reshape(-1, PSEUDONYM_BYTES)
         areas = np.array(homes["lsoa21cd"].to_list(), dtype="U9")
-        return cls(pseudonyms, areas, kwh, np.asarray(valid), meta.start, meta.days, folder)
+        return cls(pseudonyms, areas, kwh, np.asarray(valid), meta.start, meta.days, folder, meta.key)
 
 
 def current(path: Path) -> Path:
@@ -162,7 +166,7 @@ def incoming(path: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(path: Path, folder: Path, *, start: datetime.date, days: int) -> None:
+def publish(path: Path, folder: Path, *, start: datetime.date, days: int, key: str) -> None:
     """Make the files in `folder` the store's data, in one step, and remove what they replace."""
     files = {}
     for name in FILES:
@@ -175,7 +179,7 @@ def publish(path: Path, folder: Path, *, start: datetime.date, days: int) -> Non
     if not intact:
         shutil.rmtree(target, ignore_errors=True)  # a damaged copy of the same data is of no use
         folder.replace(target)
-    meta = json.dumps({**plain, "folder": target.name}, sort_keys=True, indent=1)
+    meta = json.dumps({**plain, "folder": target.name, "key": key}, sort_keys=True, indent=1)
     write_atomically(path / "meta.json", meta.encode(), mode=0o600)
     for old in path.glob("data-*"):
         if old != target:

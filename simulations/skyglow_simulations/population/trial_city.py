@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from skyglow_client.features.table import HomeFeatures, keep_features
 from skyglow_client.learning.homes import calibrates
 from skyglow_client.readings import store as stores
-from skyglow_client.readings.meters import pseudonyms_of
+from skyglow_client.readings.meters import mark_of, pseudonyms_of
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models import features
@@ -152,7 +152,7 @@ def _supply(own: pl.DataFrame, trial: Trial, study: Study, supplier: Path) -> No
         (incoming / "homes.parquet").write_bytes(content.getvalue())
         np.save(incoming / "kwh.npy", np.full((own.height, days, 48), np.nan, np.float32))
         np.save(incoming / "valid.npy", np.zeros((own.height, days), np.bool_))
-        stores.publish(supplier / "store", incoming, start=study.period.start, days=days)
+        stores.publish(supplier / "store", incoming, start=study.period.start, days=days, key=mark_of(_key(supplier)))
     profile = np.zeros((own.height, 2, 48), np.float32)  # a trial without readings says nothing of presence
     given = HomeFeatures(trial.x[own["trial_home"].to_numpy()], profile)
     keep_features(supplier / "store", given, week_start=study.feature_week, name=trial.contract.name)
