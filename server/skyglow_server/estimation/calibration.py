@@ -98,6 +98,11 @@ def class_means(block: BlockSum, positive: NDArray[np.bool_], mix: Array, planni
     )
 
 
+def contrast(mix: Array, positive: NDArray[np.bool_]) -> Array:
+    """How much each class's mean [C] counts in the slope: its share of a mix within positives, less within others."""
+    return np.asarray(mix * positive / (mix @ positive) - mix * ~positive / (mix @ ~positive))
+
+
 def _prior(positive: NDArray[np.bool_], planning: Planning) -> tuple[Array, Array]:
     """Effects [C, 2 + C] of level, slope and own deviation on the means, and their variances as a diagonal matrix."""
     effects = np.column_stack([np.ones(positive.size), np.where(positive, 0.5, -0.5), np.eye(positive.size)])

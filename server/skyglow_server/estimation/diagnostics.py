@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.disclosure.rules import LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
-from skyglow_server.estimation.calibration import class_means
+from skyglow_server.estimation.calibration import class_means, contrast
 from skyglow_server.estimation.evidence import (
     Evidence,
     employment,
@@ -99,6 +99,6 @@ def _slopes(evidence: Evidence) -> float:
     between = float(inverse[2] @ design.T @ score)
     error = float(inverse[2, 2] * (residual @ residual) / (score.size - design.shape[1]))
     means = class_means(evidence.classes, positive, mix, PLANNING)
-    contrast = mix * positive / (mix @ positive) - mix * ~positive / (mix @ ~positive)
-    variance = error + float(contrast @ means.covariance @ contrast) + PLANNING.score_context**2
-    return (between - float(contrast @ means.mean)) / float(np.sqrt(variance))
+    weights = contrast(mix, positive)
+    variance = error + float(weights @ means.covariance @ weights) + PLANNING.score_context**2
+    return (between - float(weights @ means.mean)) / float(np.sqrt(variance))

@@ -28,10 +28,11 @@ class Evidence:
     Attributes
     ----------
     areas : AreaTable
-    positive : ndarray of bool, shape (6,)
+    positive : ndarray of bool, shape (C,)
+        Which strata count as one.
     scores, classes, labels : BlockSum
-        area_score by LSOA, class_score by class, area_label by MSOA.
-    mix : ndarray of float64, shape (6,), optional
+        area_score by LSOA, class_score by stratum, area_label by MSOA.
+    mix : ndarray of float64, shape (C,), optional
         Old composition of all homes that the class sums are of, where those are of more areas than these; the class
         counts then say nothing of these areas' own panel.
     trained : BlockSum, optional

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.calibration import ClassMeans, class_means
+from skyglow_server.estimation.calibration import ClassMeans, class_means, contrast
 from skyglow_server.estimation.evidence import (
     Evidence,
     employment,
@@ -63,14 +63,10 @@ def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool 
     means = class_means(evidence.classes, evidence.positive, asked / asked.sum(), planning)
     meter = _Meters.of(evidence, share, means, planning)
     people = _Panel.of(evidence, share, planning)
-    used = np.full(people.rows, panel)
+    used = np.full(people.residual.size, panel)
     used[len(evidence.labels.values) :] &= evidence.mix is None  # class counts of more areas say nothing of these
     rows = np.concatenate([meter.known & meters, used])
-    loadings = {
-        name: np.concatenate([meter.loadings.get(name, zero_meters), people.loadings.get(name, zero_panel)])[rows]
-        for name, width in {**_widths(meter.loadings), **_widths(people.loadings)}.items()
-        for zero_meters, zero_panel in [(np.zeros((rows.size - people.rows, width)), np.zeros((people.rows, width)))]
-    }
+    loadings = {name: loading[rows] for name, loading in _stacked(meter, people).items()}
     design = np.concatenate([meter.design, people.design])[rows]
     turn = None
     if meters:
@@ -84,14 +80,19 @@ def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool 
 
 def _slope_direction(means: ClassMeans, mix: Array, positive: NDArray[np.bool_]) -> dict[str, Array]:
     """U by source: the direction of the class means' errors that moves the district's mean slope."""
-    contrast = mix * positive / (mix @ positive) - mix * ~positive / (mix @ ~positive)
-    along = {name: loading.T @ contrast for name, loading in zip(CALIBRATION, means.loadings, strict=True)}
+    weights = contrast(mix, positive)
+    along = {name: loading.T @ weights for name, loading in zip(CALIBRATION, means.loadings, strict=True)}
     size = np.sqrt(sum(float(part @ part) for part in along.values()))
     return {name: part / size for name, part in along.items()}
 
 
-def _widths(loadings: dict[str, Array]) -> dict[str, int]:
-    return {name: loading.shape[1] for name, loading in loadings.items()}
+def _stacked(*parts: "_Meters | _Panel") -> dict[str, Array]:
+    """Loadings of all rows, zero where a source of error is not one of the part's own."""
+    widths = {name: loading.shape[1] for part in parts for name, loading in part.loadings.items()}
+    return {
+        name: np.concatenate([part.loadings.get(name, np.zeros((part.residual.size, width))) for part in parts])
+        for name, width in widths.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,6 @@ class _Meters:
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    rows: int
     residual: Array
     design: Array
     loadings: dict[str, Array]
@@ -174,7 +174,6 @@ class _Panel:
         frame = bent[:, None] * weights * frame_deviation(evidence, metered, share)
         sampling = np.sqrt(moved * (1 - fraction))
         plain = cls(
-            size.size + 1,
             np.concatenate([labels.values[:, 1] - own, [counts @ sign + size.sum() * centre - own.sum()]]),
             design,
             {
@@ -226,6 +225,6 @@ class _Panel:
             for name, loading in self.loadings.items()
         }
         for name, size_of_it in own.items():
-            column = np.append(np.zeros(self.rows), size_of_it)
+            column = np.append(np.zeros(self.residual.size), size_of_it)
             loadings[name] = np.column_stack([loadings[name], column] if name in loadings else [column])
-        return _Panel(self.rows + 1, np.append(self.residual, residual), np.vstack([self.design, design]), loadings)
+        return _Panel(np.append(self.residual, residual), np.vstack([self.design, design]), loadings)
