@@ -29,7 +29,7 @@ from skyglow_server.estimation.evidence import (
     old_mix,
     overall_mix,
 )
-from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_shared.study import COMPOSITION_CLASSES
 
@@ -68,7 +68,7 @@ def _score_shift(evidence: Evidence) -> float:
 
 def _mean(count: float, total: float, deviation: NDArray[np.float64], variance: float) -> tuple[float, float]:
     """Mean and standard deviation of noised sums; a count that noise may have made is infinitely uncertain."""
-    if count < 3 * deviation[0]:
+    if count < LEAST_NOISES * deviation[0]:
         return 0.0, float("inf")
     mean = total / count
     spread = variance / count + (deviation[1] ** 2 + (mean * deviation[0]) ** 2) / count**2

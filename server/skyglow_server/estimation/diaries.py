@@ -70,7 +70,7 @@ def diary_model(
     times, chances = np.array(planning.presence_multiples).T
     priors = [_both_day_types(time * likely, planning.gap_alike) for time in times]
     fits = [_fit(whole, count, prior, sampling, privacy) for prior in priors]
-    weight = shares_of(np.log(chances) + np.array([fit.evidence for fit in fits]))
+    weight = weights_of(np.log(chances) + np.array([fit.evidence for fit in fits]))
     gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
     parts = {
         name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
@@ -109,7 +109,7 @@ def _fit(whole: Array, count: Array, prior: Array, sampling: Array, privacy: Arr
     return _Fit(np.einsum("kab,bk->ak", gain, whole), parts, gain, float(evidence))
 
 
-def shares_of(logarithms: Array) -> Array:
+def weights_of(logarithms: Array) -> Array:
     """Weights that add up to one from their logarithms, up to a constant."""
     weights = np.exp(logarithms - logarithms.max())
     return np.asarray(weights / weights.sum())

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.inputs import AreaTable, BlockSum
+from skyglow_server.estimation.inputs import LEAST_NOISES, AreaTable, BlockSum
 from skyglow_server.estimation.mixed import Drift
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.selection import chances_of
 
 Array = NDArray[np.float64]
 
-_LEAST_NOISES = 3.0  # an area whose noised count is below so many noise sds tells nothing by its meters
 _LEAST_LEFT = 0.1
 
 
@@ -85,7 +84,7 @@ def employment(areas: AreaTable) -> Array:
 
 def known_meters(evidence: Evidence) -> NDArray[np.bool_]:
     """Areas whose noised count is beyond what noise alone may make."""
-    return np.asarray(evidence.scores.values[:, 0] > _LEAST_NOISES * evidence.scores.deviation[0])
+    return np.asarray(evidence.scores.values[:, 0] > LEAST_NOISES * evidence.scores.deviation[0])
 
 
 def metered_homes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:

@@ -22,6 +22,8 @@ COLUMNS = (*CODE_COLUMNS, "households", *COMPOSITION_CLASSES)
 SIZE_COLUMNS = tuple(f"people_{size}" for size in QUESTIONS["household_size"])
 EMPLOYED_COLUMN = "employed"
 LEVELS: tuple[Level, ...] = ("LSOA", "MSOA", "LAD")
+#: A noised count of homes below so many standard deviations of its noise tells nothing.
+LEAST_NOISES = 3.0
 
 
 class BlockSum(Protocol):

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.diaries import shares_of
-from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum
+from skyglow_server.estimation.diaries import weights_of
+from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.results import Level
 from skyglow_shared.models.presence import PresenceBasis
 
 Array = NDArray[np.float64]
-_LEAST_NOISES = 3.0  # below so many noise sds of homes, an area's own profile is not looked at
 _UNKNOWN = 0.3  # sd of μ: as good as nothing known
 
 
@@ -93,7 +92,7 @@ def _measured(
     components = basis.components.shape[1]
     households, homes = areas.totals("MSOA", areas.households), areas.totals("MSOA", scores.values[:, 0])
     count_error = scores.deviation[0] * np.sqrt(areas.totals("MSOA", np.ones(len(areas.households))))
-    known = (homes > _LEAST_NOISES * count_error)[:, None, None]
+    known = (homes > LEAST_NOISES * count_error)[:, None, None]
     metered = np.where(known, np.minimum(homes, households)[:, None, None], 1.0)
     raw = profiles.values[:, :-1].reshape(-1, 2, components) / metered
     noise = (profiles.deviation[:-1].reshape(2, components) / metered) ** 2
@@ -112,7 +111,7 @@ def _district(part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], planning: P
     """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
     fits = [_fit(part, sums, msoas, times, planning) for times, _ in planning.presence_multiples]
     chances = np.log([chance for _, chance in planning.presence_multiples])
-    weight = shares_of(chances + np.array([evidence for _, evidence in fits]))
+    weight = weights_of(chances + np.array([evidence for _, evidence in fits]))
     found = {}
     for level in LEVELS:
         every = np.stack([values[level] for values, _ in fits])
