@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import PLANNING, AreaTable, Estimate
 from skyglow_server.estimation.diagnostics import diagnose
+from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -101,7 +102,7 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
         evidence = evidence_of(study, model, drawn.areas, outcome.sums)
         withheld = any(not check.passed for check in diagnose(evidence, model.name))
         found[f"{level:g}|withheld{' without noise' * quiet}|{model.name}|LAD"] = np.full((4, 1), float(withheld))
-        for method, topic, items in _estimated(drawn, study, outcome, setting, quiet=quiet):
+        for method, topic, items in _estimated(drawn, study, outcome, evidence, setting, quiet=quiet):
             if topic in curves and method in (OURS, "without noise"):
                 curves[topic][0.0 if quiet else level] = items
             for one in LEVELS:
@@ -127,11 +128,10 @@ def _noise_and_clip(curves: dict[str, dict[float, Sequence[Estimate]]]) -> dict[
 
 
 def _estimated(
-    drawn: Drawn, study: Study, outcome: Outcome, setting: Setting, *, quiet: bool
+    drawn: Drawn, study: Study, outcome: Outcome, evidence: Evidence, setting: Setting, *, quiet: bool
 ) -> list[tuple[str, str, Sequence[Estimate]]]:
     """(method, topic, estimates) of one study."""
     model, areas = study.models[0], drawn.areas
-    evidence = evidence_of(study, model, areas, outcome.sums)
     share = partial(share_estimates, evidence, model.name, known_of(setting.world.gaps))
     occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING, LEVELS)
     daytime = [item for item in occupied if item.group in _DAYTIME_GROUPS]
@@ -243,14 +243,9 @@ _DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "epsilon", "method
 
 
 def _name(options: argparse.Namespace) -> str:
-    words = [
-        options.area,
-        options.trust,
-        f"panel{options.panel:g}",
-        options.frame,
-        options.lie and f"lie-{options.lie}",
-    ]
-    return "-".join(word for word in (*words, "" if options.scale == 1 else f"scale{options.scale:g}") if word)
+    lie, scale = options.lie and f"lie-{options.lie}", "" if options.scale == 1 else f"scale{options.scale:g}"
+    words = (options.area, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
+    return "-".join(word for word in words if word)
 
 
 def _plan(options: argparse.Namespace, setting: Setting) -> dict[str, str]:
