@@ -2,6 +2,7 @@
 """Where a study keeps its panel apart, no home moves both the panel's sums and those of all others."""
 
 from dataclasses import replace
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -15,8 +16,9 @@ from skyglow_shared.errors import DataError, LedgerError
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.messages import Refusal, Share
 from skyglow_shared.privacy.accounting import plan, study_cost
+from skyglow_shared.privacy.sampling import sampler_of
 from skyglow_shared.study import COMPOSITION_CLASSES, digest
-from skyglow_shared.vocabulary import OF_THE_PANEL
+from skyglow_shared.vocabulary import OF_THE_PANEL, Source
 
 ROUNDS = (("training", 0), ("training", 1), ("training", 2), ("calibration", 0), ("release", 0))
 WEIGHTS = {"all_aged_66_plus": np.linspace(-1, 1, 23)}
@@ -68,6 +70,24 @@ def test_cohorts_of_the_two_share_no_home_and_lose_none(town, study):
             into |= cohort_of(study, block, homes)
         assert not (of_panel & of_others).any()
         np.testing.assert_array_equal(of_others, homes.metered & ~homes.surveyed)
+
+
+def test_every_source_is_about_the_homes_that_its_phase_is_charged_to(town, study):
+    """Random homes, so that metered, surveyed and both halves come together in every way."""
+    rng = np.random.default_rng(5)
+    with town.open() as supplier:
+        homes = supplier.homes(study)
+    metered, calibrates = rng.random((2, len(homes))) < 0.5
+    homes = replace(homes, metered=metered, calibrates=calibrates, diary=np.zeros_like(homes.diary))
+    flagged = {"class_score": (False, True)}  # of no other source it is sound
+    for source in get_args(Source):
+        for counts_trainers in flagged.get(source, (False,)):
+            block = msgspec.structs.replace(study.phases[0].blocks[0], source=source, counts_trainers=counts_trainers)
+            phase = msgspec.structs.replace(study.phases[0], blocks=(block,))
+            side = {"panel": homes.surveyed, "others": ~homes.surveyed}[sampler_of(study, phase, 1).event().cohort]
+            cohort = cohort_of(study, block, homes)
+            assert cohort.any()
+            assert not (cohort & ~(side & metered)).any()
 
 
 def test_the_ledger_charges_the_dearer_of_the_two(town, study):
