@@ -410,10 +410,16 @@ CHANGES = {
     "one round more": (lambda study: with_phase(study, 0, rounds=5), ApprovalError),
     "a larger sample": (lambda study: with_phase(study, 0, sampling_rate=0.6), ApprovalError),
     "another clip": (lambda study: with_block(study, 0, l2_bound=2.0), ApprovalError),
+    "the panel among the others": (lambda study: msgspec.structs.replace(study, panel_apart=False), BudgetError),
     "less noise": (lambda study: with_block(study, 0, noise_multiplier=15.9), ApprovalError),
-    "another area level": (lambda study: with_block(study, 2, source="area_label"), ApprovalError),
+    "other area levels": (
+        lambda study: msgspec.structs.replace(
+            study, occupancy=msgspec.structs.replace(study.occupancy, levels=("LSOA", "LAD"))
+        ),
+        ApprovalError,
+    ),
     "fewer areas": (one_msoa_less, ApprovalError),
-    "a smaller delta": (lambda study: msgspec.structs.replace(study, delta=5e-7), ApprovalError),
+    "a smaller delta": (lambda study: msgspec.structs.replace(study, delta=9.9e-7), ApprovalError),
     "a larger delta": (lambda study: msgspec.structs.replace(study, delta=1.2e-6), PolicyError),
     "less suppression": (
         lambda study: msgspec.structs.replace(study, thresholds=type(study.thresholds)(least_homes=5)),
