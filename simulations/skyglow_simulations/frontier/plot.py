@@ -84,7 +84,8 @@ def render(table: Sequence[Point], heading: str, note: str) -> str:
         for place, panel in enumerate(row):
             corner = (_LEFT + place * (_WIDTH + _GAP), _TOP + number * (_HEIGHT + _BELOW))
             parts.append(_panel(table, panel, corner))
-    parts += _legend(table, height - 22)
+    legend, bottom = _legend(table, height - 22, width)
+    parts, height = parts + legend, bottom + 22
     root = {
         "xmlns": "http://www.w3.org/2000/svg",
         "viewBox": f"0 0 {width:.0f} {height:.0f}",
@@ -179,15 +180,18 @@ def _vertical(panel: _Panel, drawn: Sequence[Point], top: float) -> tuple[Axis, 
     ), step
 
 
-def _legend(table: Sequence[Point], top: float) -> list[Markup]:
+def _legend(table: Sequence[Point], top: float, width: float) -> tuple[list[Markup], float]:
+    """What lines mean, in as many rows as the width needs, and where the last row is."""
     parts, place = [], _LEFT - 40
     for series, words in _WORDS.items():
         if not any(point.series == series or (series == _START and point.measure == "auc_start") for point in table):
             continue
+        if place + 34 + 6.1 * len(words) > width:
+            place, top = _LEFT - 40, top + 20
         parts += [line((place, top), (place + 26, top), series.split()[0]), text((place + 34, top + 4), words)]
         parts += [_mark((place + 13, top), series)] if series in _MODES else []
         place += 52 + 6.1 * len(words)
-    return parts
+    return parts, top
 
 
 def _named(topic: str) -> str:
