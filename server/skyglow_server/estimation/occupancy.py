@@ -42,7 +42,10 @@ def occupancy_estimates(
 ) -> tuple[Estimate, ...]:
     """Estimates of all 96 groups for every area of the study's levels, or of `levels`; RunError if a sum is missing."""
     basis = presence.load(study.occupancy.basis)
-    planning = planning if study.occupancy.model else planning.for_rule()
+    if study.presence_model is not None:
+        planning = planning.for_trained()
+    elif not study.occupancy.model:
+        planning = planning.for_rule()
     blocks = [block for phase in study.phases for block in phase.blocks]
     model_name = next(block.model for block in blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")

@@ -68,9 +68,9 @@ class Planning:
         Sd of the log of how much likelier homes that count have a meter, and answer, than these say.
     panel_size_deviation : float
         Relative sd of a MSOA's panel size around its share of the households.
-    rule_deviation, presence_model_deviation : float
-        Prior sd of how far the mean of all homes' first presence coefficient, by the rule or by a model, lies from the
-        truth (root-mean-square units); further components as `by_component`.
+    rule_deviation, presence_model_deviation, trained_model_deviation : float
+        Prior sd of how far the mean of all homes' first presence coefficient, by the rule, by an installed model or by
+        one that the study trained, lies from the truth (root-mean-square units); further components as `by_component`.
     presence_multiples : tuple of pairs of float
         By how much all prior sds of presence may be too small, and with what chance: of how far meters are off, and of
         how much areas differ.
@@ -130,6 +130,7 @@ class Planning:
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.06
     presence_model_deviation: float = 0.005
+    trained_model_deviation: float = 0.02
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.9), (4.0, 0.1))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
@@ -166,6 +167,10 @@ class Planning:
         return replace(
             self, presence_model_deviation=self.rule_deviation, presence_area_deviation=self.rule_area_deviation
         )
+
+    def for_trained(self) -> "Planning":
+        """What is expected of profiles by a model that a study trained: noise may have moved it anywhere near."""
+        return replace(self, presence_model_deviation=self.trained_model_deviation)
 
     def by_mix(self, components: int) -> NDArray[np.float64]:
         """Standard deviations [2, K] of the effects of an area's kinds of homes, weekday and weekend."""

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -79,3 +80,18 @@ def test_without_diaries_the_meters_own_curve_stands_with_wide_intervals(simulat
     meters = sums["profiles"].values[:, :-1].sum(axis=0) / sums["area_scores"].values[:, 0].sum()
     curve = basis.curve(meters.reshape(2, -1)).ravel()
     np.testing.assert_allclose([item.unclipped for item in blind[-96:]], curve, atol=0.02)
+
+
+def test_less_is_believed_of_a_model_that_the_study_trained_and_least_of_the_rule(simulator):
+    """Of an installed model, one of the study's own, and the rule: ever wider, as noise may have moved the second."""
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(3))
+    study = simulator.study_of(areas)
+    own = msgspec.structs.replace(study.models[0], name="own", kind="temporal")
+    widths = []
+    for model in ("presence_model_v1", "own", ""):
+        occupancy = msgspec.structs.replace(study.occupancy, model=model)
+        asked = msgspec.structs.replace(study, models=(*study.models, own), occupancy=occupancy)
+        found = occupancy_estimates(asked, areas, sums, PLANNING)
+        widths.append(np.mean([item.deviation for item in found]))
+    assert widths == sorted(widths)
+    assert widths[1] > 1.02 * widths[0]
