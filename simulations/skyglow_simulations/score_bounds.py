@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_shared.layout import column_weights, share_block
-from skyglow_shared.privacy.release import noise_deviation
+from skyglow_shared.models import logistic
 from skyglow_shared.study import Block, Study
 from skyglow_simulations.frontier.levels import factor, scaled
+from skyglow_simulations.replicates import deviations
 
 Array = NDArray[np.float64]
 _CENTRES = np.linspace(-1.0, 1.0, 21)  # in standard deviations of the logits around their mean
@@ -37,10 +37,8 @@ class Cut:
 
 def scores(logits: Array, cuts: Sequence[Cut]) -> Array:
     """Scores [homes, models] of logits [homes, models] as a supplier makes them, held together to length 1."""
-    each = np.stack(
-        [np.clip((own - cut.centre) / cut.width, -1, 1) for own, cut in zip(logits.T, cuts, strict=True)], 1
-    )
-    return np.asarray(each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1.0))
+    pairs = zip(logits.T, cuts, strict=True)
+    return logistic.together(np.stack([logistic.cut(own, cut.centre, cut.width) for own, cut in pairs], axis=1))
 
 
 def variance(score: Array, positive: NDArray[np.bool_], noise: float) -> float:
@@ -97,5 +95,4 @@ def score_blocks(study: Study) -> tuple[tuple[Block, tuple[float, ...]], ...]:
 def _noise(study: Study, phase: str, name: str) -> float:
     release = study.phase(phase)
     block = next(block for block in release.blocks if block.name == name)
-    whole = noise_deviation(share_block(study, block), len(study.suppliers)) / column_weights(study, block)[-1]
-    return float(whole**2 * len(study.areas) / release.expected_homes)
+    return float(deviations(study, block)[-1] ** 2 * len(study.areas) / release.expected_homes)

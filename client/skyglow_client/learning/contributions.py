@@ -113,8 +113,7 @@ def _score_table(study: Study, block: Block, homes: Homes, weights: Weights) -> 
         model = study.model(name)
         return by_blocks(lambda x: logistic.scores(model, weights[name], x), homes.x[name])
 
-    scores = np.stack([one(name) for name in block.models], axis=1)
-    return np.asarray(scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1.0))
+    return logistic.together(np.stack([one(name) for name in block.models], axis=1))
 
 
 def _scores(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:

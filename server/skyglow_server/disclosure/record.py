@@ -57,8 +57,7 @@ def complete(
 
 def _several(record: Sequence[Check], tree: Tree, least: int, earlier: Sequence[Footprint]) -> Iterable[Check]:
     topic = tree.footprint.topic
-    whole = (check for check in record if check.topic == topic and not check.group)
-    primary = {(check.level, check.area_code) for check in whole if not check.passed}
+    primary = _withheld(record, topic)
     alike = [release for release in earlier if release.topic == topic]
     hidden, why = dict.fromkeys(primary, ""), {COMPLEMENTARY: dict[Place, str](), DIFFERENCING: dict[Place, str]()}
     while True:
@@ -85,6 +84,10 @@ def _several(record: Sequence[Check], tree: Tree, least: int, earlier: Sequence[
 
 def published(footprint: Footprint, record: Iterable[Check]) -> Footprint:
     """A footprint as the record of checks lets it out: what a later release is checked against."""
-    whole = (check for check in record if check.topic == footprint.topic and not check.group)
-    failed = [(check.level, check.area_code) for check in whole if not check.passed]
-    return footprint.without(failed)
+    return footprint.without(_withheld(record, footprint.topic))
+
+
+def _withheld(record: Iterable[Check], topic: str) -> set[Place]:
+    """Areas of which all of a topic's figures are withheld; a check of one figure withholds no area."""
+    whole = (check for check in record if check.topic == topic and not check.group)
+    return {(check.level, check.area_code) for check in whole if not check.passed}

@@ -189,7 +189,7 @@ def median(counts: Array, noise: float, households: float) -> tuple[float, float
     """
     homes = float(counts.sum())
     edges = np.array([0.0, *EDGES_KWH, _OPEN_END_KWH])
-    if homes <= noise * np.sqrt(counts.size):
+    if _tell_nothing(counts, noise):
         return 0.0, float(np.interp(0.5, [0.0, 1.0], edges[[0, -1]])), _OPEN_END_KWH
     below = np.concatenate([[0.0], np.maximum.accumulate(np.clip(np.cumsum(counts) / homes, 0.0, 1.0))])
     below[-1] = 1.0
@@ -201,8 +201,13 @@ def median(counts: Array, noise: float, households: float) -> tuple[float, float
 
 def _reach(counts: Array, noise: float, households: float) -> float:
     """How far from one half the share of homes below a value may lie, for the value to be in the median's interval."""
-    homes = float(counts.sum())
-    if homes <= noise * np.sqrt(counts.size):
+    if _tell_nothing(counts, noise):
         return 0.5
+    homes = float(counts.sum())
     variance = counts.size * noise**2 / (4 * homes**2) + 0.25 * max(1 / homes - 1 / households, 0.0)
     return QUANTILE * float(np.sqrt(variance))
+
+
+def _tell_nothing(counts: Array, noise: float) -> bool:
+    """Whether all counts together may be the noise's."""
+    return bool(counts.sum() <= noise * np.sqrt(counts.size))

@@ -100,4 +100,14 @@ def scores(model: Model, weights: NDArray[np.float64], x: NDArray[np.float64]) -
     x : ndarray of float64, shape (homes, width)
         Normalised features.
     """
-    return np.clip((model_logits(model, weights, x) - model.score_centre) / model.score_width, -1.0, 1.0)
+    return cut(model_logits(model, weights, x), model.score_centre, model.score_width)
+
+
+def cut(logits: NDArray[np.float64], centre: float, width: float) -> NDArray[np.float64]:
+    """Scores of log-odds."""
+    return np.clip((logits - centre) / width, -1.0, 1.0)
+
+
+def together(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores [homes, models] of models that share a block: those of one home held together to length 1."""
+    return np.asarray(scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1.0))
