@@ -2,7 +2,7 @@
 """A fast statistical simulator of a town like Southampton: homes, scores, panel, and noised sums of them."""
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -150,6 +150,22 @@ def replicate(world: World, areas: AreaTable, rng: np.random.Generator):
     return truth, {name: noised(exact, world.noise[name], rng) for name, exact in sums.items()}
 
 
+def every_sum(world: World, areas: AreaTable, rng: np.random.Generator) -> dict[str, Sum]:
+    """The sums of one draw, and those of presence too, which are noise alone."""
+    _, sums = replicate(world, areas, rng)
+    components = presence.load(BASIS).components.shape[1]
+    sums["profiles"] = noised(np.zeros((world.msoas, 2 * components + 1)), 1.0, rng)
+    sums["diaries"] = noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
+    return sums
+
+
+def small(seed: int, **amounts: int) -> tuple[Study, AreaTable, dict[str, Sum]]:
+    """A small town's study, areas and all sums."""
+    rng, world = np.random.default_rng(seed), replace(World(), **amounts)
+    areas = town(world, rng)
+    return study_of(areas), areas, every_sum(world, areas, rng)
+
+
 def grouped(group: np.ndarray, groups: int, *columns: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(group, weights=column, minlength=groups) for column in columns], axis=1)
 
@@ -243,6 +259,8 @@ class Simulator:
     study_of = staticmethod(study_of)
     town = staticmethod(town)
     replicate = staticmethod(replicate)
+    every_sum = staticmethod(every_sum)
+    small = staticmethod(small)
     presence_replicate = staticmethod(presence_replicate)
     truths = staticmethod(truths)
     noised = staticmethod(noised)

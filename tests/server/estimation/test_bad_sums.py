@@ -4,7 +4,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from skyglow_server import estimation
@@ -12,14 +11,7 @@ from skyglow_server import estimation
 
 @pytest.fixture(scope="module")
 def small(simulator):
-    rng = np.random.default_rng(4)
-    world = replace(simulator.World(), lsoas=9, msoas=3, panel=400)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
-    components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components + 1)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
-    return simulator.study_of(areas), areas, sums
+    return simulator.small(4, lsoas=9, msoas=3, panel=400)
 
 
 def changed(sums, name, rows, values):

@@ -18,12 +18,7 @@ def town(simulator):
 
 
 def sums_of(simulator, world, areas, seed):
-    rng = np.random.default_rng(seed)
-    _, sums = simulator.replicate(world, areas, rng)
-    components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((world.msoas, 2 * components + 1)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
-    return sums
+    return simulator.every_sum(world, areas, np.random.default_rng(seed))
 
 
 def failed(simulator, areas, sums):

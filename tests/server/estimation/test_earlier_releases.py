@@ -14,13 +14,7 @@ from skyglow_server.estimation.inputs import LEVELS
 @pytest.fixture(scope="module")
 def studies(simulator):
     """(study, areas, sums) with an area of twenty homes, and without it."""
-    rng = np.random.default_rng(6)
-    world = replace(simulator.World(), lsoas=12, msoas=3, panel=500)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
-    components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components + 1)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
+    study, areas, sums = simulator.small(6, lsoas=12, msoas=3, panel=500)
     scores = sums["area_scores"]
     small = areas.codes["MSOA"].index(max(areas.codes["MSOA"], key=areas.codes["MSOA"].count))
     values = scores.values.copy()
@@ -29,7 +23,7 @@ def studies(simulator):
     keep = np.arange(12) != small
     rest = areas.part(keep)
     fewer = {**sums, "area_scores": replace(scores, values=values[keep])}
-    return (simulator.study_of(areas), areas, sums), (simulator.study_of(rest), rest, fewer)
+    return (study, areas, sums), (simulator.study_of(rest), rest, fewer)
 
 
 def withheld(estimates, rule):

@@ -14,15 +14,7 @@ from skyglow_shared.errors import FormatError, GeographyError, RunError
 @pytest.fixture(scope="module")
 def small(simulator):
     """A town of eight LSOAs in three MSOAs with its study and all sums."""
-    rng = np.random.default_rng(0)
-    world = replace(simulator.World(), lsoas=8, msoas=3, panel=400)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
-    study = simulator.study_of(areas)
-    components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components + 1)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
-    return study, areas, sums
+    return simulator.small(0, lsoas=8, msoas=3, panel=400)
 
 
 @pytest.fixture

@@ -17,14 +17,7 @@ SLOTS = 96
 @pytest.fixture(scope="module")
 def asked(simulator):
     """(study that asks for curves of LSOAs, areas, sums)."""
-    rng = np.random.default_rng(8)
-    world = replace(simulator.World(), lsoas=12, msoas=3, panel=500)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
-    components = simulator.basis().components.shape[1]
-    sums["profiles"] = simulator.noised(np.zeros((3, 2 * components + 1)), 1.0, rng)
-    sums["diaries"] = simulator.noised(np.zeros((1, 2 * (1 + components) + 2)), 1.0, rng)
-    study = simulator.study_of(areas)
+    study, areas, sums = simulator.small(8, lsoas=12, msoas=3, panel=500)
     return with_levels(study, LEVELS), areas, sums
 
 
