@@ -3,8 +3,9 @@
 
 Every run is a process of its own, one after the other, so that a busy machine slows all alike; a ratio is the median of
 those taken within a turn of all. A round is what one more round takes (the difference of two run lengths); start-up is
-everything else. All have their tensors in memory, one thread a process, and telemetry off. `--device cuda` puts the
-stacked simulator, and nothing else, on a device. `--quick` takes one turn, and Flower on two workloads. Linux only.
+everything else. Accuracies are means over seeds, beside the standard error of what they differ by. All have their
+tensors in memory, one thread a process, and telemetry off. `--device cuda` puts the stacked simulator, and nothing
+else, on a device. `--quick` takes one turn, and Flower on two workloads. Linux only.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, variance
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
 
@@ -38,6 +39,8 @@ GOALS = {
 ALONE = ("pfl", "plain loop")  # all in one process
 QUICK_FLOWER = ("W1", "W2")  # its start on the others, a thousand clients and more, would take most of a quick run
 WITHIN_POINTS = 0.5  # of accuracy
+SEEDS_OF_QUICK = {"W1": 4, "W2": 4, "W3": 8, "W4": 8}  # in its few rounds the last two depend more on the seed
+SEEDS_A_TURN = 2
 
 Turn = Mapping[tuple[str, str], Usage]
 
@@ -68,8 +71,8 @@ def commands(peers: bool) -> dict[str, list[str]]:
     return {**ours, **theirs} if peers else ours
 
 
-def turn(programs: Mapping[str, Sequence[str]], device: str, quick: bool) -> Turn:
-    """Every simulator once on every workload; ours longer, for its rounds are short."""
+def turn(programs: Mapping[str, Sequence[str]], device: str, quick: bool, number: int) -> Turn:
+    """Every simulator once on every workload, with seeds of this turn's own; ours longer, for its rounds are short."""
     peers, ours = (("2", "8") if quick else ("3", "25")), (("10", "510") if quick else ("20", "1020"))
     taken = {}
     for workload in WORKLOADS:
@@ -77,7 +80,9 @@ def turn(programs: Mapping[str, Sequence[str]], device: str, quick: bool) -> Tur
             if quick and name == "Flower" and workload not in QUICK_FLOWER:
                 continue
             theirs = ("1", "4") if quick and name == "Flower" else peers
-            extra = {"COPIES": "16" if name == SEEDS else "1", "DEVICE": device}
+            seeds = SEEDS_OF_QUICK[workload] if quick else SEEDS_A_TURN
+            extra = {"COPIES": "16" if name == SEEDS else "1", "DEVICE": device, "SEED": str(number * seeds)}
+            extra["SEEDS"] = str(seeds if name in ALONE else 1)
             taken[name, workload] = measured([*command, workload, *(ours if name == OURS else theirs)], extra)
             print(f"{workload} {name}: {taken[name, workload]}", file=sys.stderr)
     return taken
@@ -88,14 +93,14 @@ def measure(peers: bool, device: str, quick: bool) -> Sequence[Result]:
     if peers:
         environments()
     programs = commands(peers)
-    turns = [turn(programs, device, quick) for _ in range(1 if quick else 3)]
+    turns = [turn(programs, device, quick, number) for number in range(1 if quick else 3)]
     names = [name for name in programs if name not in (OURS, SEEDS)]
     speed = [result for name in reversed(names) for result in _speed(name, turns)]
     speed.sort(key=lambda result: result.against != "pfl")
     return [
         *speed,
         *_seeds(turns),
-        *(one for name in names if not (quick and name == "Flower") for one in _accuracy(name, turns)),  # fewer rounds
+        *(one for name in names if name in ALONE or not quick for one in _accuracy(name, turns)),  # a seed a turn
         *_usage(programs, turns),
     ]
 
@@ -125,10 +130,12 @@ def _seeds(turns: Sequence[Turn]) -> Iterator[Result]:
 
 def _accuracy(name: str, turns: Sequence[Turn]) -> Iterator[Result]:
     for workload in _run_on(name, turns):
-        ours = mean(taken[SEEDS, workload].accuracy for taken in turns)
-        theirs = mean(taken[name, workload].accuracy for taken in turns)
-        against = f"of half a point's distance to {name} ({theirs:.2f})"
-        yield Result(f"{workload} accuracy", ours, "%", against, WITHIN_POINTS / max(abs(ours - theirs), 1e-9), 1.0)
+        ours, theirs = ([one for taken in turns for one in taken[n, workload].accuracies] for n in (SEEDS, name))
+        apart, error = mean(ours) - mean(theirs), sum(variance(seeds) / len(seeds) for seeds in (ours, theirs)) ** 0.5
+        means = " and ".join(f"{mean(seeds):.2f} % over {len(seeds)} seeds" for seeds in (ours, theirs))
+        for what, value, at_most in (("", apart, 1.0), (", standard error", error, 0.5)):  # a larger error tells little
+            title, ratio = f"{workload} accuracy less that of {name}{what}", abs(value) / WITHIN_POINTS
+            yield Result(title, value, "points", f"half a point: {means}", ratio, at_most=at_most)
 
 
 def _usage(programs: Mapping[str, Sequence[str]], turns: Sequence[Turn]) -> Iterator[Result]:

@@ -19,6 +19,7 @@ from workloads import (
     HIDDEN,
     LEARNING_RATE,
     WORKLOADS,
+    Figures,
     first_weights,
     publish,
     test_rows,
@@ -77,7 +78,7 @@ def main(grid: Grid, context: Context) -> None:
     features, labels = (torch.from_numpy(part) for part in test_rows())
     with torch.no_grad():
         accuracy = float(((network(features) > 0) == (labels > 0.5)).float().mean())
-    publish((times[LONG] - times[SHORT]) / (LONG - SHORT), LONG, accuracy)
+    publish(Figures((times[LONG] - times[SHORT]) / (LONG - SHORT), LONG, [accuracy], time.time()))
 
 
 if __name__ == "__main__":

@@ -41,19 +41,21 @@ class Network(nn.Sequential):
 
 
 def users(workload: Workload) -> FederatedDataset:
-    """Every client's rows as tensors, shuffled afresh whenever a client is drawn."""
+    """Every client's rows as tensors, shuffled afresh whenever a client is drawn; clients come in a random order."""
     features, labels = (torch.from_numpy(part) for part in training_rows(workload))
 
     def rows_of(user: int) -> PyTorchTensorDataset:
         order = torch.randperm(workload.rows)
         return PyTorchTensorDataset((features[user][order], labels[user][order]))
 
-    return FederatedDataset(rows_of, get_user_sampler("minimize_reuse", list(range(workload.clients))))
+    clients = np.random.permutation(workload.clients).tolist()  # the sampler takes them one after the other
+    return FederatedDataset(rows_of, get_user_sampler("minimize_reuse", clients))
 
 
-def run(workload: Workload, rounds: int) -> tuple[float, float]:
+def run(workload: Workload, rounds: int, seed: int) -> tuple[float, list[float]]:
     """Seconds, and accuracy at the end."""
-    np.random.seed(rounds)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
     network, data = Network(), users(workload)
     model = PyTorchModel(network, torch.optim.SGD, torch.optim.SGD(network.parameters(), lr=1.0))
     steps = [WeightByUser()]
@@ -73,7 +75,7 @@ def run(workload: Workload, rounds: int) -> tuple[float, float]:
     seconds = time.perf_counter() - begun
     features, labels = (torch.from_numpy(part) for part in test_rows())
     with torch.no_grad():
-        return seconds, float(((network(features) > 0) == (labels > 0.5)).float().mean())
+        return seconds, [float(((network(features) > 0) == (labels > 0.5)).float().mean())]
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from skyglow_simulations.stacked import Rows, Setting, Weights, accuracy, train
 COPIES, DEVICE = int(os.environ.get("COPIES", "1")), os.environ.get("DEVICE", "cpu")
 
 
-def run(workload: Workload, rounds: int) -> tuple[float, float]:
-    """Seconds, and accuracy at the end; the mean over seeds."""
+def run(workload: Workload, rounds: int, seed: int) -> tuple[float, list[float]]:
+    """Seconds a copy, and accuracy of each at the end; their seeds follow each other."""
     features, labels = (torch.from_numpy(part) for part in training_rows(workload))
     settings = [
         Setting(
@@ -27,15 +27,15 @@ def run(workload: Workload, rounds: int) -> tuple[float, float]:
             hidden=HIDDEN,
             clip=workload.clip or math.inf,
             noise=workload.noise,
-            seed=seed,
+            seed=seed * COPIES + copy,
         )
-        for seed in range(COPIES)
+        for copy in range(COPIES)
     ]
     begun = time.perf_counter()
     weights = tuple(part.cpu() for part in train(settings, Rows(features, labels), start=_start(), device=DEVICE))
     seconds = (time.perf_counter() - begun) / len(settings)
     wanted = Rows(*(torch.from_numpy(part)[None] for part in test_rows()))
-    return seconds, float(accuracy(weights, wanted).mean())
+    return seconds, accuracy(weights, wanted).tolist()
 
 
 def _start() -> Weights:

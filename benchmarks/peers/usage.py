@@ -41,11 +41,11 @@ class Usage:
     startup : float
         Seconds of wall clock besides its rounds.
     cpu : float
-        Seconds of processor time of the whole run, all of its processes added.
+        Seconds of processor time of the whole run but for what it did not time, all of its processes added.
     memory : float
         Largest sum of its processes' proportional memory, MiB.
-    accuracy : float
-        Of the trained model, per cent.
+    accuracies : tuple of float
+        Of the trained models, seed by seed, per cent.
     """
 
     round_ms: float
@@ -53,7 +53,7 @@ class Usage:
     startup: float
     cpu: float
     memory: float
-    accuracy: float
+    accuracies: tuple[float, ...]
 
 
 def measured(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Usage:
@@ -82,9 +82,9 @@ def measured(command: Sequence[str], extra: Mapping[str, str] | None = None) -> 
         round_ms=figures["round"] * 1e3,
         round_cpu_ms=figures["cpu"] * 1e3,
         startup=wall - rounds,
-        cpu=sum(cpu.values()),
+        cpu=sum(cpu.values()) - figures["apart"],
         memory=peak,
-        accuracy=figures["accuracy"] * 100,
+        accuracies=tuple(one * 100 for one in figures["accuracies"]),
     )
 
 

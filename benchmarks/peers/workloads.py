@@ -6,10 +6,11 @@ which clients a simulator happens to draw hardly matters to what it learns.
 """
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
@@ -20,6 +21,7 @@ LEARNING_RATE = 0.5
 _TEST_ROWS = 20_000
 
 Array = NDArray[np.float32]
+Train = Callable[["Workload", int, int], tuple[float, Sequence[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +72,69 @@ def _draw(seed: int, count: int) -> tuple[Array, Array]:
     return features, (features @ direction > 0).astype(np.float32)
 
 
-def report(train: Callable[[Workload, int], tuple[float, float]], copies: int = 1) -> None:
+def report(train: Train, copies: int = 1) -> None:
     """Run `train` for the two lengths of the command line, after each other, and print what was measured as JSON.
 
-    `train` takes the workload and a number of rounds, and returns its seconds, over the number of copies it trains, and
-    the accuracy it came to. A round takes the difference of the two over the difference in length; one more of the
-    short length warms up.
+    `train` takes the workload, a number of rounds and a seed, and returns its seconds, over the number of copies it
+    trains, and the accuracy that each came to. A round takes the difference of the two over the difference in length;
+    one more of the short length warms up. `SEED` in the environment is the seed, and `SEEDS` how many runs of the long
+    length there are in all, each with the next one: those after the first are for their accuracy, and not timed.
     """
     workload, short, long = WORKLOADS[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3])
-    train(workload, short)
+    seed, seeds = (int(os.environ.get(name, "1")) for name in ("SEED", "SEEDS"))
+    train(workload, short, seed)
     marks = [time.process_time()]
-    (before, _), (after, accuracy) = (_marked(train, workload, rounds, marks) for rounds in (short, long))
+    (before, _), (after, accuracies) = (_marked(train, workload, rounds, seed, marks) for rounds in (short, long))
     cpu = (marks[2] - marks[1]) - (marks[1] - marks[0])
-    more = long - short
-    publish((after - before) / more, copies * (2 * short + long), accuracy, cpu / more / copies)
+    more, ended = long - short, time.time()
+    further = [one for number in range(1, seeds) for one in train(workload, long, seed + number)[1]]
+    figures = Figures(
+        round=(after - before) / more,
+        rounds=copies * (2 * short + long),
+        accuracies=[*accuracies, *further],
+        cpu=cpu / more / copies,
+        apart=time.process_time() - marks[2],
+        ended=ended,
+    )
+    publish(figures)
 
 
 def _marked(
-    train: Callable[[Workload, int], tuple[float, float]], workload: Workload, rounds: int, marks: list[float]
-) -> tuple[float, float]:
-    figures = train(workload, rounds)
+    train: Train, workload: Workload, rounds: int, seed: int, marks: list[float]
+) -> tuple[float, Sequence[float]]:
+    figures = train(workload, rounds, seed)
     marks.append(time.process_time())
     return figures
 
 
-def publish(seconds_a_round: float, rounds: int, accuracy: float, cpu_a_round: float = 0.0) -> None:
-    """Print the seconds of a round, the rounds run altogether, and the accuracy, as the last line of output.
+@dataclass(frozen=True)
+class Figures:
+    """What a program measured of itself.
 
-    `cpu_a_round` is the processor time of a round where one process does all, else 0.
+    Attributes
+    ----------
+    round : float
+        Seconds of a round.
+    rounds : int
+        Those run altogether, but for runs that were not timed.
+    accuracies : sequence of float
+        Seed by seed.
+    ended : float
+        When the last timed round had ended.
+    cpu : float
+        Seconds of processor time of a round where one process does all, else 0.
+    apart : float
+        Likewise of all the runs that were not timed.
     """
-    figures = {"round": seconds_a_round, "rounds": rounds, "accuracy": accuracy, "cpu": cpu_a_round}
-    print("\n" + json.dumps({**figures, "ended": time.time()}), flush=True)
+
+    round: float
+    rounds: int
+    accuracies: Sequence[float]
+    ended: float
+    cpu: float = 0.0
+    apart: float = 0.0
+
+
+def publish(figures: Figures) -> None:
+    """Print them as the last line of output."""
+    print("\n" + json.dumps(asdict(figures)), flush=True)
