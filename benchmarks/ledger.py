@@ -36,7 +36,8 @@ from skyglow_shared.models import features, presence
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.signing import STUDY, Identity
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Source, Study, canonical_bytes, digest
+from skyglow_shared.study import COMPOSITION_CLASSES, Source, Study, canonical_bytes, digest
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that it also runs as a plain script
 

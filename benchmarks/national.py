@@ -110,7 +110,7 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     basis = presence.load(study.occupancy.basis)
     curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1] + 1))
     diary = np.zeros((1, 2 * (1 + basis.components.shape[1]) + 2))
-    bound = next(block.l2_bound for phase in study.phases for block in phase.blocks if block.source == "class_score")
+    bound = next(block.l2_bound for block in study.blocks if block.source == "class_score")
     trained = bound * rng.binomial(homes, _PANEL).sum(axis=0)  # each has but a one to say, as long as the bound allows
     calibrated = np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1)
     exact: Mapping[str, Array] = {
@@ -120,7 +120,7 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
         "area_profile": curve * areas.totals("MSOA", homes.sum(axis=1))[:, None],
         "diary_profile": diary,
     }
-    blocks = [block for phase in study.phases for block in phase.blocks if block.source in exact]
+    blocks = [block for block in study.blocks if block.source in exact]
     sums = {}
     for block in blocks:
         deviation = deviations(study, block)

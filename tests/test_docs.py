@@ -11,7 +11,7 @@ import msgspec
 import msgspec.inspect as shapes
 import pytest
 
-from skyglow_shared import command, errors, study
+from skyglow_shared import command, errors, study, vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -175,7 +175,7 @@ def test_every_record_within_a_study_is_described():
 
 def test_every_legal_gateway_class_and_source_is_described():
     text = text_of(ROOT / "docs/reference/study.md")
-    for words in (*study.LEGAL_GATEWAYS, *study.COMPOSITION_CLASSES, *study.Source.__args__):
+    for words in (*vocabulary.LEGAL_GATEWAYS, *study.COMPOSITION_CLASSES, *study.Source.__args__):
         assert words in text, words
 
 

@@ -33,7 +33,8 @@ import msgspec
 import msgspec.inspect as shapes
 
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import LEGAL_GATEWAYS, Study, canonical_bytes
+from skyglow_shared.study import Study, canonical_bytes
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 _OFFICE, _NORTH = Identity.generate(), Identity.generate()
 _BOOK = Path(tempfile.mkdtemp()) / "book.jsonl"

@@ -14,8 +14,8 @@ from skyglow_shared.privacy.accounting import taken_off_delta
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.sampling import epoch_of, excess, largest_supplier
 from skyglow_shared.secagg.session import Parameters
-from skyglow_shared.study import LEGAL_GATEWAYS, QUESTIONS, Block, Model, Phase, Study, canonical_bytes
-from skyglow_shared.vocabulary import AreaLevel
+from skyglow_shared.study import QUESTIONS, Block, Model, Phase, Study, canonical_bytes
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS, AreaLevel
 
 _SHARED_BY_MODELS = ("gradient", "area_score", "class_score", "area_label")
 _LEAST_EPOCH = 2
@@ -82,7 +82,7 @@ def _presence_problems(study: Study) -> Iterable[str]:
         yield "a temporal model must be the only one of its kind, and the one that occupancy names"
     if study.presence_model is not None and not temporal:
         yield "the study's own model that occupancy names must be temporal"
-    sources = {block.source for phase in study.phases for block in phase.blocks if temporal & set(block.models)}
+    sources = {block.source for block in study.blocks if temporal & set(block.models)}
     if sources - {"gradient"}:
         yield "a temporal model has gradients alone; it is used by area_profile and diary_profile, which name no model"
 
@@ -212,10 +212,10 @@ def _answer_problems(model: Model) -> Iterable[str]:
 
 def _block_problems(study: Study) -> Iterable[str]:
     models = {model.name for model in study.models}
-    blocks = [block.name for phase in study.phases for block in phase.blocks]
+    blocks = [block.name for block in study.blocks]
     if len(set(blocks)) != len(blocks) or not all(phase.blocks for phase in study.phases):
         yield "every phase must have blocks, each of a name of its own"
-    for block in (block for phase in study.phases for block in phase.blocks):
+    for block in study.blocks:
         needs_model = block.source not in _WITHOUT_MODEL
         if needs_model != bool(block.model) or set(block.models) - models:
             yield f"block {block.name} must name a model of the study if and only if its source needs one"
@@ -234,7 +234,7 @@ def _block_problems(study: Study) -> Iterable[str]:
             model.name == block.model and model.question != "composition" for model in study.models
         ):
             yield f"block {block.name} must be of a model that asks for composition"
-    sources = {block.source for phase in study.phases for block in phase.blocks}
+    sources = {block.source for block in study.blocks}
     for source, needed in _NEEDS.items():
         if source in sources and needed not in sources:
             yield f"a block of source {source} tells nothing without one of source {needed}"
@@ -254,9 +254,8 @@ def _walks_soundly(study: Study, block: Block, models: set[str]) -> bool:
 
 def _score_problems(study: Study) -> Iterable[str]:
     """Scores of models beside each other share one bound, so they must be calibrated as they are released."""
-    blocks = [block for phase in study.phases for block in phase.blocks]
-    scored = [block for block in blocks if block.source in ("area_score", "class_score")]
-    for block in blocks:
+    scored = [block for block in study.blocks if block.source in ("area_score", "class_score")]
+    for block in study.blocks:
         if block.counts_trainers and block.source != "class_score":
             yield f"block {block.name} may have counts_trainers only if its source is class_score"
     for model in study.models:

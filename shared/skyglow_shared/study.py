@@ -21,10 +21,7 @@ from skyglow_shared.errors import StudyError
 
 COMPOSITION_CLASSES = vocabulary.COMPOSITION_CLASSES
 QUESTIONS = vocabulary.QUESTIONS
-LEGAL_GATEWAYS = vocabulary.LEGAL_GATEWAYS
 Source = vocabulary.Source
-Question = vocabulary.Question
-TrustMode = Literal["local", "aggregate"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Bound = Annotated[float, msgspec.Meta(ge=1e-9, le=1e9)]  # beyond these, vectors over it are no exact integers
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -97,7 +94,7 @@ class Model(Record, frozen=True, kw_only=True):
     hidden: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=1024)], ...], msgspec.Meta(max_length=4)] = ()
     features: str
     features_digest: Key
-    question: Question = "composition"
+    question: vocabulary.Question = "composition"
     positive_classes: tuple[str, ...] = ()
     learning_rate: Positive
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
@@ -222,7 +219,7 @@ class Study(Record, frozen=True, kw_only=True):
     public_good: Annotated[str, msgspec.Meta(max_length=2000)]
     reference_date: datetime.date
     expires: datetime.date
-    trust_mode: TrustMode
+    trust_mode: vocabulary.TrustMode
     aggregation: Aggregation | None = None
     epsilon: Annotated[float, msgspec.Meta(gt=0, le=20)]
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1e-3)]
@@ -250,6 +247,11 @@ class Study(Record, frozen=True, kw_only=True):
         return _named(self.models, name)
 
     @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of all phases, in their order."""
+        return tuple(block for phase in self.phases for block in phase.blocks)
+
+    @property
     def answer_models(self) -> tuple[Model, ...]:
         """The models of what the panel answers: all but temporal ones."""
         return tuple(model for model in self.models if model.kind != "temporal")
@@ -262,9 +264,8 @@ class Study(Record, frozen=True, kw_only=True):
     @property
     def noise_shares(self) -> int:
         """Over how many shares the noise that is charged is spread: the honest suppliers that are in every sum."""
-        if self.aggregation is None:
-            return 1
-        return len(self.suppliers) - self.aggregation.dropouts - self.aggregation.colluders
+        lost = self.aggregation
+        return 1 if lost is None else len(self.suppliers) - lost.dropouts - lost.colluders
 
     @property
     def lsoas(self) -> tuple[str, ...]:

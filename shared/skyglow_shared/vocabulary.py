@@ -52,6 +52,9 @@ Source = Literal[
 ]
 Question = Literal["composition", "household_size", "paid_work"]
 
+#: Whether the office sees each supplier's noised sums, or only what those of all come to.
+TrustMode = Literal["local", "aggregate"]
+
 #: Sources that only homes of the panel are in; in the others every metered home is, or, where a study keeps its panel
 #: apart, every one that is not of the panel.
 OF_THE_PANEL: frozenset[Source] = frozenset(

@@ -34,8 +34,9 @@ from skyglow_shared.models import features
 from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.signing import STUDY, Identity
 from skyglow_shared.soundness import check, decode_study
-from skyglow_shared.study import Aggregation, Study, TrustMode, canonical_bytes, digest
+from skyglow_shared.study import Aggregation, Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as RosterEntry
+from skyglow_shared.vocabulary import TrustMode
 from skyglow_simulations import suppliers
 from skyglow_simulations.population import census as census_tables
 from skyglow_simulations.population import generate, trial_city

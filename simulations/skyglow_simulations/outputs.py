@@ -92,7 +92,7 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
 
 def has_occupancy(study: Study) -> bool:
     """Whether a study asks when homes are occupied."""
-    return any(block.source == "area_profile" for phase in study.phases for block in phase.blocks)
+    return any(block.source == "area_profile" for block in study.blocks)
 
 
 def write(experiment: Experiment, findings: Findings) -> None:

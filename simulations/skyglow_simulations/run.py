@@ -14,7 +14,7 @@ import msgspec
 
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
-from skyglow_shared.study import TrustMode
+from skyglow_shared.vocabulary import TrustMode
 
 Engine = Literal["in-process", "flower"]
 

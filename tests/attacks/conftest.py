@@ -27,8 +27,9 @@ from skyglow_shared.secagg.ledger_heads import Head, Witness
 from skyglow_shared.secagg.rounds import Round
 from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Source, Study, canonical_bytes, digest
+from skyglow_shared.study import COMPOSITION_CLASSES, Source, Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as OnRoster
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 ROOT = Path(__file__).parents[2]
 START, DAYS, HOMES = datetime.date(2026, 3, 9), 14, 24

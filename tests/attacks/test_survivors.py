@@ -40,13 +40,12 @@ def test_thinned_noise_with_colluders_among_the_survivors(town, suppliers, dropo
     withstood = {"dropouts": dropouts, "colluders": colluders}
     study = town.study(trust_mode="aggregate", aggregation=withstood, suppliers=roster)
     left = suppliers - dropouts - colluders
-    for phase in study.phases:
-        for block in phase.blocks:
-            part = share_block(study, block)
-            assert left * part.noise_multiplier**2 >= block.noise_multiplier**2
-            assert (left - 1) * part.noise_multiplier**2 < block.noise_multiplier**2
-            unprovisioned = block.noise_multiplier**2 / suppliers
-            assert left * unprovisioned < block.noise_multiplier**2, "without provision the attack would succeed"
+    for block in study.blocks:
+        part = share_block(study, block)
+        assert left * part.noise_multiplier**2 >= block.noise_multiplier**2
+        assert (left - 1) * part.noise_multiplier**2 < block.noise_multiplier**2
+        unprovisioned = block.noise_multiplier**2 / suppliers
+        assert left * unprovisioned < block.noise_multiplier**2, "without provision the attack would succeed"
 
 
 def codes_for(begun, name, confirmed):

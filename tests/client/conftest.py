@@ -25,7 +25,8 @@ from skyglow_client.readings import IngestReport, Store, ingest
 from skyglow_shared import messages, signing
 from skyglow_shared.models import features, presence
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Source, Study, canonical_bytes, digest
+from skyglow_shared.study import COMPOSITION_CLASSES, Source, Study, canonical_bytes, digest
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 START = datetime.date(2026, 3, 9)
 DAYS = 28

@@ -69,7 +69,7 @@ def test_a_study_that_trains_a_model_takes_the_same_days(store):
 def test_what_lies_beyond_a_profiles_bound_is_told(town):
     """Held coefficients and what lay beyond add up to the profile of a home where nobody was."""
     study = town.study()
-    block = next(block for phase in study.phases for block in phase.blocks if block.source == "area_profile")
+    block = next(block for block in study.blocks if block.source == "area_profile")
     block = msgspec.structs.replace(block, l2_bound=0.4)
     empty = presence.load(study.occupancy.basis).empty
     with town.open() as supplier:

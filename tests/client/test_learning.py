@@ -56,10 +56,6 @@ def make_homes(number, seed=3):
     )
 
 
-def blocks_of(study):
-    return [block for phase in study.phases for block in phase.blocks]
-
-
 def weights_of(seed=0, size=1.0):
     return {NAME: np.random.default_rng(seed).normal(0, size, 23)}
 
@@ -90,7 +86,7 @@ def test_a_homes_vector_is_the_same_to_the_last_bit_whoever_is_beside_it(study, 
     rng = np.random.default_rng(number)
     kept = np.zeros(len(homes), dtype=bool)
     kept[rng.permutation(len(homes))[:number]] = True
-    for block in blocks_of(study):
+    for block in study.blocks:
         everything = np.full((len(homes), block_shape(study, block)[1]), np.nan)
         for rows in (np.ones(len(homes), dtype=bool), kept):
             chosen = homes.take(rows)
@@ -119,7 +115,7 @@ def cohort_of(block, homes):
 
 def test_no_home_trains_and_calibrates(study):
     homes = make_homes(500)
-    for block in blocks_of(study):
+    for block in study.blocks:
         part = contributions(study, block, homes, weights_of())
         assert len(part.vectors) == len(part.groups) == cohort_of(block, homes).sum()
 
@@ -136,7 +132,7 @@ def test_columns_are_what_the_layout_says(study):
     empty = presence.load("presence_basis_v1").empty.ravel()
     profile = homes.profile.reshape(200, -1)
     norm = np.linalg.norm(profile, axis=1, keepdims=True)
-    bound = held_bound(next(block for block in blocks_of(study) if block.name == "profiles"))
+    bound = held_bound(next(block for block in study.blocks if block.name == "profiles"))
     held = np.where(norm > bound, profile / norm * bound, profile)
     assert (norm > bound).any() and (norm < bound).any()
     wanted = {
@@ -146,7 +142,7 @@ def test_columns_are_what_the_layout_says(study):
         "profiles": (np.c_[held, (profile - held) @ empty / np.linalg.norm(empty)], homes.msoa),
         "diaries": (np.c_[np.concatenate([kept, gap], axis=2).reshape(200, -1), square, cross], np.zeros(200)),
     }
-    for block in blocks_of(study)[1:]:
+    for block in study.blocks[1:]:
         cohort = cohort_of(block, homes)
         part = contributions(study, block, homes, weights)
         vectors, groups = wanted[block.name]
@@ -163,7 +159,7 @@ def sums_of(study, block, homes):
 def test_homes_that_trained_are_counted_apart(study):
     """In groups after those of the calibration homes, with a one as long as the bound and nothing of their scores."""
     homes = make_homes(400)
-    plain = next(block for block in blocks_of(study) if block.source == "class_score")
+    plain = next(block for block in study.blocks if block.source == "class_score")
     block = msgspec.structs.replace(plain, counts_trainers=True)
     assert block_shape(study, block)[0] == 2 * block_shape(study, plain)[0]
     found, before = (contributions(study, one, homes, weights_of()) for one in (block, plain))
@@ -183,14 +179,14 @@ def test_homes_that_trained_are_counted_apart(study):
 def test_absurd_weights_give_neither_warnings_nor_other_homes_trouble(study, size):
     homes = make_homes(300)
     weights = {NAME: np.full(23, size) * np.where(np.arange(23) % 2, 1, -1)}
-    for block in blocks_of(study):
+    for block in study.blocks:
         assert contributions(study, block, homes, weights).vectors.dtype == np.float64
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_no_home_or_one_is_no_special_case(study, number):
     homes = make_homes(300).take(np.arange(300) < number)
-    for block in blocks_of(study):
+    for block in study.blocks:
         part = contributions(study, block, homes, weights_of())
         assert part.vectors.shape == (cohort_of(block, homes).sum(), block_shape(study, block)[1])
 
@@ -199,7 +195,7 @@ def test_a_model_that_mixes_days_into_households_is_caught(study, monkeypatch):
     days = lambda model, weights, x, y, **_: np.zeros((7 * len(x), 23))  # noqa: E731
     monkeypatch.setattr("skyglow_client.learning.contributions.household_gradients", days)
     with pytest.raises(InternalError):
-        contributions(study, blocks_of(study)[0], make_homes(50), weights_of())
+        contributions(study, study.blocks[0], make_homes(50), weights_of())
 
 
 def test_misaligned_homes_are_caught():

@@ -35,10 +35,6 @@ WEIGHTS = {
 }
 
 
-def blocks_of(study):
-    return [block for phase in study.phases for block in phase.blocks]
-
-
 def homes_without(raw, study, number):
     """The supplier's homes, from its files, without meter `number` (-1: with all)."""
     part = copy.copy(raw)
@@ -58,7 +54,7 @@ def homes_without(raw, study, number):
 
 def sums(study, homes, weights):
     found = {}
-    for block in blocks_of(study):
+    for block in study.blocks:
         parts = contributions(study, block, homes, {NAME: weights})
         found[block.name] = release.grouped_sum(parts.vectors, parts.groups, block_shape(study, block)[0], block)
     return found
@@ -86,7 +82,7 @@ def largest_move(study, whole, rest, weights):
     """By block: the Euclidean norm of the change, in steps over the bound in steps."""
     before, after = sums(study, whole, weights), sums(study, rest, weights)
     moves = {}
-    for block in blocks_of(study):
+    for block in study.blocks:
         change = [int(step) for step in (before[block.name] - after[block.name]).ravel()]
         moves[block.name] = sum(step**2 for step in change) / sensitivity_steps(block.noise_multiplier) ** 2
     return moves
@@ -95,7 +91,7 @@ def largest_move(study, whole, rest, weights):
 def test_one_home_moves_every_block_by_at_most_what_is_charged(town, raw):
     study = town.study()
     whole = homes_without(raw, study, -1)
-    most = dict.fromkeys((block.name for block in blocks_of(study)), 0.0)
+    most = dict.fromkeys((block.name for block in study.blocks), 0.0)
     for number in range(24):
         rest = homes_without(raw, study, number)
         for weights in WEIGHTS.values():

@@ -83,7 +83,7 @@ def without(town, study, tmp_path):
 
 def moves(study, found, without):
     """By block: how far the home moves the sum, over how far one home may."""
-    bounds = {block.name: sensitivity_steps(block.noise_multiplier) for phase in study.phases for block in phase.blocks}
+    bounds = {block.name: sensitivity_steps(block.noise_multiplier) for block in study.blocks}
     changes = {name: [int(step) for step in (found[name] - without[name]).ravel()] for name in found}
     return {name: sum(step**2 for step in change) / bounds[name] ** 2 for name, change in changes.items()}
 

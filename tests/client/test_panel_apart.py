@@ -39,10 +39,9 @@ def study(town):
 def moved(study, homes, left_out):
     """Sources of blocks whose exact sums change if one home is left out."""
     rest = homes.take(np.arange(len(homes)) != left_out)
-    blocks = [block for phase in study.phases for block in phase.blocks]
     return {
         block.source
-        for block in blocks
+        for block in study.blocks
         if (block_sum(study, block, homes, WEIGHTS) != block_sum(study, block, rest, WEIGHTS)).any()
     }
 
@@ -63,9 +62,8 @@ def test_no_home_moves_sums_of_both(town, study):
 def test_cohorts_of_the_two_share_no_home_and_lose_none(town, study):
     with town.open() as supplier:
         homes = supplier.homes(study)
-        blocks = [block for phase in study.phases for block in phase.blocks]
         of_panel, of_others = np.zeros((2, len(homes)), dtype=bool)
-        for block in blocks:
+        for block in study.blocks:
             into = of_panel if block.source in OF_THE_PANEL else of_others
             into |= cohort_of(study, block, homes)
         assert not (of_panel & of_others).any()

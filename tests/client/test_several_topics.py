@@ -64,7 +64,7 @@ def weights_of(size):
 
 
 def block_of(study, source):
-    return next(block for phase in study.phases for block in phase.blocks if block.source == source)
+    return next(block for block in study.blocks if block.source == source)
 
 
 @pytest.mark.parametrize("size", [0.1, 30.0])

@@ -175,9 +175,8 @@ def test_absurd_weights_give_numbers_and_no_warning(town, study, size):
     weights = {name: np.full(len(values), size) for name, values in weights_of(study).items()}
     with town.open() as supplier:
         homes = supplier.homes(study)
-        for phase in study.phases:
-            for block in phase.blocks:
-                assert np.abs(block_sum(study, block, homes, weights)).max() < 2**40
+        for block in study.blocks:
+            assert np.abs(block_sum(study, block, homes, weights)).max() < 2**40
 
 
 def refused(town, study, match):
@@ -221,7 +220,7 @@ def test_what_is_asked_is_said_in_plain_words(town, study):
 
 
 def test_only_homes_that_did_not_train_say_how_far_the_model_is_off(town, study):
-    block = next(block for phase in study.phases for block in phase.blocks if block.source == "diary_profile")
+    block = next(block for block in study.blocks if block.source == "diary_profile")
     with town.open() as supplier:
         plain, homes = supplier.homes(town.study()), supplier.homes(study)
     keeps = np.isfinite(plain.diary).all(axis=2).any(axis=1) & (plain.composition >= 0)

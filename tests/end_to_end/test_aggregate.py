@@ -135,11 +135,10 @@ def test_the_sum_is_exactly_that_of_shares_that_never_left(office, accounts):
 def test_the_noise_of_the_fewest_honest_suppliers_is_the_noise_that_is_charged(office):
     """Six suppliers, one may drop and one collude: four shares must hold all of the noise, and one alone does not."""
     assert office.study.noise_shares == 4
-    for phase in office.study.phases:
-        for block in phase.blocks:
-            made, whole = share_block(office.study, block), block.noise_multiplier * block.l2_bound
-            assert whole <= noise_deviation(made, 4) < 1.01 * whole
-            assert noise_deviation(made, 1) < 0.51 * whole
+    for block in office.study.blocks:
+        made, whole = share_block(office.study, block), block.noise_multiplier * block.l2_bound
+        assert whole <= noise_deviation(made, 4) < 1.01 * whole
+        assert noise_deviation(made, 1) < 0.51 * whole
 
 
 @pytest.mark.parametrize("step", range(5), ids=STEPS)

@@ -24,7 +24,8 @@ from skyglow_shared.messages import (
 )
 from skyglow_shared.models import features, presence
 from skyglow_shared.signing import Identity
-from skyglow_shared.study import COMPOSITION_CLASSES, LEGAL_GATEWAYS, Study, digest_of
+from skyglow_shared.study import COMPOSITION_CLASSES, Study, digest_of
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 NAMES = ("north", "south", "west")
 STORES = ("sqlite", "postgresql")

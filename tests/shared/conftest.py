@@ -6,7 +6,8 @@ import copy
 import msgspec
 import pytest
 
-from skyglow_shared.study import LEGAL_GATEWAYS, Block, Study
+from skyglow_shared.study import Block, Study
+from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 _PLAIN = {
     "protocol": 1,

@@ -26,11 +26,11 @@ def drafted():
 
 def test_it_asks_for_use_and_how_homes_are_spread_within_its_budget(drafted):
     study = drafted(1.0)
-    sources = {block.source for phase in study.phases for block in phase.blocks}
+    sources = {block.source for block in study.blocks}
     assert {"area_use", "area_use_histogram", "area_capped_count"} < sources
     assert study_cost(plan(study, all_round_numbers(study)), study.delta).epsilon_upper <= study.epsilon
 
 
 def test_a_trial_on_part_of_the_homes_has_a_cap_to_match(drafted):
-    caps = [max(block.cap for phase in drafted(scale).phases for block in phase.blocks) for scale in (1.0, 0.1, 1e-6)]
+    caps = [max(block.cap for block in drafted(scale).blocks) for scale in (1.0, 0.1, 1e-6)]
     assert caps == [100, 10, 1]

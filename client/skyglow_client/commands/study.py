@@ -104,7 +104,7 @@ def _topic(model: Model) -> str:
 
 
 def _presence(study: Study) -> str:
-    if not any(block.source == "area_profile" for phase in study.phases for block in phase.blocks):
+    if not any(block.source == "area_profile" for block in study.blocks):
         return _teller(study)
     return f"{_teller(study)}; curves of the day may be published by {' and '.join(study.occupancy.levels)}"
 

@@ -15,7 +15,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from skyglow_shared.errors import FormatError, PolicyError
-from skyglow_shared.study import Block, Key, Positive, Question, Rate, Source, Study, TrustMode
+from skyglow_shared.study import Block, Key, Positive, Rate, Source, Study
+from skyglow_shared.vocabulary import Question, TrustMode
 
 Level = Literal["all", "class", "msoa", "lsoa"]
 
@@ -143,7 +144,7 @@ def check(policy: Policy, study: Study, own_key: str = "") -> None:
 
 def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
     """Yield (rule, what to change) for every rule the study breaks."""
-    blocks: list[Block] = [block for phase in study.phases for block in phase.blocks]
+    blocks = study.blocks
     wanted: tuple[tuple[str, Iterable[str], tuple[str, ...]], ...] = (
         ("purposes", {study.purpose}, policy.purposes),
         ("legal_gateways", {study.legal_gateway}, policy.legal_gateways),

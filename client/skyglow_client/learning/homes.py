@@ -168,7 +168,7 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
 
 
 def _asks_use(study: Study) -> bool:
-    sources = {block.source for phase in study.phases for block in phase.blocks}
+    sources = {block.source for block in study.blocks}
     return not sources.isdisjoint({"area_use", "area_use_histogram"})
 
 

@@ -205,18 +205,17 @@ def find(study: Study, sums: Mapping[str, BlockSum], source: Source, model: str 
 
 def trained_counts(study: Study, sums: Mapping[str, BlockSum], model: str) -> Part | None:
     """Noised counts [strata, 1] of the homes that trained, where a model's class scores are asked to count them."""
-    for phase in study.phases:
-        for block in phase.blocks:
-            if _is(block, "class_score", model) and block.counts_trainers:
-                found, own = sums[block.name], calibration_groups(study, block)
-                counts, noise = found.values[own:, :1] / block.l2_bound, found.deviation[:1] / block.l2_bound
-                return _by_stratum(study, block, model, Part(counts, noise, found.shares))
+    for block in study.blocks:
+        if _is(block, "class_score", model) and block.counts_trainers:
+            found, own = sums[block.name], calibration_groups(study, block)
+            counts, noise = found.values[own:, :1] / block.l2_bound, found.deviation[:1] / block.l2_bound
+            return _by_stratum(study, block, model, Part(counts, noise, found.shares))
     return None
 
 
 def has(study: Study, source: Source, model: str = "") -> bool:
     """Whether the study has a block of a source (and model)."""
-    return any(_is(block, source, model) for phase in study.phases for block in phase.blocks)
+    return any(_is(block, source, model) for block in study.blocks)
 
 
 def _is(block: Block, source: Source, model: str) -> bool:

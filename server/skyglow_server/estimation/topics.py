@@ -223,7 +223,7 @@ def _spreads(study: Study, sums: Mapping[str, BlockSum], topics: Iterable[_Topic
     if not has(study, "area_capped_count"):
         return
     found = find(study, sums, "area_capped_count")
-    cap = next(block.cap for phase in study.phases for block in phase.blocks if block.source == "area_capped_count")
+    cap = next(block.cap for block in study.blocks if block.source == "area_capped_count")
     capped = dict(zip(study.lsoas, found.values[:, 0].tolist(), strict=True))
     for topic in topics:
         for cell in topic.tree.footprint.cells:

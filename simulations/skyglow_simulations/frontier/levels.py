@@ -76,7 +76,7 @@ def _cost(study: Study) -> float:
 
 def _bounds(study: Study) -> tuple[float, float]:
     """Logarithms of the least and greatest factor that keep every multiplier within its limits."""
-    multipliers = [block.noise_multiplier for phase in study.phases for block in phase.blocks]
+    multipliers = [block.noise_multiplier for block in study.blocks]
     return math.log(_LEAST / min(multipliers)), math.log(_MOST / max(multipliers))
 
 

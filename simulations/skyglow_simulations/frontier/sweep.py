@@ -21,7 +21,8 @@ from skyglow_server.estimation import census, estimate, load_areas
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models.logistic import first_weights
-from skyglow_shared.study import Study, TrustMode, digest
+from skyglow_shared.study import Study, digest
+from skyglow_shared.vocabulary import TrustMode
 from skyglow_simulations import evaluation
 from skyglow_simulations.evaluation import HeldHomes
 from skyglow_simulations.experiment import Experiment, Progress, begin, opened, trusting

@@ -31,7 +31,7 @@ def study(town):
 
 @pytest.fixture
 def block(study):
-    return next(block for phase in study.phases for block in phase.blocks if block.source == "gradient")
+    return next(block for block in study.blocks if block.source == "gradient")
 
 
 def make_homes(number, seed=0):
@@ -106,7 +106,7 @@ def test_one_household_moves_the_block_by_its_charged_bound_at_most(study, block
 def test_a_score_is_the_same_to_the_last_bit_whoever_is_beside_the_home(study, number):
     """Five hidden units are forty bytes: rows that lie differently in memory are products that round differently."""
     homes, weights = make_homes(520), weights_of(study)
-    scores = next(block for phase in study.phases for block in phase.blocks if block.source == "area_score")
+    scores = next(block for block in study.blocks if block.source == "area_score")
     whole = contributions(study, scores, homes, weights).vectors
     kept = np.random.default_rng(number).permutation(520) < number
     part = contributions(study, scores, homes.take(kept), weights).vectors

@@ -90,7 +90,7 @@ def test_a_part_of_a_larger_study_is_told_nothing_by_them(town, simulator):
 def test_counts_are_found_beside_the_calibration_homes_sums(town, simulator):
     evidence, _ = town
     study = simulator.study_of(evidence.areas)
-    plain = next(block for phase in study.phases for block in phase.blocks if block.source == "class_score")
+    plain = next(block for block in study.blocks if block.source == "class_score")
     assert trained_counts(study, {}, simulator.topic) is None
     block = msgspec.structs.replace(plain, counts_trainers=True, l2_bound=MULTIPLE)
     phases = [
