@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an earlier release let out, read from its folder: to compare the next with it, and to check the next against it.
 
-Differencing needs to know which areas had a figure, change needs the figures themselves.
+Differencing needs to know which areas had a figure, change needs the figures themselves. A table that lost lines, or
+its study, would seem to have let out less than it did, and a later release would be let through that gives a figure
+away: so a folder is believed only if its files are as they were written and its tables have a line for every area.
 """
 
 import csv
+import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
+from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
 from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
 from skyglow_server.publication import electricity, tidy
+from skyglow_server.publication.check_folder import CHECKSUMS
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError
 from skyglow_shared.soundness import decode_study
@@ -22,6 +30,9 @@ SHARED = "area model"
 
 Key = tuple[str, str, str, str]
 Rows = Mapping[Key, Mapping[str, str]]
+
+_TABLES, _READ = "estimates-*.csv", (STUDY, tidy.SOURCES, electricity.NAME)
+_NUMBERS = ("estimate", "lower", "upper", "unclipped", "standard_error", "share_of_variance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +62,16 @@ def read_release(path: Path) -> Published:
     Raises
     ------
     FormatError
-        It is no release's folder, or a table of it cannot be read.
+        It is no release's folder, a table of it cannot be read, is not as it was written or is not of its study.
     StudyError
         Its study cannot be read.
     """
     folder = path / "release" if (path / "release").is_dir() else path
+    place = "/".join(folder.resolve().parts[-2:])
     try:
+        _check_written(folder, place)
         study = decode_study((folder / STUDY).read_bytes())
-        rows = _by_key(sorted(folder.glob("estimates-*.csv")), tidy.COLUMNS)
+        rows = _by_key(sorted(folder.glob(_TABLES)), tidy.COLUMNS)
         use = _by_key(folder.glob(electricity.NAME), electricity.COLUMNS)
         shared = {
             (row["topic"], row["level"]): float(row["share_of_variance"])
@@ -66,16 +79,53 @@ def read_release(path: Path) -> Published:
             if row["source"] == SHARED
         }
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise FormatError(f"{path.name} is not a release's folder ({type(error).__name__}); name another") from None
+        raise FormatError(f"{place} is not a release's folder ({type(error).__name__}); name another") from None
+    if any(not 0 <= share <= 1 for share in shared.values()):
+        raise FormatError(f"{tidy.SOURCES} of {place} has a share beyond 0 to 1; put back what was published")
+    _check_whole(place, study, rows, {OCCUPANCY, *(model.name for model in study.models)})
+    _check_whole(place, study, use, {ELECTRICITY})
+    if not rows and not use:
+        raise FormatError(f"{place} holds no table of figures; put back all that was published, or name another folder")
     return Published(study, rows, shared, use)
 
 
+def _check_written(folder: Path, place: str) -> None:
+    """FormatError unless what is read here is as the folder's digests say, where it holds any."""
+    for file in sorted((folder / CHECKSUMS).glob("*.txt")):
+        name = file.name.removesuffix(".txt")
+        if name not in _READ and not fnmatch(name, _TABLES):
+            continue
+        table = folder / name
+        if not table.is_file() or hashlib.sha256(table.read_bytes()).hexdigest() != file.read_text("utf-8").strip():
+            raise FormatError(
+                f"{name} of {place} is not there as it was written; put back what was published, or, if that was"
+                f" another, bring {CHECKSUMS}/{file.name} into line with it"
+            )
+
+
+def _check_whole(place: str, study: Study, rows: Rows, topics: set[str]) -> None:
+    """FormatError unless every topic's table has every area of its levels, each with the same groups."""
+    wanted: dict[str, set[str]] = {level: {getattr(area, level.lower()) for area in study.areas} for level in LEVELS}
+    found: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for topic, level, code, group in rows:
+        found.setdefault((topic, level), {}).setdefault(code, set()).add(group)
+    for (topic, level), areas in found.items():
+        groups = next(iter(areas.values()))
+        if topic not in topics or areas.keys() != wanted.get(level) or any(own != groups for own in areas.values()):
+            raise FormatError(f"the tables of {place} are not whole or not its study's; put back what was published")
+
+
 def _by_key(tables: Iterable[Path], columns: Iterable[str]) -> Rows:
-    return {
-        (row["topic"], row["level"], row["area_code"], row["group"]): row
-        for table in tables
-        for row in _rows(table, columns)
-    }
+    found: dict[Key, Mapping[str, str]] = {}
+    for table in tables:
+        before = len(found)
+        for row in _rows(table, columns):
+            key = (row["topic"], row["level"], row["area_code"], row["group"])
+            if found.setdefault(key, row) is not row:
+                raise FormatError(f"{table.name} has a figure twice; put back what was published")
+        if len(found) == before:
+            raise FormatError(f"{table.name} has no figures; put back what was published")
+    return found
 
 
 def _rows(table: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -83,7 +133,18 @@ def _rows(table: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
         reader = csv.DictReader(file, strict=True)
         if reader.fieldnames != list(columns):
             raise FormatError(f"{table.name} has other columns than a release's table; name another folder")
-        yield from reader
+        for row in reader:
+            if None in row or None in row.values() or not all(_is_number(row.get(name, "")) for name in _NUMBERS):
+                raise FormatError(f"{table.name} has a line that is cut off or no figure; put back what was published")
+            yield row
+
+
+def _is_number(text: str) -> bool:
+    """Whether a field is empty or a finite number."""
+    try:
+        return not text or math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def read_footprints(path: Path) -> tuple[Footprint, ...]:
