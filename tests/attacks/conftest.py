@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from skyglow_client.readings import ingest
 from skyglow_client.supplier import Supplier
-from skyglow_shared import messages, signing
+from skyglow_shared import messages, signing, vocabulary
 from skyglow_shared.models import features, presence
 from skyglow_shared.privacy.randomness import SystemRandomness
 from skyglow_shared.secagg import messages as secagg
@@ -29,7 +29,6 @@ from skyglow_shared.secagg.session import Parameters, Session
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import COMPOSITION_CLASSES, Source, Study, canonical_bytes, digest
 from skyglow_shared.study import Supplier as OnRoster
-from skyglow_shared.vocabulary import LEGAL_GATEWAYS
 
 ROOT = Path(__file__).parents[2]
 START, DAYS, HOMES = datetime.date(2026, 3, 9), 14, 24
@@ -59,7 +58,7 @@ class Town:
             "delta": 1e-6,
             "window_days": 365,
             "purposes": ["testing"],
-            "legal_gateways": [LEGAL_GATEWAYS[-1]],
+            "legal_gateways": [vocabulary.LEGAL_GATEWAYS[-1]],
             "features": ["class22-v1"],
             "trust_modes": ["local"],
             "sources": list(Source.__args__),
@@ -85,7 +84,7 @@ class Town:
             "name": "three-areas",
             "title": "Who is home in three areas",
             "purpose": "testing",
-            "legal_gateway": LEGAL_GATEWAYS[-1],
+            "legal_gateway": vocabulary.LEGAL_GATEWAYS[-1],
             "public_good": "None: it is made up.",
             "reference_date": "2026-03-21",
             "expires": "2126-12-31",
