@@ -24,7 +24,7 @@ from skyglow_server.disclosure import Footprint, Overlap, Pieces, load_market, p
 from skyglow_server.estimation import checks, electricity, estimate, load_areas, load_totals
 from skyglow_server.estimation.inputs import BlockSum
 from skyglow_server.public_tables import read_numbers, read_rows
-from skyglow_server.publication import Release, publish, software, write_estimates_csv
+from skyglow_server.publication import Release, places, publish, software, write_estimates_csv
 from skyglow_server.publication.earlier import footprints_of, read_release
 from skyglow_server.publication.tidy import use_table
 from skyglow_shared import locks
@@ -76,6 +76,7 @@ def release(
         market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
         totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
         pieces = _pieces(place / "vintages.csv")
+        boundaries = _boundaries(place / "boundaries.geojson", study)
         earlier = tuple(_earlier(folder, place, study, pieces))
         record = checks(study, areas, sums, earlier, market=market, pieces=pieces)
         estimates = estimate(study, areas, sums, record=record, totals=totals)
@@ -93,7 +94,7 @@ def release(
             producer=own.producer or own.address.rpartition(":")[0],
             contact=own.contact,
             designation=own.designation,
-            boundaries=_boundaries(place / "boundaries.geojson"),
+            boundaries=boundaries,
             ledger_heads={supplier: head.digest for supplier, head in heads.items()},
             ledger_entries={supplier: head.entries for supplier, head in heads.items()},
             versions=software(),
@@ -133,13 +134,14 @@ def _pieces(path: Path) -> Pieces | None:
     return pieces_of(Overlap(row["earlier"], row["later"], own) for row, own in zip(rows, households, strict=True))
 
 
-def _boundaries(path: Path) -> Mapping[str, Any] | None:
+def _boundaries(path: Path, study: Study) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
         found = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise FormatError(f"{path.name} is not GeoJSON; fetch it again")
+    places.check(found, study)
     return found

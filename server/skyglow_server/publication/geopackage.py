@@ -17,7 +17,7 @@ from typing import Any
 from skyglow_server.publication import words
 from skyglow_server.publication.places import Place
 from skyglow_server.publication.release import Release
-from skyglow_shared.errors import GeographyError, InternalError
+from skyglow_shared.errors import InternalError
 
 NAME, LAYER = "estimates-msoa.gpkg", "estimates_msoa"
 _APPLICATION, _VERSION = 0x47504B47, 10300
@@ -66,13 +66,7 @@ Parts = tuple[tuple[tuple[tuple[float, float], ...], ...], ...]
 
 
 def geopackage(release: Release, places: Sequence[Place]) -> bytes:
-    """Shares by MSOA on their boundaries, at least one, with what the release says of itself.
-
-    Raises
-    ------
-    GeographyError
-        A boundary is no polygon.
-    """
+    """Shares by MSOA on their boundaries, at least one, with what the release says of itself."""
     columns = _columns(places)
     meant = {place.code: (_parts(place), {name: place.figures.get(name) for name in columns}) for place in places}
     about = " ".join(filter(None, [release.banner, release.study.title]))
@@ -131,8 +125,6 @@ def _quoted(name: str) -> str:
 
 def _parts(place: Place) -> Parts:
     kind, coordinates = place.geometry["type"], place.geometry["coordinates"]
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise GeographyError(f"the boundary of {place.code} is no polygon; use the published boundaries")
     polygons: Sequence[Sequence[Ring]] = [coordinates] if kind == "Polygon" else coordinates
     return tuple(tuple(tuple((float(at[0]), float(at[1])) for at in ring) for ring in polygon) for polygon in polygons)
 

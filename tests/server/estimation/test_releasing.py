@@ -160,7 +160,9 @@ def test_a_table_or_an_earlier_release_that_cannot_be_read_stops_it_before_anyth
         conclude("first", *town[:2])
     assert {path.name for path in (office / "studies" / "first").iterdir()} == {"areas.csv"}
     (office / "releases" / "torn").rmdir()
-    (office / "studies" / "first" / "boundaries.geojson").write_text("[")
-    with pytest.raises(FormatError, match="GeoJSON"):
-        conclude("first", *town[:2])
-    assert not (office / "studies" / "first" / "release").exists()
+    for text, error in (("[", FormatError), ("[" * 100_000, FormatError), ("{}", GeographyError)):
+        (office / "studies" / "first" / "boundaries.geojson").write_text(text)
+        with pytest.raises(error, match=r"GeoJSON|EPSG"):
+            conclude("first", *town[:2])
+        left = {path.name for path in (office / "studies" / "first").iterdir()}
+        assert left == {"areas.csv", "boundaries.geojson"}, "no estimates that no release stands behind"

@@ -90,7 +90,11 @@ def test_a_figure_without_its_limits_is_shown_if_it_is_reliable(use):
     assert lsoas["Vacant homes (%)"].tolist() == ["[u]", "[c]"]
 
 
-def test_a_later_release_is_checked_against_it(folder):
+def test_a_later_release_is_checked_against_it(release, use, tmp_path):
+    missing = (("E01010002", "LSOA"), ("E02000001", "MSOA"))
+    others = [replace(item, area_code=code, level=level) for item in use[:3] for code, level in missing]
+    publish(tmp_path / "release", replace(release, use=(*use, *others)))
+    folder = tmp_path / "release"
     found = {footprint.topic: footprint for footprint in read_footprints(folder)}["electricity_use"]
     assert {cell.code for cell in found.cells if cell.published} == {code for code, _ in PLACES}
 

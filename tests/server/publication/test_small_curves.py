@@ -13,17 +13,22 @@ from skyglow_server.estimation.results import Estimate, estimate_of
 from skyglow_server.publication import change, publish, quality_page, sheets
 from skyglow_server.publication.earlier import read_footprints, read_release
 
-SHOWN, HIDDEN = ("E01010000", "Town, 000A", "LSOA"), ("E01010002", "Town 001A", "LSOA")
+SHOWN = ("E01010000", "Town, 000A", "LSOA")
+HIDDEN = (("E01010001", "Town 000B", "LSOA"), ("E01010002", "Town 001A", "LSOA"))
 NOTE = "No sum is of the presence of an LSOA’s own homes."
 
 
 @pytest.fixture
 def curves(release):
-    """The release with a curve of one LSOA, and one withheld."""
+    """The release with a curve of one LSOA, and two withheld."""
     study = release.study
     occupancy = msgspec.structs.replace(study.occupancy, levels=("LSOA", "MSOA", "LAD"))
     shown = [estimate_of(Estimate(*SHOWN, "occupancy", group), 0.7, 4e-4, {"area model": 4e-4}) for group in GROUPS]
-    hidden = [Estimate(*HIDDEN, "occupancy", group, status="suppressed", reason="least_homes") for group in GROUPS]
+    hidden = [
+        Estimate(*area, "occupancy", group, status="suppressed", reason="least_homes")
+        for area in HIDDEN
+        for group in GROUPS
+    ]
     study = msgspec.structs.replace(study, occupancy=occupancy)
     return replace(release, study=study, estimates=(*release.estimates, *shown, *hidden))
 
@@ -48,14 +53,14 @@ def test_they_are_in_the_table_with_intervals_and_marks(folder):
 
 def test_the_checker_sees_each_withheld_half_hour(folder):
     record = json.loads((folder / "results.json").read_text())["results"]["table-occupancy"]
-    assert record["files"][0]["sdc"]["summary"] == {"suppressed": True, "least_homes": 96}
+    assert record["files"][0]["sdc"]["summary"] == {"suppressed": True, "least_homes": 2 * 96}
 
 
 def test_the_spreadsheet_has_a_sheet_a_kind_of_day(curves):
     found = [sheet for sheet in sheets.sheets(curves) if "(LSOA), week" in sheet.title]
     assert [sheet.title.rsplit(", ", 1)[1] for sheet in found] == ["weekdays", "weekends"]
-    assert found[0].table.shape == (2, 50)
-    assert found[0].table["11:00"].tolist() == [70.0, "[c]"]
+    assert found[0].table.shape == (3, 50)
+    assert found[0].table["11:00"].tolist() == [70.0, "[c]", "[c]"]
     assert "No sum is of an LSOA's own homes" in found[0].about
 
 
@@ -70,8 +75,7 @@ def test_a_later_release_is_checked_against_them(folder):
     cells = {one.topic: one for one in read_footprints(folder)}["occupancy"].cells
     assert {cell.code: cell.published for cell in cells if cell.level == "LSOA"} == {
         SHOWN[0]: True,
-        "E01010001": False,
-        HIDDEN[0]: False,
+        **{area[0]: False for area in HIDDEN},
     }
 
 
