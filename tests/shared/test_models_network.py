@@ -86,7 +86,8 @@ def test_widening_changes_no_logit_and_lines_are_filled(places):
     wanted = torch.relu(torch.from_numpy(x) @ first.T + one) @ second.T + two
     np.testing.assert_allclose(logits(network, weights, x), wanted.numpy(), rtol=0, atol=1e-12)
     assert all(wide.count * layer.inputs % 16 == 0 for layer in wide.layers)
-    np.testing.assert_array_equal(narrowed(network, wide, widened(network, wide, weights)), weights)
+    filled = [numbers.flatten() for pair in widened(network, wide, weights, torch.float64) for numbers in pair]
+    np.testing.assert_array_equal(narrowed(network, wide, torch.cat(filled).numpy()), weights)
 
 
 def test_training_begins_at_the_same_weights_everywhere():
@@ -119,7 +120,10 @@ def test_layers_that_do_not_fit_are_refused(layers, places):
 
 def test_a_vector_of_another_length_is_refused():
     network = Network((Layer(3, 2),))
-    for call in (lambda: parts(network, np.zeros(7), torch.float64), lambda: widened(network, network, np.zeros(9))):
+    for call in (
+        lambda: parts(network, np.zeros(7), torch.float64),
+        lambda: widened(network, network, np.zeros(9), torch.float64),
+    ):
         with pytest.raises(InternalError, match="length"):
             call()
 

@@ -12,10 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
-from skyglow_shared.errors import InternalError
-from skyglow_shared.models.network import Network, forward, parts, surrounded
+from skyglow_shared.models.network import Layer, Network, Parameters, forward, parts, surrounded
 
 _LINE = 16  # numbers of 4 bytes
 
@@ -29,19 +30,16 @@ def aligned(network: Network) -> Network:
     return Network(tuple(layers), network.places)
 
 
-def widened(
-    network: Network, wide: Network, weights: NDArray[np.floating], dtype: DTypeLike | None = None
-) -> NDArray[np.floating]:
-    """A parameter vector of the widened network that gives the same log-odds, in other numbers if asked."""
-    if weights.shape != (network.parameters,):
-        raise InternalError("a parameter vector is not of its network's length; please report this")
-    if wide == network:
-        return weights if dtype is None else weights.astype(dtype)
-    found = np.zeros(wide.parameters, dtype or weights.dtype)
-    for into, own in zip(numbers_of(network, wide, found), numbers_of(network, network, weights), strict=True):
-        for inside, numbers in zip(into, own, strict=True):
-            inside[...] = numbers
-    return found
+def widened(network: Network, wide: Network, weights: NDArray[np.floating], dtype: torch.dtype) -> Parameters:
+    """Parameters of the widened network that give the same log-odds; no more is copied than is widened."""
+    found = parts(network, weights, dtype)
+    return found if wide == network else tuple(map(_filled, wide.layers, found))
+
+
+def _filled(layer: Layer, own: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    weight, bias = own
+    down, across = layer.outputs - weight.shape[0], layer.width - weight.shape[1]
+    return (F.pad(weight, (0, across, 0, down)), F.pad(bias, (0, down))) if down or across else own
 
 
 def narrowed(network: Network, wide: Network, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,7 +69,7 @@ def logits(
 ) -> NDArray[np.float64]:
     """Log-odds `[homes, *places, outputs]` of inputs `[homes, *places, inputs]`, computed in such numbers."""
     wide = aligned(network)
-    layers = parts(wide, widened(network, wide, weights), arithmetic)
+    layers = widened(network, wide, weights, arithmetic)
     values = torch.zeros(len(x), network.count, wide.inputs, dtype=arithmetic)
     values[:, :, : network.inputs] = torch.from_numpy(np.array(x)).view(*values.shape[:2], -1)
     for number, (layer, (weight, bias)) in enumerate(zip(wide.layers, layers, strict=True), start=1):

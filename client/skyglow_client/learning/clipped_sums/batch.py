@@ -62,10 +62,8 @@ class Batch:
     def check(self, network: Network) -> None:
         """InternalError unless the arrays have the network's shape: days must not pass for households."""
         places = network.places
-        shapes = {self.x.shape[1:]: (*places, network.inputs), self.y.shape[1:]: (*places, network.outputs)}
-        if self.days is not None:
-            shapes[self.days.shape[1:]] = places[:1]
-        if any(found != wanted for found, wanted in shapes.items()) or (self.days is not None and not places):
+        fits = self.x.shape[1:] == (*places, network.inputs) and self.y.shape[1:] == (*places, network.outputs)
+        if not fits or (self.days is not None and (not places or self.days.shape[1:] != places[:1])):
             raise InternalError("a batch is not one row a household of its network's shape; please report this")
 
 
@@ -83,28 +81,25 @@ class Rows:
         ``[homes, places, outputs]``: weight of a place in its home's loss, 1 over the places known; zero where not.
     unknown : Tensor or None
         ``[homes, places, outputs]``, bool: where the label is not known; None where all are.
-    usable : Tensor
-        ``[homes]``, bool
+    usable : Tensor or None
+        ``[homes]``, bool; None where all are.
     """
 
     x: Tensor
     y: Tensor
     share: Tensor
     unknown: Tensor | None
-    usable: Tensor
+    usable: Tensor | None
 
 
 def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows:
     """Put a batch in the form of a pass, with zeros added up to `homes` rows and up to the widths of the network.
 
     A home's loss is the mean over its known places, added over outputs. Days that do not count are replaced, never
-    multiplied away: nothing that stands there, NaN not excepted, can reach a result.
+    multiplied away: nothing that stands there, NaN not excepted, can reach a result. NumPy's warnings are the caller's
+    to silence: they would tell of a home.
     """
-    with np.errstate(all="ignore"):
-        return _rows(network, batch, REAL[dtype], homes)
-
-
-def _rows(network: Network, batch: Batch, kind: np.dtype[np.floating], homes: int) -> Rows:
+    kind = REAL[dtype]
     x, y = _filled(batch.x, homes, network.inputs, kind), _filled(batch.y, homes, network.outputs, kind)
     x, y = (values.reshape(homes, network.count, -1) for values in (x, y))
     if batch.days is not None:
@@ -112,9 +107,9 @@ def _rows(network: Network, batch: Batch, kind: np.dtype[np.floating], homes: in
         days[: len(batch)] = batch.days
         counts = days.repeat(network.count // network.places[0], axis=1)[:, :, None]
         x, y = np.where(counts, x, 0.0), np.where(counts, y, np.nan)
-    outputs, usable = batch.y.shape[-1], np.arange(homes) < len(batch)
-    share, unknown = _even(network, outputs, kind), None
-    least, most = y.min(), y.max()  # NaN if one is: far quicker than to ask each
+    outputs, usable, unknown = batch.y.shape[-1], None, None
+    share = _even(network.count, network.outputs, outputs, kind)
+    least, most = np.minimum.reduce(y, axis=None), np.maximum.reduce(y, axis=None)  # NaN if one is: no need to ask each
     if np.isnan(least):
         unknown = np.isnan(y)
         y = np.where(unknown, 0.0, y)
@@ -122,19 +117,20 @@ def _rows(network: Network, batch: Batch, kind: np.dtype[np.floating], homes: in
         share = ~unknown / np.maximum((~unknown).sum(axis=1, keepdims=True), 1).astype(kind)
         share[..., outputs:] = 0.0
     if not (np.isfinite(np.vdot(x, x)) and least >= 0.0 and most <= 1.0):  # else no home needs a look
+        usable = np.arange(homes) < len(batch)
         for values, low, high in ((x, -np.finfo(kind).max, np.finfo(kind).max), (y, 0.0, 1.0)):
             usable &= ((values >= low) & (values <= high)).all(axis=(1, 2))  # false for NaN
         x, y, share = (np.where(usable[:, None, None], values, 0.0) for values in (x, y, share))
-    not_known = None if unknown is None else torch.from_numpy(unknown)
-    each = torch.from_numpy(share).expand(y.shape)
-    return Rows(torch.from_numpy(x), torch.from_numpy(y), each, not_known, torch.from_numpy(usable))
+    of_x, of_y, of_share = torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(share)
+    flags = (None if flag is None else torch.from_numpy(flag) for flag in (unknown, usable))
+    return Rows(of_x, of_y, of_share.expand(of_y.shape), *flags)
 
 
 @lru_cache(maxsize=64)
-def _even(network: Network, outputs: int, kind: np.dtype[np.floating]) -> NDArray[np.floating]:
+def _even(count: int, width: int, outputs: int, kind: np.dtype[np.floating]) -> NDArray[np.floating]:
     """Shares of a place where all are known, of each output; none for those that only fill the width up."""
-    share = np.full(network.outputs, 1.0 / network.count, kind)
-    share[outputs:] = 0.0
+    share = np.zeros(width, kind)
+    share[:outputs] = 1.0 / count
     return share
 
 

@@ -19,7 +19,7 @@ from skyglow_client.learning.clipped_sums.passes import block_homes
 from skyglow_client.learning.clipped_sums.rounding import Arithmetic
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.aligned import aligned, narrowed, widened
-from skyglow_shared.models.network import SLOTS, Layer, Network, Parameters, parts
+from skyglow_shared.models.network import SLOTS, Layer, Network, Parameters
 
 
 def home_gradients(
@@ -33,11 +33,12 @@ def home_gradients(
     """
     batch.check(network)
     wide = aligned(network)
-    step, parameters = block_homes(wide), parts(wide, widened(network, wide, weights), arithmetic.dtype)
+    step, parameters = block_homes(wide), widened(network, wide, weights, arithmetic.dtype)
     each = vmap(grad(lambda values, x, y, share: _loss(wide, values, x, y, share)), in_dims=(None, 0, 0, 0))
     for begin in range(0, len(batch), step):
         part = batch.take(slice(begin, begin + step))
-        block: Rows = rows(wide, part, arithmetic.dtype, step)
+        with np.errstate(all="ignore"):
+            block: Rows = rows(wide, part, arithmetic.dtype, step)
         found = each(parameters, block.x, block.y, block.share)
         flat = torch.cat([numbers.flatten(1) for layer in found for numbers in layer], dim=1)
         if flat.shape != (step, wide.parameters):

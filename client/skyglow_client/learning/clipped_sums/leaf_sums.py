@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from skyglow_client.learning.clipped_sums.batch import REAL
 from skyglow_client.learning.clipped_sums.norms import Form, form
@@ -50,21 +49,20 @@ class Way:
         kind = form(wide, layer)
         return cls(layer, own, kind, 1 if kind == "explicit" else wide.count)
 
-    def factors(self, left: Tensor, right: Tensor, scale: Tensor) -> Factors:
+    def factors(self, left: _Array, right: _Array, scale: _Array) -> Factors:
         """What a block's homes add, ``[homes, places, …]`` each as it was measured, scaled by ``[homes]``.
 
         The narrower of errors and inputs is scaled; errors are written over.
         """
         if self.form == "explicit":
-            return scale.numpy(), left.flatten(1).numpy()
-        errors, inputs = left.flatten(0, 1), right.flatten(0, 1)
-        by = scale if self.rows == 1 else scale.repeat_interleave(self.rows)
+            return scale, left.reshape(len(left), -1)
+        errors, inputs = (values.reshape(-1, values.shape[-1]) for values in (left, right))
+        by = scale if self.rows == 1 else scale.repeat(self.rows)
         if errors.shape[1] > inputs.shape[1]:
-            inputs = inputs * by[:, None]
-        else:
-            errors.mul_(by[:, None])
-            by = torch.ones_like(by)
-        return by.numpy(), errors.numpy(), inputs.numpy()
+            scaled = torch.empty_like(torch.from_numpy(inputs)).numpy()  # where a cache line begins
+            return by, errors, np.multiply(inputs, by[:, None], out=scaled)
+        errors *= by[:, None]
+        return np.ones_like(by), errors, inputs
 
     def add_up(self, factors: Factors, weights: _Array, biases: _Array) -> None:
         """Put a leaf's sum in a layer's part of a vector of the network's own parameters."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut homes into small groups by their own keys, so that one home more or less changes no other group."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,7 +30,7 @@ def leaves(keys: NDArray[np.uint64], most: int) -> Iterator[slice]:
     large, it is cut, over and over until two parts have homes, and each then has at most `most`. Keys are parts of a
     keyed hash, so that more than `most` equal ones do not happen; they would be cut in order.
     """
-    nodes = [(0, len(keys), _BITS)]
+    nodes, own = [(0, len(keys), _BITS)], keys.data  # whose numbers are Python's: searched sooner than numpy's
     while nodes:
         begin, end, bits = nodes.pop()
         if end - begin <= most:
@@ -38,6 +39,6 @@ def leaves(keys: NDArray[np.uint64], most: int) -> Iterator[slice]:
         elif bits == 0:
             yield from (slice(place, min(place + most, end)) for place in range(begin, end, most))
         else:
-            first = int(keys[begin]) >> bits << bits if bits < _BITS else 0
-            middle = begin + int(np.searchsorted(keys[begin:end], np.uint64(first + (1 << bits - 1))))
+            first = own[begin] >> bits << bits
+            middle = bisect_left(own, first + (1 << bits - 1), begin, end)
             nodes += [(middle, end, bits - 1), (begin, middle, bits - 1)]

@@ -32,15 +32,15 @@ class Measured:
         Upper bound on each home's squared norm; not finite where a home cannot be used.
     magnitude : ndarray of float64, shape (homes,)
         Upper bound on the squared norm of its summed magnitudes.
-    left, right : Tensor
+    left, right : ndarray of float
         Two factors of the gradients, ``[homes, places, …]``: errors and inputs. Where the form is explicit, both are
         the gradients ``[homes, 1, parameters]``.
     """
 
     square: NDArray[np.float64]
     magnitude: NDArray[np.float64]
-    left: Tensor
-    right: Tensor
+    left: NDArray[np.floating]
+    right: NDArray[np.floating]
 
 
 def form(network: Network, layer: Layer) -> Form:
@@ -60,27 +60,29 @@ def measured(kind: Form, layer: Layer, rows: Tensor, errors: Tensor, arithmetic:
     """Norms of one layer's gradients, and what their sum is made of; `rows` are as they go into the layer."""
     if kind == "explicit":
         return explicit(gradients(layer, errors, rows), arithmetic)
-    inputs = seen(layer, rows)
+    left, right = errors.numpy(), seen(layer, rows).numpy()
     if kind == "gram":
-        return _gram(inputs, errors, arithmetic)
+        return _gram(right, left, arithmetic)
     margin = arithmetic.gamma(layer.width + layer.outputs + _FEW)
-    square = _squares(errors, arithmetic) * (_squares(inputs, arithmetic) + 1.0) * (1 + margin)
-    return Measured(square, square, errors, inputs)
+    square = _squares(left, arithmetic) * _squares(right, arithmetic, 1.0)
+    square *= 1 + margin
+    return Measured(square, square, left, right)
 
 
 def explicit(gradient: Tensor, arithmetic: Arithmetic) -> Measured:
     """Norms of gradients ``[homes, parameters]`` as they were made: what is added up is they."""
-    square = _squares(gradient, arithmetic) * (1 + arithmetic.gamma(gradient.shape[1] + _FEW))
-    return Measured(square, square, gradient[:, None], gradient[:, None])
+    made = gradient.numpy()[:, None]
+    square = _squares(made, arithmetic) * (1 + arithmetic.gamma(gradient.shape[1] + _FEW))
+    return Measured(square, square, made, made)
 
 
-def _gram(inputs: Tensor, errors: Tensor, arithmetic: Arithmetic) -> Measured:
+def _gram(inputs: NDArray[np.floating], errors: NDArray[np.floating], arithmetic: Arithmetic) -> Measured:
     """A gram's products may cancel: its rounding is bounded by the magnitudes, which cannot.
 
     numpy takes a home's small products with themselves for symmetric, which is a slow way, unless they are cut in two.
     """
     margin = arithmetic.gamma(errors.shape[2] + inputs.shape[2] + errors.shape[1] + _FEW)
-    of_errors, of_inputs = (_inner(values.numpy()) for values in (errors, inputs))
+    of_errors, of_inputs = (_inner(values) for values in (errors, inputs))
     of_inputs += 1.0
     of_places = [
         np.einsum("htt->ht", products).astype(np.float64) + _floor(values, arithmetic)
@@ -101,12 +103,12 @@ def _inner(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return found
 
 
-def _squares(values: Tensor, arithmetic: Arithmetic) -> NDArray[np.float64]:
-    """Squared norm of each home's numbers, with what underflow may have taken."""
-    flat = values.flatten(1).numpy()
-    found: NDArray[np.float64] = np.vecdot(flat, flat).astype(np.float64) + _floor(values, arithmetic)
+def _squares(values: NDArray[np.floating], arithmetic: Arithmetic, more: float = 0.0) -> NDArray[np.float64]:
+    """Squared norm of each home's numbers, with what underflow may have taken, and `more`."""
+    flat = values.reshape(len(values), -1)
+    found: NDArray[np.float64] = np.add(np.vecdot(flat, flat), _floor(values, arithmetic) + more, dtype=np.float64)
     return found
 
 
-def _floor(values: Tensor, arithmetic: Arithmetic) -> float:
+def _floor(values: NDArray[np.floating], arithmetic: Arithmetic) -> float:
     return arithmetic.least * math.prod(values.shape[1:])

@@ -7,24 +7,25 @@ inputs: what the same step without privacy computes, cut into leaves (see `round
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from skyglow_client.learning.clipped_sums.batch import REAL, Batch, rows
 from skyglow_client.learning.clipped_sums.leaf_sums import Factors, LeafSums, Piece, Way
 from skyglow_client.learning.clipped_sums.leaves import leaves
-from skyglow_client.learning.clipped_sums.norms import explicit, measured, terms
+from skyglow_client.learning.clipped_sums.norms import Measured, explicit, measured, terms
 from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.aligned import aligned, numbers_of, widened
+from skyglow_shared.models.aligned import aligned, widened
 from skyglow_shared.models.network import Network, Parameters, gradients, product
 
 _LEAVES_AT_ONCE = 4096
-_ROUNDINGS = 4  # from a norm to a scaled error
+_ROUNDINGS = 8  # from a norm to a scaled error
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,7 @@ class Work:
         """The work for a network's own parameters."""
         wide, ways = _ways(network)
         dtype = clip.arithmetic.dtype
-        with np.errstate(over="ignore"):  # whatever weights the office chose
-            rounded = numbers_of(wide, wide, widened(network, wide, weights, REAL[dtype]))
-        layers = tuple((torch.from_numpy(weight), torch.from_numpy(bias)) for weight, bias in rounded)
-        return cls(wide, ways, layers, clip)
+        return cls(wide, ways, widened(network, wide, weights.astype(REAL[dtype]), dtype), clip)
 
 
 @lru_cache(maxsize=64)
@@ -105,12 +103,9 @@ def fused_sums(
     batch.check(network)
     _check_precision()
     _keep_memory()
-    work = Work.of(network, weights, clip)
     cuts = list(leaves(batch.keys, most_homes(network, clip.arithmetic)))
     for first in range(0, len(cuts), _LEAVES_AT_ONCE):
-        sums = LeafSums(network, work.ways, clip.arithmetic.dtype, whole=clip.whole)
-        _sum(work, batch, cuts[first : first + _LEAVES_AT_ONCE], sums)
-        yield sums.total
+        yield _sum(network, weights, batch, clip, cuts[first : first + _LEAVES_AT_ONCE])
 
 
 @torch.inference_mode()
@@ -151,9 +146,14 @@ def _keep_memory() -> None:
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
+@np.errstate(all="ignore")  # of homes that cannot be used, and of whatever weights the office chose
 @torch.inference_mode()
-def _sum(work: Work, batch: Batch, cuts: Sequence[slice], sums: LeafSums) -> None:
-    """Add neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
+def _sum(
+    network: Network, weights: NDArray[np.float64], batch: Batch, clip: Clip, cuts: Sequence[slice]
+) -> NDArray[np.float64]:
+    """The sum of neighbouring leaves. Blocks and leaves end where they like: what a leaf still lacks is waited for."""
+    work = Work.of(network, weights, clip)
+    sums = LeafSums(network, work.ways, clip.arithmetic.dtype, whole=clip.whole)
     step, end = block_homes(work.network), cuts[-1].stop
     waiting = iter(cuts)
     cut: slice | None = next(waiting)
@@ -168,6 +168,7 @@ def _sum(work: Work, batch: Batch, cuts: Sequence[slice], sums: LeafSums) -> Non
             sums.add(pieces)
             pieces.clear()
             cut = next(waiting, None)
+    return sums.total
 
 
 def clipped_block(work: Work, batch: Batch) -> list[Factors]:
@@ -175,28 +176,41 @@ def clipped_block(work: Work, batch: Batch) -> list[Factors]:
     arithmetic = work.clip.arithmetic
     block = rows(work.network, batch, arithmetic.dtype, block_homes(work.network))
     found = passed(work.network, work.parameters, block)
-    with np.errstate(all="ignore"):  # of homes that cannot be used: a warning would tell of them
-        each = list(zip(work.ways, found.rows, found.errors, strict=True))
-        made = [gradients(way.layer, errors, into) if way.form == "explicit" else None for way, into, errors in each]
-        layers = [  # thereafter: products drive the little that is done between two out of the cache
-            measured(way.form, way.layer, into, errors, arithmetic) if own is None else explicit(own, arithmetic)
-            for (way, into, errors), own in zip(each, made, strict=True)
-        ]
-        square = magnitude = np.add.reduce([one.square for one in layers])
-        if any(one.magnitude is not one.square for one in layers):
-            magnitude = np.add.reduce([one.magnitude for one in layers])
-        finite = np.isfinite(square + magnitude)
-        scale = _scale(work.clip, square, magnitude)
-    factor = torch.from_numpy(np.where(finite & block.usable.numpy(), scale, 0.0).astype(REAL[arithmetic.dtype]))
+    each = list(zip(work.ways, found.rows, found.errors, strict=True))
+    made = [gradients(way.layer, errors, into) if way.form == "explicit" else None for way, into, errors in each]
+    layers = [  # thereafter: products drive the little that is done between two out of the cache
+        measured(way.form, way.layer, into, errors, arithmetic) if own is None else explicit(own, arithmetic)
+        for (way, into, errors), own in zip(each, made, strict=True)
+    ]
+    longest = _longest(layers, arithmetic)
+    scale = _scale(work.clip, longest).astype(REAL[arithmetic.dtype])
     pairs = [(one.left, one.right) for one in layers]
-    if not finite.all():
-        wrong = torch.from_numpy(~finite)[:, None, None]
-        pairs = [(left.masked_fill(wrong, 0.0), right.masked_fill(wrong, 0.0)) for left, right in pairs]
-    return [way.factors(*pair, factor) for way, pair in zip(work.ways, pairs, strict=True)]
+    sound = np.isfinite(longest)
+    if block.usable is not None:
+        sound &= block.usable.numpy()
+    if not sound.all():
+        scale[~sound] = 0.0
+        wrong = torch.from_numpy(~sound)[:, None, None]
+        pairs = [(_without(left, wrong), _without(right, wrong)) for left, right in pairs]
+    return [way.factors(*pair, scale) for way, pair in zip(work.ways, pairs, strict=True)]
 
 
-def _scale(clip: Clip, square: NDArray[np.float64], magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+def _without(values: NDArray[np.floating], wrong: Tensor) -> NDArray[np.floating]:
+    kept: NDArray[np.floating] = torch.from_numpy(values).masked_fill(wrong, 0.0).numpy()
+    return kept
+
+
+def _longest(layers: Sequence[Measured], arithmetic: Arithmetic) -> NDArray[np.float64]:
+    """At least the norm of each home's gradient; not finite where a home cannot be used."""
+    found: NDArray[np.float64] = np.sqrt(reduce(np.add, [one.square for one in layers]))
+    if any(one.magnitude is not one.square for one in layers):
+        magnitude = np.sqrt(reduce(np.add, [one.magnitude for one in layers]))
+        found = np.maximum(found, magnitude / arithmetic.spread)
+    return found
+
+
+def _scale(clip: Clip, longest: NDArray[np.float64]) -> NDArray[np.float64]:
     """What brings each home within its bound, what rounds on the way taken off."""
-    longest = np.maximum(np.sqrt(square), np.sqrt(magnitude) / clip.arithmetic.spread)
-    found: NDArray[np.float64] = np.minimum(clip.bound / longest, 1.0)
-    return found * (clip.scale * (1 - _ROUNDINGS * clip.arithmetic.roundoff))
+    most = clip.scale * (1 - _ROUNDINGS * clip.arithmetic.roundoff)
+    found: NDArray[np.float64] = np.minimum(clip.bound * most / longest, most)
+    return found
