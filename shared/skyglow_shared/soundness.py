@@ -26,6 +26,7 @@ _SHARE_OF_DELTA = 0.01  # the most that a cap on samples may cost
 
 _WITHOUT_MODEL = frozenset({"area_profile", "diary_profile", "area_capped_count", "area_use", "area_use_histogram"})
 _NEEDS = {"area_use_histogram": "area_use", "area_histogram": "class_histogram", "class_histogram": "area_histogram"}
+_OTHER_TABLES = frozenset({"occupancy", "electricity-use"})
 _BY_COMPOSITION = frozenset({"area_histogram", "class_histogram"})
 
 
@@ -172,6 +173,12 @@ def _naming_problems(study: Study) -> Iterable[str]:
 
 
 def _model_problems(study: Study) -> Iterable[str]:
+    tables = {model.name.replace("_", "-") for model in study.models}
+    if tables & _OTHER_TABLES or len(tables) < len({model.name for model in study.models}):
+        yield (
+            "models must differ in more than _ for -, and none may be named occupancy or electricity_use, for tables "
+            "of figures are named after them"
+        )
     for model in study.models:
         if model.kind == "temporal":
             yield from _temporal_problems(model)

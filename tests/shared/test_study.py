@@ -206,6 +206,8 @@ CONTRADICTIONS = {
     "only if they have no hidden layers": lambda plain: beside(
         plain, ["one_person"], [], kind="perceptron", hidden=[4]
     ),
+    "differ in more than _ for -": lambda plain: beside(plain, [], [], name="all-aged-66-plus"),
+    "none may be named occupancy": lambda plain: beside(plain, [], [], name="electricity_use"),
     "start of model all_aged_66_plus": lambda plain: plain["models"][0].update(features="class22-v1", start=[0.5] * 22),
     "every phase must have blocks": lambda plain: plain["phases"][0].update(blocks=[]),
     "each of a name of its own": lambda plain: plain["phases"][1]["blocks"][0].update(name="profiles"),
