@@ -125,7 +125,7 @@ def load_areas(path: Path, study: Study) -> AreaTable:
     Raises
     ------
     FormatError
-        The file cannot be read, lacks columns, or holds something that is not a count.
+        The file cannot be read, lacks columns, or holds something that is not a count or not a name.
     GeographyError
         A code occurs twice, is missing or unknown to the study, or nests otherwise than the study says.
     """
@@ -135,6 +135,10 @@ def load_areas(path: Path, study: Study) -> AreaTable:
         raise FormatError(f"{path.name} is empty; use the published table")
     if (numbers[:, 0] < 1).any() or (numbers[:, 1:].sum(axis=1) < 1).any():
         raise FormatError(f"{path.name} has an area without households; leave it out of table and study")
+    if not all(_is_name(row[column]) for row in rows for column in CODE_COLUMNS[1::2]):
+        raise FormatError(
+            f"{path.name} has an area's name that a spreadsheet would reckon with or not show; use the published table"
+        )
     columns = {name: tuple(row[name] for row in rows) for name in CODE_COLUMNS}
     codes = dict(zip(LEVELS, (columns["lsoa21cd"], columns["msoa21cd"], columns["lad22cd"]), strict=True))
     names = dict(zip(LEVELS, (columns["lsoa21nm"], columns["msoa21nm"], columns["lad22nm"]), strict=True))
@@ -145,6 +149,11 @@ def load_areas(path: Path, study: Study) -> AreaTable:
     table = AreaTable(codes, names, numbers[:, 0], numbers[:, 1:], sizes, single)
     check_areas(table, study)
     return table
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text can stand in every table that is published as what it is: no formula, no control character."""
+    return text.isprintable() and text[0] not in "=+-@" and any(one.isascii() and one.isalnum() for one in text)
 
 
 def _further(path: Path, rows: Sequence[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64] | None:

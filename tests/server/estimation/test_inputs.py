@@ -67,6 +67,21 @@ def test_a_spoilt_table_is_refused(small, lines, tmp_path, line, column, text, e
         load_areas(write(tmp_path / "areas.csv", lines), small[0])
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "Town\x07", "Town\u202e1", "—", "a\tb"])
+def test_a_name_that_a_spreadsheet_would_not_show_as_it_is_is_refused(small, lines, tmp_path, text):
+    spoil(lines, 1, "lsoa21nm", text)
+    with pytest.raises(FormatError, match="name that a spreadsheet") as told:
+        load_areas(write(tmp_path / "areas.csv", lines), small[0])
+    assert text not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["Llŷn 001A", "St Mary's 002", "Bourne & Wall <b>", 'The "Point" 4', "{{ 7 }}", "003"])
+def test_any_other_name_survives(small, lines, tmp_path, text):
+    quoted = text.replace('"', '""')
+    spoil(lines, 1, "lsoa21nm", f'"{quoted}"')
+    assert load_areas(write(tmp_path / "areas.csv", lines), small[0]).names["LSOA"][0] == text
+
+
 def test_a_short_line_a_lost_area_a_binary_and_a_missing_file_are_refused(small, lines, tmp_path):
     path = tmp_path / "areas.csv"
     with pytest.raises(GeographyError, match="lacks 1"):
