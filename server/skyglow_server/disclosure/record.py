@@ -26,7 +26,7 @@ class Tree:
     footprint : Footprint
         Every area of the topic, as if all were published.
     homes : mapping of (level, code) to float
-        Noised number of metered homes.
+        Noised number of metered homes, or the public number of all homes if that is less.
     atoms : mapping of str to float
         The same by atom.
     """

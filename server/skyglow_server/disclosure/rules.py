@@ -4,7 +4,8 @@
 ================  =====================================================================================================
 rule              passes when
 ================  =====================================================================================================
-least_homes       the noised number of metered homes of the area is at least the study's `least_homes`
+least_homes       the noised number of metered homes of the area, and the public one of all its homes, are at least the
+                  study's `least_homes`
 least_suppliers   at least the study's `least_suppliers` suppliers' shares are in every sum that the estimate is made of
 suppliers_present as many suppliers have homes in the area itself, where that is asked (`spread`)
 dominance         none of them has more than the study's `largest_share` of its homes (likewise)
@@ -44,7 +45,7 @@ class Facts:
     ----------
     level, area_code, topic : str
     homes : float
-        Noised number of metered homes.
+        Noised number of metered homes, or the public number of all homes if that is less.
     suppliers : int
         Fewest shares in any of the sums that the topic's estimates are made of.
     """
@@ -80,7 +81,7 @@ def check_all(thresholds: Thresholds, facts: Iterable[Facts]) -> tuple[Check, ..
 
 def _homes(thresholds: Thresholds, fact: Facts) -> Check:
     passed = math.isfinite(fact.homes) and fact.homes >= thresholds.least_homes
-    reason = f"noised count of metered homes is {fact.homes:.0f}, at least {thresholds.least_homes} wanted"
+    reason = f"noised count of metered homes, at most all homes, is {fact.homes:.0f}; {thresholds.least_homes} wanted"
     return Check(LEAST_HOMES, fact.level, fact.area_code, fact.topic, passed, reason)
 
 

@@ -177,9 +177,10 @@ def checks(
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """What the rules look at: a topic's areas, the noise in an LSOA's homes, and shares in the least of its sums."""
+    """What the rules look at: a topic's areas, their noised counts, the noise in an LSOA's, shares in the least sum."""
 
     tree: Tree
+    counted: Mapping[tuple[str, str], float]
     noise: float
     suppliers: int
 
@@ -204,12 +205,23 @@ def _topics(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Ite
 def _topic(
     study: Study, areas: AreaTable, topic: tuple[str, Sequence[Level]], counted: BlockSum, *others: BlockSum
 ) -> _Topic:
-    """A topic, by name and levels, whose homes one sum counts, and that is made of others too."""
-    atoms = dict(zip(areas.codes["LSOA"], counted.values[:, 0].tolist(), strict=True))
+    """A topic, by name and levels, whose homes one sum counts, and that is made of others too.
+
+    However much noise there is, no area is taken to have more homes than the public table says.
+    """
     whole = footprint_of(study, *topic)
-    homes = {(cell.level, cell.code): fsum(atoms[atom] for atom in cell.atoms) for cell in whole.cells}
+    noised, public = (
+        dict(zip(areas.codes["LSOA"], column.tolist(), strict=True))
+        for column in (counted.values[:, 0], areas.households)
+    )
+    every, most = (
+        {(cell.level, cell.code): fsum(atoms[atom] for atom in cell.atoms) for cell in whole.cells}
+        for atoms in (noised, public)
+    )
+    homes = {place: min(count, most[place]) for place, count in every.items()}
+    atoms = {code: min(count, public[code]) for code, count in noised.items()}
     suppliers = min(block.shares for block in (counted, *others))
-    return _Topic(Tree(whole, homes, atoms), float(counted.deviation[0]), suppliers)
+    return _Topic(Tree(whole, homes, atoms), every, float(counted.deviation[0]), suppliers)
 
 
 def _facts(topics: Iterable[_Topic]) -> Iterator[Facts]:
@@ -235,7 +247,7 @@ def _spreads(study: Study, sums: Mapping[str, BlockSum], topics: Iterable[_Topic
                 capped=fsum(capped[atom] for atom in cell.atoms),
                 capped_deviation=float(found.deviation[0]) * root,
                 cap=float(cap * len(cell.atoms)),
-                homes=topic.tree.homes[cell.level, cell.code],
+                homes=topic.counted[cell.level, cell.code],
                 homes_deviation=topic.noise * root,
             )
 

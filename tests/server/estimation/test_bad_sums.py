@@ -65,3 +65,17 @@ def test_without_any_counts_nothing_is_published(small):
     study, areas, sums = small
     found = estimation.estimate(study, areas, changed(sums, *CASES["every count negative"]))
     assert {item.status for item in found} == {"suppressed"}
+
+
+def test_noise_cannot_make_an_area_of_few_homes_one_of_many(small):
+    """The public table says that it has few: however many the noise adds, its figures are withheld, and a sibling's."""
+    study, areas, sums = small
+    few = areas.codes["MSOA"].index(max(areas.codes["MSOA"], key=areas.codes["MSOA"].count))
+    households = areas.households.copy()
+    households[few] = 12
+    found = estimation.estimate(
+        study, replace(areas, households=households), changed(sums, "area_scores", few, (400.0, -90.0))
+    )
+    withheld = {item.area_code: item.reason for item in found if item.level == "LSOA" and item.reason}
+    assert withheld.pop(areas.codes["LSOA"][few]) == "least_homes"
+    assert set(withheld.values()) == {"complementary"}
