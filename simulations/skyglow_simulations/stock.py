@@ -150,7 +150,8 @@ def made_for(census: Census, study: Study, seed: int) -> str:
     """A digest of all that a stock's homes depend on beside the release of skyglow."""
     model, asked = study.models[0], study.occupancy
     weeks = (study.period.start.isoformat(), study.period.days, study.feature_week.isoformat(), study.feature_weeks)
-    what = ([area.lsoa for area in census.areas], seed, *weeks, model.features_digest, asked.basis, asked.model)
+    basis = presence.load(asked.basis).digest
+    what = ([area.lsoa for area in census.areas], seed, *weeks, model.features_digest, basis, asked.model)
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 

@@ -136,9 +136,8 @@ def _variance_of_a_home(block: BlockSum, count: Array, basis: PresenceBasis, pla
 
 
 def _beyond(basis: PresenceBasis, bound: float, planning: Planning) -> Array:
-    """β [2, K]: what the bound cuts off on average, days on which nobody was home and the meter did not see it."""
-    length = float(np.linalg.norm(basis.empty))
-    return np.asarray(basis.empty / length * planning.unseen_absence * max(length - bound, 0.0))
+    """β [2, K]: what the bound cuts off on average, above all of days on which the meter did not see who was out."""
+    return planning.cut(basis.components.shape[1]) * max(float(np.linalg.norm(basis.empty)) - bound, 0.0)
 
 
 def _slope(cross: float, spread: float, error: float, planning: Planning) -> tuple[float, float]:

@@ -4,10 +4,12 @@
 A rule or model on the meter gives every home coefficients z on a few public components. Their noised sums by MSOA say
 how areas differ (`profiles`), the diaries how far all meters are off (`diaries`)::
 
-    D_a = ρ + Z + b (Z_a - Z) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
+    D_a = ρ + Z + c b (Z_a - Z) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
 
-Variance of a coefficient: that of ρ (shared by all areas) + b² Var Z_a + Var b (Z_a - Z)² + Var η; of a slot: that
-of Σ_k, 48 φ_k(s)² Var D_ak, + what the components cannot express. MSOAs and districts are household-weighted means of
+b is how much the truth goes with profiles from home to home, c how much more it does from area to area, a planning
+constant: a model draws what all homes of an area have in common towards the homes that it was made of. Variance of a
+coefficient: that of ρ (shared by all areas) + c² b² Var Z_a + Var (c b) (Z_a - Z)² + Var η; of a slot: that of Σ_k,
+48 φ_k(s)² Var D_ak, + what the components cannot express. MSOAs and districts are household-weighted means of
 their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes
 it has lead to expect, and its interval holds how far LSOAs differ beyond that.
 """
@@ -46,13 +48,12 @@ def occupancy_estimates(
         planning = planning.for_trained()
     elif not study.occupancy.model:
         planning = planning.for_rule()
-    blocks = [block for phase in study.phases for block in phase.blocks]
-    model_name = next(block.model for block in blocks if block.source == "area_score")
+    model_name = next(block.model for block in study.blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
     means, overall = area_means(areas, scores, profiles, basis, planning)
     diaries = diary_model(
         find(study, sums, "diary_profile"),
-        next(block.l2_bound for block in blocks if block.source == "diary_profile"),
+        next(block.l2_bound for block in study.blocks if block.source == "diary_profile"),
         overall,
         basis,
         planning,
@@ -81,14 +82,15 @@ def _curves(
 ) -> Iterator[Estimate]:
     """Estimates of all areas of a level."""
     offset = means.mean - overall
-    values = basis.curve(diaries.gap + overall + diaries.slope * offset).reshape(len(offset), -1)
+    slope, slope_variance = planning.slope_between * diaries.slope, planning.slope_between**2 * diaries.slope_variance
+    values = basis.curve(diaries.gap + overall + slope * offset).reshape(len(offset), -1)
     own = planning.by_component(planning.presence_area_deviation, offset.shape[2]) ** 2
     coefficient_parts = {
         **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
-        "privacy noise of areas": diaries.slope**2 * means.noise,
-        "homes without a meter": diaries.slope**2 * means.frame,
-        "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
-        "area model": diaries.slope**2 * means.model
+        "privacy noise of areas": slope**2 * means.noise,
+        "homes without a meter": slope**2 * means.frame,
+        "slope": (slope_variance + planning.slope_area_deviation**2) * offset**2,
+        "area model": slope**2 * means.model
         + _squares(areas, level)[:, None, None] * np.broadcast_to(own, offset.shape),
     }
     power = SLOTS * np.square(basis.components)

@@ -76,14 +76,17 @@ class Planning:
         how much areas differ.
     gap_alike, residual_alike : float
         Correlation between weekday and weekend of that, and of how far one home's meter lies from its diary.
-    unseen_absence : float
-        Share of diary days on which nobody was home and the meter says that somebody was; good to half of it.
+    diary_cut, rule_diary_cut : tuple of tuples of float
+        What a bound on diaries less meters (r of `diaries`) takes from their mean, weekday and weekend by component,
+        for each unit by which it is shorter than an empty home's profile; presence by a model, or by the rule. Of
+        simulated homes, by ``tools/measure_diary_cut.py``; good to half of it.
     residual_variance_ratio : float
         Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
     slope, slope_deviation : float
         Prior of the slope from profile coefficients to the truth.
-    slope_area_deviation : float
-        How much the slope between areas may differ from the slope between homes, sd.
+    slope_between, slope_area_deviation : float
+        How many times as steep the truth goes with profiles from area to area as from home to home, and how far off
+        that may be, sd. A model draws what all homes of an area have in common towards the homes it was made of.
     rule_variance_ratio : float
         Prior guess of the variance of a profile coefficient between homes, as a share of that of a one-day diary's.
     diary_variance_share : tuple of float
@@ -134,11 +137,15 @@ class Planning:
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.9), (4.0, 0.1))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
-    unseen_absence: float = 0.006
+    diary_cut: tuple[tuple[float, ...], ...] = ((-0.0012, -0.0043, 0.0009, 0.0007), (-0.0047, 0.0024, 0.0018, 0.0005))
+    rule_diary_cut: tuple[tuple[float, ...], ...] = (
+        (0.0048, -0.008, -0.0018, 0.0057), (-0.0029, 0.0, 0.0097, -0.007),
+    )  # fmt: skip
     residual_variance_ratio: float = 0.25
     slope: float = 1.0
     slope_deviation: float = 0.3
-    slope_area_deviation: float = 0.26
+    slope_between: float = 1.12
+    slope_area_deviation: float = 0.15
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
     presence_mix_deviation: float = 0.1
@@ -165,12 +172,22 @@ class Planning:
     def for_rule(self) -> "Planning":
         """What is expected of profiles by the rule, in place of those by a model."""
         return replace(
-            self, presence_model_deviation=self.rule_deviation, presence_area_deviation=self.rule_area_deviation
+            self,
+            presence_model_deviation=self.rule_deviation,
+            presence_area_deviation=self.rule_area_deviation,
+            diary_cut=self.rule_diary_cut,
         )
 
     def for_trained(self) -> "Planning":
         """What is expected of profiles by a model that a study trained: noise may have moved it anywhere near."""
         return replace(self, presence_model_deviation=self.trained_model_deviation)
+
+    def cut(self, components: int) -> NDArray[np.float64]:
+        """`diary_cut` [2, K]; zero of components beyond those it names."""
+        found = np.zeros((2, components))
+        for own, planned in zip(found, self.diary_cut, strict=True):
+            own[: len(planned)] = planned[:components]
+        return found
 
     def by_mix(self, components: int) -> NDArray[np.float64]:
         """Standard deviations [2, K] of the effects of an area's kinds of homes, weekday and weekend."""

@@ -11,7 +11,7 @@ from skyglow_server.estimation.planning import PLANNING
 from skyglow_shared.models import presence
 
 K, HOMES, LONG = 4, 600, 9.0
-ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),), unseen_absence=0.0)
+ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),), diary_cut=((), ()))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_it_is_unbiased_and_its_variance_is_that_of_its_errors(simulator, basis,
 
 def test_meters_that_are_off_far_beyond_the_plan_are_put_right_all_the_same(simulator, basis):
     block = sums_of(simulator, basis, 0.04, np.random.default_rng(3), noise=8.0)
-    plan = replace(PLANNING, unseen_absence=0.0)
+    plan = replace(PLANNING, diary_cut=((), ()))
     narrow, wide = fit(block, basis, ONE, 0.005), fit(block, basis, plan, 0.005)
     assert np.abs(wide.gap[:, 0] - 0.04).max() < 0.02 < np.abs(narrow.gap[:, 0] - 0.04).max()
     kept = fit(sums_of(simulator, basis, 0.002, np.random.default_rng(3), noise=8.0), basis, plan, 0.005)
@@ -100,10 +100,10 @@ def test_a_slope_is_found_and_without_diaries_the_plan_stands(simulator, basis):
 
 def test_what_the_bound_cuts_off_is_added_and_carried_as_an_error(simulator, basis):
     block = sums_of(simulator, basis, 0.0, np.random.default_rng(6), noise=0.01)
-    plan = replace(ONE, unseen_absence=0.01, presence_model_deviation=0.05)
+    plan = replace(ONE, diary_cut=((0.01, -0.004), (0.006,)), presence_model_deviation=0.05)
     found = [diary_model(block, bound, np.zeros((2, K)), basis, plan) for bound in (0.2, LONG)]
-    length = np.linalg.norm(basis.empty)
-    added = 0.01 * (length - 0.2) * basis.empty / length
+    added = plan.cut(K) * (np.linalg.norm(basis.empty) - 0.2)
+    assert added[0, 1] < 0 < added[0, 0] and not added[:, 2:].any()
     np.testing.assert_allclose(found[0].gap - found[1].gap, added, rtol=0.05, atol=1.5e-4)
     np.testing.assert_allclose(found[0].parts["bound on diaries"], (added / 2) ** 2, rtol=0.1, atol=1e-7)
     assert (found[1].parts["bound on diaries"] == 0).all()
