@@ -53,6 +53,8 @@ def publish(path: Path, release: Release) -> None:
             path.rename(old)
         new.rename(path)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(new, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)

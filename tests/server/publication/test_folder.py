@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,21 @@ def test_a_release_that_fails_leaves_the_earlier_one(published, release, boundar
     monkeypatch.setattr(folder, "write_atomically", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     boundaries["features"].clear()
     with pytest.raises(OSError, match="disk full"):
+        publish(published, release)
+    assert files(published) == before
+    assert [item.name for item in published.parent.iterdir()] == ["release"]
+
+
+def test_a_release_that_cannot_take_its_place_gives_it_back(published, release, monkeypatch):
+    before, rename = files(published), Path.rename
+
+    def refused(path, target):
+        if target == published and not path.name.endswith(".old"):
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="no"):
         publish(published, release)
     assert files(published) == before
     assert [item.name for item in published.parent.iterdir()] == ["release"]
