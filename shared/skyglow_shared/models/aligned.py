@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from skyglow_shared.models.network import Layer, Network, Parameters, forward, parts, surrounded
+from skyglow_shared.errors import InternalError
+from skyglow_shared.models.network import Network, Parameters, forward, rounded, surrounded
 
 _LINE = 16  # numbers of 4 bytes
 
@@ -31,15 +31,28 @@ def aligned(network: Network) -> Network:
 
 
 def widened(network: Network, wide: Network, weights: NDArray[np.floating], dtype: torch.dtype) -> Parameters:
-    """Parameters of the widened network that give the same log-odds; no more is copied than is widened."""
-    found = parts(network, weights, dtype)
-    return found if wide == network else tuple(map(_filled, wide.layers, found))
+    """Parameters of the widened network that give the same log-odds.
+
+    Notes
+    -----
+    Only layers that become wider are copied again. All is left to NumPy: a library that was driven out of the cache by
+    the step before takes many times as long for its first small operations, and torch more so.
+    """
+    if weights.shape != (network.parameters,):
+        raise InternalError("a parameter vector is not of its network's length; please report this")
+    own = numbers_of(network, network, rounded(weights, dtype))
+    return tuple(
+        (_filled(weight, (layer.outputs, layer.width)), _filled(bias, (layer.outputs,)))
+        for layer, (weight, bias) in zip(wide.layers, own, strict=True)
+    )
 
 
-def _filled(layer: Layer, own: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    weight, bias = own
-    down, across = layer.outputs - weight.shape[0], layer.width - weight.shape[1]
-    return (F.pad(weight, (0, across, 0, down)), F.pad(bias, (0, down))) if down or across else own
+def _filled(own: NDArray[np.floating], shape: tuple[int, ...]) -> Tensor:
+    if own.shape == shape:
+        return torch.from_numpy(own)
+    found = np.zeros(shape, own.dtype)
+    found[tuple(map(slice, own.shape))] = own
+    return torch.from_numpy(found)
 
 
 def narrowed(network: Network, wide: Network, vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,10 @@ several heads, a multilayer perceptron, one that is applied to every day, and a 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,6 +24,11 @@ from skyglow_shared.privacy.randomness import ByteStream
 
 SLOTS = 48
 _ONEDNN = torch.ops.mkldnn._linear_pointwise.default if hasattr(torch.ops.mkldnn, "_linear_pointwise") else None
+
+#: Numbers as numpy calls them, which makes shorter work of small arrays than torch.
+REAL: Final[Mapping[torch.dtype, np.dtype[np.floating]]] = MappingProxyType(
+    {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+)
 
 Parameters = tuple[tuple[Tensor, Tensor], ...]
 """Of each layer, weights `[outputs, width]` and bias `[outputs]`."""
@@ -111,11 +119,17 @@ class Network:
         return sum(layer.parameters for layer in self.layers)
 
 
+def rounded(weights: NDArray[np.floating], dtype: torch.dtype) -> NDArray[np.floating]:
+    """A copy in other numbers; without a word if some are beyond them, whatever weights the office chose."""
+    with np.errstate(over="ignore"):
+        return weights.astype(REAL[dtype])
+
+
 def parts(network: Network, weights: NDArray[np.floating], dtype: torch.dtype) -> Parameters:
     """Cut a flat parameter vector into each layer's weights and bias."""
     if weights.shape != (network.parameters,):
         raise InternalError("a parameter vector is not of its network's length; please report this")
-    flat, found, begin = torch.from_numpy(np.ascontiguousarray(weights)).to(dtype), [], 0
+    flat, found, begin = torch.from_numpy(rounded(weights, dtype)), [], 0
     for layer in network.layers:
         end = begin + layer.parameters
         own = flat[begin : end - layer.outputs].view(layer.outputs, layer.width)

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The homes of a training round as a network sees them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyglow_shared.errors import InternalError
-from skyglow_shared.models.network import Network
-
-#: Numbers as numpy calls them, which makes shorter work of small arrays than torch.
-REAL: Final[Mapping[torch.dtype, np.dtype[np.floating]]] = MappingProxyType(
-    {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-)
+from skyglow_shared.models.network import REAL, Network
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -100,22 +93,20 @@ def rows(network: Network, batch: Batch, dtype: torch.dtype, homes: int) -> Rows
     to silence: they would tell of a home.
     """
     kind = REAL[dtype]
-    x, y = _filled(batch.x, homes, network.inputs, kind), _filled(batch.y, homes, network.outputs, kind)
-    x, y = (values.reshape(homes, network.count, -1) for values in (x, y))
+    x, y = (values.reshape(len(batch), network.count, -1) for values in (batch.x, batch.y))
     if batch.days is not None:
-        days = np.ones((homes, network.places[0]), dtype=bool)
-        days[: len(batch)] = batch.days
-        counts = days.repeat(network.count // network.places[0], axis=1)[:, :, None]
+        counts = batch.days.repeat(network.count // network.places[0], axis=1)[:, :, None]
         x, y = np.where(counts, x, 0.0), np.where(counts, y, np.nan)
-    outputs, usable, unknown = batch.y.shape[-1], None, None
-    share = _even(network.count, network.outputs, outputs, kind)
+    share, unknown, usable = _even(network.count, network.outputs, y.shape[-1], kind), None, None
     least, most = np.minimum.reduce(y, axis=None), np.maximum.reduce(y, axis=None)  # NaN if one is: no need to ask each
     if np.isnan(least):
-        unknown = np.isnan(y)
-        y = np.where(unknown, 0.0, y)
+        known = ~np.isnan(y)
+        even = known / np.maximum(known.sum(axis=1, keepdims=True), 1).astype(kind)
+        share = _filled(even, homes, network.outputs, kind)
+        unknown = _filled(~known, homes, network.outputs, known.dtype)
+        y = np.where(known, y, 0.0)
         least, most = y.min(), y.max()
-        share = ~unknown / np.maximum((~unknown).sum(axis=1, keepdims=True), 1).astype(kind)
-        share[..., outputs:] = 0.0
+    x, y = _filled(x, homes, network.inputs, kind), _filled(y, homes, network.outputs, kind)
     if not (np.isfinite(np.vdot(x, x)) and least >= 0.0 and most <= 1.0):  # else no home needs a look
         usable = np.arange(homes) < len(batch)
         for values, low, high in ((x, -np.finfo(kind).max, np.finfo(kind).max), (y, 0.0, 1.0)):
@@ -134,10 +125,10 @@ def _even(count: int, width: int, outputs: int, kind: np.dtype[np.floating]) -> 
     return share
 
 
-def _filled(given: NDArray[np.floating], homes: int, width: int, kind: np.dtype[np.floating]) -> NDArray[np.floating]:
+def _filled(given: NDArray[Any], homes: int, width: int, kind: np.dtype[Any]) -> NDArray[Any]:
     """`given`, with zeros for more homes and numbers if it lacks any; not to be written to, it may be the caller's."""
     if given.dtype == kind and len(given) == homes and given.shape[-1] == width:
         return np.require(given, requirements=["C", "W"])  # torch wants what could be written to
-    found = np.zeros((homes, *given.shape[1:-1], width), kind)
-    found[: len(given), ..., : given.shape[-1]] = given
+    found = np.zeros((homes, given.shape[1], width), kind)
+    found[: len(given), :, : given.shape[-1]] = given
     return found

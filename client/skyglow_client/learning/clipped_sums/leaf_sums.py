@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyglow_client.learning.clipped_sums.batch import REAL
 from skyglow_client.learning.clipped_sums.norms import Form, form
 from skyglow_shared.models.aligned import numbers_of
-from skyglow_shared.models.network import Layer, Network
+from skyglow_shared.models.network import REAL, Layer, Network
 
 _Array = NDArray[np.floating]
 
@@ -59,8 +58,7 @@ class Way:
         errors, inputs = (values.reshape(-1, values.shape[-1]) for values in (left, right))
         by = scale if self.rows == 1 else scale.repeat(self.rows)
         if errors.shape[1] > inputs.shape[1]:
-            scaled = torch.empty_like(torch.from_numpy(inputs)).numpy()  # where a cache line begins
-            return by, errors, np.multiply(inputs, by[:, None], out=scaled)
+            return by, errors, inputs * by[:, None]
         errors *= by[:, None]
         return np.ones_like(by), errors, inputs
 
@@ -90,7 +88,7 @@ class LeafSums:
     """
 
     def __init__(self, network: Network, ways: Sequence[Way], dtype: torch.dtype, *, whole: bool) -> None:
-        self.total = np.zeros(network.parameters)
+        self.total = np.empty(0)
         self._ways, self._whole = ways, whole
         self._leaf = np.empty(network.parameters, REAL[dtype])
         self._layers = list(numbers_of(network, network, self._leaf))
@@ -101,14 +99,17 @@ class LeafSums:
             way.add_up(_joined(pieces, number, way.rows), *into)
         if self._whole:
             np.rint(self._leaf, out=self._leaf)
-        np.add(self.total, self._leaf, out=self.total)  # numpy widens a little at a time, torch all at once
+        if self.total.size:
+            self.total += self._leaf  # numpy widens a little at a time, torch all at once
+        else:
+            self.total = self._leaf.astype(np.float64)
         return self._leaf
 
 
 def _joined(pieces: Sequence[Piece], number: int, rows: int) -> Factors:
     """A leaf's factors in one piece each: how its sum rounds must not tell how its homes lay in blocks.
 
-    For the same reason torch puts pieces together: at the beginning of a cache line, where a block's homes are too.
+    For the same reason torch puts pieces together: at the beginning of a cache line, where a block's errors are too.
     """
     cut = [[each[own.start * rows : own.stop * rows] for each in block[number]] for block, own in pieces]
     if len(cut) == 1:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyglow_client.learning.clipped_sums.batch import REAL, Batch, rows
+from skyglow_client.learning.clipped_sums.batch import Batch, rows
 from skyglow_client.learning.clipped_sums.leaf_sums import Factors, LeafSums, Piece, Way
 from skyglow_client.learning.clipped_sums.leaves import leaves
 from skyglow_client.learning.clipped_sums.norms import Measured, explicit, measured, terms
@@ -22,7 +22,7 @@ from skyglow_client.learning.clipped_sums.passes import block_homes, passed
 from skyglow_client.learning.clipped_sums.rounding import SINGLE, Arithmetic, leaf_homes
 from skyglow_shared.errors import InternalError
 from skyglow_shared.models.aligned import aligned, widened
-from skyglow_shared.models.network import Network, Parameters, gradients, product
+from skyglow_shared.models.network import REAL, Network, Parameters, gradients, product
 
 _LEAVES_AT_ONCE = 4096
 _ROUNDINGS = 8  # from a norm to a scaled error
@@ -73,8 +73,7 @@ class Work:
     def of(cls, network: Network, weights: NDArray[np.float64], clip: Clip) -> "Work":
         """The work for a network's own parameters."""
         wide, ways = _ways(network)
-        dtype = clip.arithmetic.dtype
-        return cls(wide, ways, widened(network, wide, weights.astype(REAL[dtype]), dtype), clip)
+        return cls(wide, ways, widened(network, wide, weights, clip.arithmetic.dtype), clip)
 
 
 @lru_cache(maxsize=64)
