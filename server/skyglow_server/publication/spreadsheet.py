@@ -51,6 +51,7 @@ def write(path: Path, release: Release) -> None:
         notes_table=notes,
         contentsheet_options={"additional_elements": ["subtitles"]},
         auto_width=False,
+        workbook_options={"strings_to_formulas": False},
     )
     workbook.set_properties(
         {

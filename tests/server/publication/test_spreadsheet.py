@@ -3,8 +3,10 @@
 
 import re
 import zipfile
+from dataclasses import replace
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 from skyglow_server.publication import spreadsheet
@@ -12,11 +14,15 @@ from skyglow_server.publication import spreadsheet
 SPACE = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 
 
+def written(path, release):
+    spreadsheet.write(path, release)
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
 @pytest.fixture
 def book(release, tmp_path):
-    spreadsheet.write(tmp_path / "book.xlsx", release)
-    with zipfile.ZipFile(tmp_path / "book.xlsx") as file:
-        return {name: file.read(name) for name in file.namelist()}
+    return written(tmp_path / "book.xlsx", release)
 
 
 def tree(content):
@@ -97,3 +103,15 @@ def test_a_day_is_a_row_of_half_hours(book):
     head = next(place[1:] for place, text in day.items() if text == "Area code")
     row = [text for place, text in day.items() if re.sub(r"\D", "", place) == head]
     assert row[2:] == [f"{slot // 2:02d}:{slot % 2 * 30:02d}" for slot in range(48)]
+
+
+def test_no_text_becomes_a_formula(release, tmp_path):
+    """A spreadsheet would reckon with it, and show something else than what was written."""
+    study = msgspec.structs.replace(release.study, title="=1+1", public_good="=2+2")
+    named = [replace(item, area_name='=HYPERLINK("x")') for item in release.estimates]
+    made = replace(release, study=study, estimates=tuple(named), producer="=3+3", contact="=4+4")
+    book = written(tmp_path / "book.xlsx", made)
+    assert not [name for name, content in book.items() if "worksheets/sheet" in name and b"<f>" in content]
+    found = sheets(book)
+    assert found["Cover"]["A1"] == "=1+1"
+    assert '=HYPERLINK("x")' in found["Table 1"].values()
