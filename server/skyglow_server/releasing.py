@@ -25,7 +25,7 @@ from skyglow_server.estimation import checks, electricity, estimate, load_areas,
 from skyglow_server.estimation.inputs import BlockSum
 from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_server.publication import Release, places, publish, software, write_estimates_csv
-from skyglow_server.publication.earlier import footprints_of, read_release
+from skyglow_server.publication.earlier import footprints_for, read_release
 from skyglow_server.publication.tidy import use_table
 from skyglow_shared import locks
 from skyglow_shared.errors import FormatError
@@ -108,7 +108,7 @@ def _earlier(folder: Path, place: Path, study: Study, pieces: Pieces | None) -> 
     for path in (*others, *sorted(path for path in folder.glob("releases/*") if path.is_dir())):
         found = read_release(path)
         looked_up = _looked_up(found.study, study, pieces)
-        yield from (footprint.refined(looked_up) for footprint in footprints_of(found))
+        yield from (footprint.refined(looked_up) for footprint in footprints_for(found, study))
 
 
 def _looked_up(earlier: Study, study: Study, pieces: Pieces | None) -> dict[str, frozenset[str]]:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from skyglow_server.publication.check_folder import CHECKSUMS
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError
 from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import Study
+from skyglow_shared.study import QUESTIONS, Model, Study
 
 #: The source of error that two studies share.
 SHARED = "area model"
@@ -164,3 +164,20 @@ def footprints_of(release: Published) -> tuple[Footprint, ...]:
         every = ((cell.level, cell.code) for cell in whole.cells)
         found.append(whole.without(place for place in every if not places.get(place, False)))
     return tuple(found)
+
+
+def footprints_for(release: Published, study: Study) -> Iterator[Footprint]:
+    """Footprints of a release, under the names by which a study counts the same homes too.
+
+    Which homes a topic counts, or which it does not, is the same figure to whoever subtracts.
+    """
+    counted = {model.name: _parting(model) for model in release.study.models}
+    for footprint in footprints_of(release):
+        here = {model.name for model in study.models if _parting(model) == counted.get(footprint.topic)}
+        yield from (replace(footprint, topic=name) for name in sorted({footprint.topic, *here}))
+
+
+def _parting(model: Model) -> tuple[str, frozenset[frozenset[str]]]:
+    """The question, and the two kinds of answers that a topic tells apart."""
+    positive = frozenset(model.positive_classes)
+    return model.question, frozenset((positive, frozenset(QUESTIONS[model.question]) - positive))

@@ -12,6 +12,7 @@ from skyglow_server import releasing, settings
 from skyglow_server.estimation.inputs import COLUMNS, AreaTable
 from skyglow_server.settings import Settings
 from skyglow_shared.errors import FormatError, GeographyError
+from skyglow_shared.study import COMPOSITION_CLASSES
 
 RULE = "differencing"
 
@@ -38,13 +39,20 @@ def office(tmp_path):
 def conclude(simulator, office):
     """Let the office make a release of a study of such areas and sums."""
 
-    def made(name, areas, sums, lookup=()):
+    def made(name, areas, sums, lookup=(), topic=None, classes=COMPOSITION_CLASSES[:2]):
         study = simulator.study_of(areas)
+        own = study.models[0]
+        models = (msgspec.structs.replace(own, name=topic or own.name, positive_classes=classes),)
         phases = [
-            msgspec.structs.replace(phase, blocks=tuple(block for block in phase.blocks if block.model))
+            msgspec.structs.replace(
+                phase,
+                blocks=tuple(
+                    msgspec.structs.replace(block, model=models[0].name) for block in phase.blocks if block.model
+                ),
+            )
             for phase in study.phases
         ]
-        study = msgspec.structs.replace(study, name=name, delta=1e-7, phases=tuple(phases))
+        study = msgspec.structs.replace(study, name=name, delta=1e-7, models=models, phases=tuple(phases))
         place = office / "studies" / name
         place.mkdir(parents=True, exist_ok=True)
         write(place / "areas.csv", COLUMNS, lines_of(areas))
@@ -100,6 +108,18 @@ def test_what_two_studies_would_give_away_together_is_withheld_from_the_second(t
     conclude("first", *town[:2])
     place = conclude("second", *without(town))
     assert withheld(place) == {areas.codes["MSOA"][small], areas.codes["LAD"][small]}
+
+
+def test_another_name_for_the_same_homes_hides_nothing(town, conclude):
+    areas, _, small = town
+    conclude("first", *town[:2])
+    place = conclude("second", *without(town), topic="pensioners", classes=COMPOSITION_CLASSES[1::-1])
+    assert withheld(place) == {areas.codes["MSOA"][small], areas.codes["LAD"][small]}
+
+
+def test_other_homes_are_no_earlier_release(town, conclude):
+    conclude("first", *town[:2])
+    assert withheld(conclude("second", *without(town), topic="couples", classes=COMPOSITION_CLASSES[3:4])) == set()
 
 
 def test_a_release_that_was_turned_down_counts_no_more_and_one_from_elsewhere_does(town, conclude, office):
