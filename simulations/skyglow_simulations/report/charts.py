@@ -113,9 +113,13 @@ def day(
             ]
         parts += [text((x(hour), size[1] - 12), clock(2 * round(hour)), text_anchor="middle") for hour in x.ticks(4)]
     known = [item for item in estimates if None not in (item.estimate, item.lower, item.upper)]
+    plot = {"left": x.start, "right": x.end, "bottom": y.start, "top": y.end, "low": str(low)}
     if len(known) != SLOTS:
         middle = text((size[0] / 2, size[1] / 2), WITHHELD, text_anchor="middle", **{"class": "none"})
-        return picture(size, f"{label}: {WITHHELD}", *parts, middle, kind="chart small" if small else "chart")
+        if small:
+            return picture(size, f"{label}: {WITHHELD}", *parts, middle, kind="chart small")
+        blank = [tag("path", {"d": "", "class": kind}) for kind in ("band", "truth", "estimate")]  # for another area
+        return picture(size, f"{label}: {WITHHELD}", *parts, *blank, middle, kind="chart day", **plot)
 
     def curve(values: Sequence[float]) -> list[Point]:
         return [(x((slot + 0.5) / 2), y(value)) for slot, value in enumerate(values)]
@@ -126,8 +130,7 @@ def day(
     parts.append(path(curve([float(item.estimate or 0) for item in known]), "estimate"))
     if small:
         return picture(size, label, *parts, kind="chart small")
-    plot = {"left": x.start, "right": x.end, "bottom": y.start, "top": y.end, "low": low}
-    return picture(size, label, *parts, kind="chart day", **{**plot, "low": str(low)})
+    return picture(size, label, *parts, kind="chart day", **plot)
 
 
 def _drawn_worst(ordered: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,24 @@ def test_a_small_area_is_found_at_its_hour(tmp_path, town):
     names = [item["aria-label"] for item in page.all("svg") if item.get("class") == "chart day"]
     assert all("Town 007" in name for name in names)
     assert len([item for item in page.all("path") if item.get("class") == "cursor"]) == 2
+
+
+@needs_chromium
+@pytest.mark.parametrize("chosen", ["LAD", "MSOA"])
+def test_an_area_is_drawn_though_the_one_shown_first_is_withheld(tmp_path, town, chosen):
+    hidden = [
+        replace(one, estimate=None, lower=None, upper=None, status="suppressed") if one.level == "LAD" else one
+        for one in town.estimates()
+    ]
+    file = tmp_path / "report.html"
+    file.write_text(render(town.data(estimates=hidden)))
+    page = town.Page(dumped(f"{file.as_uri()}#when={town.code_of(chosen, 1)},24", tmp_path))
+    paths = {
+        kind: [one["d"] for one in page.all("path") if one.get("class") == kind] for kind in ("cursor", "estimate")
+    }
+    assert len(paths["cursor"]) == 2
+    assert not any("NaN" in d for drawn in paths.values() for d in drawn)
+    days = [one for one in page.all("svg") if one.get("class") == "chart day"]
+    assert len(days) == 2
+    shown = [one.get("display") for one in page.all("text") if one.get("class") == "none" and one.get("display")]
+    assert shown == ["none" if chosen == "MSOA" else "inline"] * 2

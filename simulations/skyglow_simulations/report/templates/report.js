@@ -199,6 +199,7 @@
     var lower = shown ? curves.map(function (n, slot) { return point(n[1], slot); }).reverse() : [];
     set("band", shown ? line(curves.map(function (n) { return n[2]; })) + "L" + lower.join("L") + "Z" : "");
     set("truth", shown && truth ? line(truth[kind]) : "");
+    each("text.none", function (words) { words.setAttribute("display", shown ? "none" : "inline"); }, svg);
     var cursor = svg.querySelector(".cursor") || svg.appendChild(make("path", { "class": "cursor" }));
     cursor.setAttribute("d", "M" + across(slot).toFixed(1) + "," + p.bottom + "V" + p.top);
     var name = data.names[code];
