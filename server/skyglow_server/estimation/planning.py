@@ -149,11 +149,11 @@ class Planning:
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
     presence_mix_deviation: float = 0.1
-    presence_msoa_deviation: float = 0.003
+    presence_msoa_deviation: float = 0.002
     presence_lsoa_deviation: float = 0.005
     rule_area_deviation: float = 0.008
-    presence_area_deviation: float = 0.0052
-    presence_slot_deviation: float = 0.003
+    presence_area_deviation: float = 0.0036
+    presence_slot_deviation: float = 0.0012
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
