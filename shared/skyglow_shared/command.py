@@ -8,10 +8,11 @@ distribution that is not installed is simply absent: a supplier's `skyglow` has 
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 
-from skyglow_shared.errors import RunError, SkyglowError
+from skyglow_shared.errors import InternalError, RunError, SkyglowError
 from skyglow_shared.screen import plain
 
 GROUP = "skyglow.commands"
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 when it is done, 2 for a command line that cannot be understood, 130 when interrupted, otherwise the
-        `exit_code` of the error; see docs/reference/errors.md.
+        `exit_code` of the error; see docs/reference/errors.md. What is no error of skyglow's tree is a fault of
+        skyglow: 70, and of it are told its type and place alone, for its text may hold data.
     """
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"cannot read or write{place}: {error.strerror or type(error).__name__}", RunError.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        return _fail(_fault(error), InternalError.exit_code)
 
 
 def build_parser(found: Iterable[EntryPoint]) -> argparse.ArgumentParser:
@@ -77,6 +81,15 @@ def _needed(found: Iterable[EntryPoint], words: Sequence[str]) -> list[EntryPoin
         return []
     everything = list(found)
     return [entry for entry in everything if entry.name in words[:1]] or everything
+
+
+def _fault(error: Exception) -> str:
+    """What may be told of an error that nobody foresaw: its type, and where it happened by module and line."""
+    found = [(str(frame.f_globals.get("__name__")), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [place for place in found if place[0].startswith("skyglow_")] or found
+    places = dict.fromkeys([own[-1], found[-1]])  # a library's line says little without ours that led to it
+    where = ", then ".join(f"{module}, line {line}" for module, line in places)
+    return f"{type(error).__name__} in {where}: this is a fault of skyglow; please report this line, it holds no data"
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root command: what is installed, exit codes, and no traceback for a refusal."""
+"""The root command: what is installed, exit codes, and never a traceback."""
 
 import argparse
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -69,10 +70,26 @@ def test_an_error_is_one_line_and_its_exit_code(installed, capsys, error, code, 
     assert captured.out == ""
 
 
-def test_a_bug_is_not_disguised(installed):
-    installed(Entry("office", ZeroDivisionError("a bug")))
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("fault", [ZeroDivisionError("4711 kWh"), MemoryError("4711 homes"), RuntimeError("4711")])
+def test_a_bug_is_told_by_its_type_and_place_and_nothing_more(installed, capsys, fault):
+    installed(Entry("office", fault))
+    assert command.main(["office"]) == 70
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(
+        rf"skyglow: {type(fault).__name__} in skyglow_shared\.command, line \d+, then \S*test_command, line \d+: .*\n",
+        captured.err,
+    )
+    assert "fault of skyglow" in captured.err
+    assert "report" in captured.err
+    assert "4711" not in captured.err
+
+
+def test_whoever_ends_the_process_is_not_held_up(installed):
+    installed(Entry("office", SystemExit(7)))
+    with pytest.raises(SystemExit) as stopped:
         command.main(["office"])
+    assert stopped.value.code == 7
 
 
 def test_a_distribution_that_is_not_installed_is_absent(installed, capsys):
