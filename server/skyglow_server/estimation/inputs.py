@@ -196,7 +196,7 @@ def _check_nesting(table: AreaTable) -> None:
 
 
 def find(study: Study, sums: Mapping[str, BlockSum], source: Source, model: str = "") -> BlockSum:
-    """The noised sum of the study's block of a source (and model); RunError if it is missing or misshapen.
+    """The noised sum of the study's block of a source (and model); RunError if it is missing, misshapen or not finite.
 
     Of a block of several models it gives what a block of this model alone would have, noise aside.
     """
@@ -205,10 +205,7 @@ def find(study: Study, sums: Mapping[str, BlockSum], source: Source, model: str 
             if _is(block, source, model):
                 if block.name not in sums:
                     raise RunError(f"there is no sum yet for block {block.name}; run phase {phase.name} first")
-                found = sums[block.name]
-                if found.values.shape != block_shape(study, block) or not np.isfinite(found.values).all():
-                    raise RunError(f"the sum of block {block.name} has the wrong shape or is not finite; run it again")
-                return _alone(study, block, model, found)
+                return _alone(study, block, model, _sound(study, block, sums[block.name]))
     raise RunError(f"the study has no block of source {source}; add one to a phase, or ask for other estimates")
 
 
@@ -216,10 +213,19 @@ def trained_counts(study: Study, sums: Mapping[str, BlockSum], model: str) -> Pa
     """Noised counts [strata, 1] of the homes that trained, where a model's class scores are asked to count them."""
     for block in study.blocks:
         if _is(block, "class_score", model) and block.counts_trainers:
-            found, own = sums[block.name], calibration_groups(study, block)
+            found, own = _sound(study, block, sums[block.name]), calibration_groups(study, block)
             counts, noise = found.values[own:, :1] / block.l2_bound, found.deviation[:1] / block.l2_bound
             return _by_stratum(study, block, model, Part(counts, noise, found.shares))
     return None
+
+
+def _sound(study: Study, block: Block, found: BlockSum) -> BlockSum:
+    """The block's sum, whose numbers and their noise are as many as they should be and finite; else RunError."""
+    if found.values.shape != block_shape(study, block) or not np.isfinite(found.values).all():
+        raise RunError(f"the sum of block {block.name} has the wrong shape or is not finite; run it again")
+    if not np.isfinite(found.deviation).all() or (found.deviation < 0).any():
+        raise RunError(f"the noise in the sum of block {block.name} is not finite or negative; run it again")
+    return found
 
 
 def has(study: Study, source: Source, model: str = "") -> bool:

@@ -167,6 +167,19 @@ def test_missing_misshapen_and_infinite_sums_are_refused(small):
         find(study, sums, "gradient", "all_aged_66_plus")
 
 
+@pytest.mark.parametrize("amount", [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("name", ["class_scores", "panel_labels", "area_scores", "diaries", "profiles"])
+def test_noise_that_cannot_be_is_refused(small, name, amount):
+    study, areas, sums = small
+    deviation = sums[name].deviation.copy()
+    deviation[-1] = amount
+    spoilt = {**sums, name: replace(sums[name], deviation=deviation)}
+    with pytest.raises(RunError, match=f"noise in the sum of block {name}"):
+        estimation.estimate(study, areas, spoilt)
+    with pytest.raises(RunError, match=f"noise in the sum of block {name}"):
+        estimation.checks(study, areas, spoilt)
+
+
 def test_a_table_of_another_study_is_refused(small, simulator):
     _, areas, sums = small
     other = simulator.study_of(simulator.town(replace(simulator.World(), lsoas=9, msoas=3), np.random.default_rng(1)))
