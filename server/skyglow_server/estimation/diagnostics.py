@@ -5,21 +5,25 @@
 score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample
 labels_agree   the calibration homes' positive answers by class and by area are as many
 slopes_agree   areas whose old share was higher score more by as much as the calibration homes' classes lead to expect
+count_fits     no more metered homes are counted than the public table has households
 =============  ========================================================================================================
 
-Each compares two figures by the standard deviation that their difference has if all is well. A difference of more
-than five of them comes by chance in one study of a million; for slopes, whose deviation holds what areas may differ by
-for reasons of their own, three and a half are enough, if the old census counted the kind of homes itself: of a topic
-whose old share is itself worked out, areas may differ by more. A panel that is no sample, answers that belong to other
-homes, a model exchanged between phases or a supplier that counts otherwise shows here.
+Each of the first three compares two figures by the standard deviation that their difference has if all is well. A
+difference of more than five of them comes by chance in one study of a million; for slopes, whose deviation holds what
+areas may differ by for reasons of their own, three and a half are enough, if the old census counted the kind of homes
+itself: of a topic whose old share is itself worked out, areas may differ by more. A panel that is no sample, answers
+that belong to other homes, a model exchanged between phases or a supplier that counts otherwise shows here.
+
+A count of metered homes may be above all households by three deviations of its noise and a twentieth, for dwellings
+that are newer than the table; where every second home has no smart meter, a supplier that counts double is not seen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.disclosure.rules import LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
+from skyglow_server.disclosure.rules import COUNT_FITS, LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
 from skyglow_server.estimation.calibration import class_means, contrast
 from skyglow_server.estimation.evidence import (
     Evidence,
@@ -29,12 +33,14 @@ from skyglow_server.estimation.evidence import (
     old_mix,
     overall_mix,
 )
-from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS
+from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_shared.study import COMPOSITION_CLASSES
 
 WHOLE = "study"  # the level of a check on all areas at once
 _MOST, _MOST_SLOPES = 5.0, 3.5
+_MOST_NOISES = 3.0  # by which a count of homes may be above what it can be
+_NEW_DWELLINGS = 0.05  # how many of its households the public table may lack
 _FEWEST_AREAS = 20  # of which a slope between areas is taken
 _SCORE_VARIANCE = 1.0  # the most that scores within [-1, 1] can vary
 
@@ -43,6 +49,7 @@ def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
     """Yield a check of the whole topic by rule, and where it fails one for every area."""
     counted = len(evidence.positive) == len(COMPOSITION_CLASSES)
     slopes = _MOST_SLOPES if counted else _MOST
+    places = [(level, code) for level in LEVELS for code, _ in evidence.areas.areas(level)]
     for rule, difference, most, words in (
         (SCORE_SHIFT, _score_shift(evidence), _MOST, "mean score of calibration homes against all metered homes"),
         (LABELS_AGREE, _labels(evidence), _MOST, "positive answers by class against those by area"),
@@ -50,10 +57,34 @@ def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
     ):
         passed = bool(abs(difference) <= most)
         reason = f"{words}: {abs(difference):.1f} standard deviations apart, at most {most:g} wanted"
-        yield Check(rule, WHOLE, "all", topic, passed, reason)
-        if not passed:
-            for level in LEVELS:
-                yield from (Check(rule, level, code, topic, False, reason) for code, _ in evidence.areas.areas(level))
+        yield from _told(rule, topic, places, passed, reason)
+
+
+def check_count(topic: str, places: Iterable[tuple[str, str]], areas: AreaTable, counted: BlockSum) -> Iterator[Check]:
+    """Yield a check of a topic's count of homes in all areas, and where it fails one for every place.
+
+    Parameters
+    ----------
+    topic : str
+    places : iterable of (level, code)
+        The topic's areas.
+    areas : AreaTable
+    counted : BlockSum
+        Sum by LSOA whose first column counts metered homes.
+    """
+    homes, households = float(counted.values[:, 0].sum()), float(areas.households.sum())
+    noise = float(counted.deviation[0]) * np.sqrt(len(counted.values))
+    most = (1 + _NEW_DWELLINGS) * households + _MOST_NOISES * noise
+    reason = (
+        f"noised count of all metered homes is {homes:.0f}, at most {most:.0f} wanted of {households:.0f} households"
+    )
+    yield from _told(COUNT_FITS, topic, places, bool(homes <= most), reason)
+
+
+def _told(rule: str, topic: str, places: Iterable[tuple[str, str]], passed: bool, reason: str) -> Iterator[Check]:
+    yield Check(rule, WHOLE, "all", topic, passed, reason)
+    if not passed:
+        yield from (Check(rule, level, code, topic, False, reason) for level, code in places)
 
 
 def _score_shift(evidence: Evidence) -> float:

@@ -11,7 +11,7 @@ from skyglow_server.disclosure.record import Tree, complete
 from skyglow_server.disclosure.rules import Check, Facts, check_all, disclose
 from skyglow_server.disclosure.spread import Market, Spread, check_market, check_spreads
 from skyglow_server.estimation.benchmark import Totals, check_totals
-from skyglow_server.estimation.diagnostics import diagnose
+from skyglow_server.estimation.diagnostics import check_count, diagnose
 from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
 from skyglow_server.estimation.electricity import median_checks, use_estimates
 from skyglow_server.estimation.evidence import Evidence
@@ -163,11 +163,13 @@ def checks(
     topics = tuple(_topics(study, areas, sums))
     trees = [topic.tree for topic in topics]
     diagnosed = (diagnose(evidence, topic) for topic, evidence in _evidence(study, areas, sums))
+    counts = (check_count(topic.name, topic.tree.homes, areas, topic.homes) for topic in topics)
     record = (
         *check_all(study.thresholds, _facts(topics)),
         *check_spreads(study.thresholds, _spreads(study, sums, topics)),
         *(check_market(study.thresholds, market, [tree.footprint for tree in trees]) if market else ()),
         *chain.from_iterable(diagnosed),
+        *chain.from_iterable(counts),
         *median_checks(study, areas, sums),
     )
     if pieces is not None:
@@ -177,16 +179,21 @@ def checks(
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """What the rules look at: a topic's areas, their noised counts, the noise in an LSOA's, shares in the least sum."""
+    """What the rules look at: a topic's areas, their noised counts, the sum that counts, shares in the least sum."""
 
     tree: Tree
     counted: Mapping[tuple[str, str], float]
-    noise: float
+    homes: BlockSum
     suppliers: int
 
     @property
     def name(self) -> str:
         return self.tree.footprint.topic
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise in the count of an LSOA's homes."""
+        return float(self.homes.deviation[0])
 
 
 def _topics(study: Study, areas: AreaTable, sums: Mapping[str, BlockSum]) -> Iterator[_Topic]:
@@ -221,7 +228,7 @@ def _topic(
     homes = {place: min(count, most[place]) for place, count in every.items()}
     atoms = {code: min(count, public[code]) for code, count in noised.items()}
     suppliers = min(block.shares for block in (counted, *others))
-    return _Topic(Tree(whole, homes, atoms), every, float(counted.deviation[0]), suppliers)
+    return _Topic(Tree(whole, homes, atoms), every, counted, suppliers)
 
 
 def _facts(topics: Iterable[_Topic]) -> Iterator[Facts]:

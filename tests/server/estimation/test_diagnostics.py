@@ -67,6 +67,37 @@ def test_answers_of_other_homes_withhold_the_topic(simulator):
         assert failed(simulator, areas, sums_of(simulator, useless, areas, seed)) == set()
 
 
+def counting(sums, homes, block="area_scores"):
+    """The sums where so many homes are counted in all, and their scores with them."""
+    values = sums[block].values * (homes / sums[block].values[:, 0].sum())
+    return {**sums, block: replace(sums[block], values=values)}
+
+
+def test_more_homes_than_households_withhold_every_topic(simulator, town):
+    world, areas = town
+    sums, study = sums_of(simulator, world, areas, 1), simulator.study_of(areas)
+    households, noise = areas.households.sum(), float(sums["area_scores"].deviation[0]) * np.sqrt(20)
+    for homes in (0.1 * households, households, 1.05 * households + 2.9 * noise):
+        assert "count_fits" not in failed(simulator, areas, counting(sums, homes))
+    for homes in (1.05 * households + 3.1 * noise, 8 * households):
+        assert "count_fits" in failed(simulator, areas, counting(sums, homes))
+    found = estimation.estimate(study, areas, counting(sums, 8 * households))
+    assert {item.topic for item in found} == {simulator.topic, "occupancy"}
+    assert {(item.status, item.reason, words.shorthand(item)) for item in found} == {
+        ("suppressed", "count_fits", "[x]")
+    }
+
+
+def test_the_count_of_homes_is_held_against_what_noise_can_add(simulator, town):
+    """Of every household metered, noise alone seldom is the reason; of twice as many it never hides it."""
+    world, areas = town
+    full = replace(world, metered=1.0, noise=world.noise | {"area_scores": 100.0})
+    for seed in range(20):
+        sums = sums_of(simulator, full, areas, seed)
+        assert "count_fits" not in failed(simulator, areas, sums)
+        assert "count_fits" in failed(simulator, areas, counting(sums, 2 * areas.households.sum()))
+
+
 def test_too_few_homes_to_tell_are_left_to_the_other_rules(simulator, town):
     world, areas = town
     sums = sums_of(simulator, world, areas, 1)

@@ -182,3 +182,14 @@ def test_the_median_alone_is_withheld_and_nothing_else_for_its_sake(simulator, s
     (hidden,) = [item for item in found if item.estimate is None]
     assert (hidden.level, hidden.group, hidden.area_code) == ("MSOA", MEDIAN, areas.areas("MSOA")[2][0])
     assert (hidden.reason, words.shorthand(hidden)) == ("median_told", "[x]")
+
+
+def test_use_of_more_homes_than_households_is_withheld_and_no_other_topic(simulator, study_of):
+    areas, _, sums = town(simulator, 6)
+    rng = np.random.default_rng(1)
+    _, others = simulator.replicate(replace(simulator.World(), lsoas=24, msoas=6, panel=400), areas, rng)
+    study, sums = study_of(areas), {**sums, **others, "use": replace(sums["use"], values=8 * sums["use"].values)}
+    sums["diaries"] = simulator.noised(np.zeros((1, 2 + 8 * simulator.basis().components.shape[1])), 1.0, rng)
+    record = estimation.checks(study, areas, sums)
+    assert {item.reason for item in estimation.electricity(study, areas, sums, record)} == {"count_fits"}
+    assert {check.topic for check in record if check.rule == "count_fits" and check.passed} == {simulator.topic}
