@@ -20,7 +20,7 @@ from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 #: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
 _COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.05, 0.5
 #: To what share of the bound a profile is held, and the weight of what lies beyond.
-_HELD, _BEYOND = 0.9, 0.3
+_HELD, _BEYOND = 0.9, 0.24
 
 #: Bins of equal width that scores, from -1 to 1, are counted in.
 SCORE_BINS = 12

@@ -20,9 +20,9 @@ PHASES += ["calibration", "release of area sums", "estimates and truth", "report
 
 @pytest.fixture(scope="module")
 def city(skyglow, tmp_path_factory):
-    """Southampton at a fiftieth of its size: the finished process and the run's folder."""
+    """Southampton at a twentieth of its size: the finished process and the run's folder."""
     out = tmp_path_factory.mktemp("city") / "run"
-    return skyglow.run("simulate", "--scale", "0.02", "--seed", "3", "--out", out), out
+    return skyglow.run("simulate", "--scale", "0.05", "--seed", "3", "--out", out), out
 
 
 @pytest.fixture(scope="module")

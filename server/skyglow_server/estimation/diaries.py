@@ -64,11 +64,14 @@ def diary_model(
     one_home = _variance_of_a_home(block, count, basis, planning)
     likely = np.tile(planning.by_component(planning.presence_model_deviation, components), (2, 1))
     beyond = _beyond(basis, bound, planning)
-    sampling = _both_day_types(np.sqrt(count[:, None] * one_home), planning.residual_alike)
-    privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + beyond**2)), 0.0)
+    gaps_alike, homes_alike = (
+        planning.first_alike(first, components) for first in (planning.gap_alike, planning.residual_alike)
+    )
+    sampling = _both_day_types(np.sqrt(count[:, None] * one_home), homes_alike)
+    privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + beyond**2)), np.zeros(components))
     whole = total + count[:, None] * beyond
     times, chances = np.array(planning.presence_multiples).T
-    priors = [_both_day_types(time * likely, planning.gap_alike) for time in times]
+    priors = [_both_day_types(time * likely, gaps_alike) for time in times]
     fits = [_fit(whole, count, prior, sampling, privacy) for prior in priors]
     weight = weights_of(np.log(chances) + np.array([fit.evidence for fit in fits]))
     gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
@@ -77,7 +80,7 @@ def diary_model(
     }
     parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.gap - gap) ** 2 for fit in fits]))
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
-    parts["bound on diaries"] = (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 2) ** 2
+    parts["bound on diaries"] = (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 3) ** 2
     spread = (planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio)[:, 0]
     cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
     error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
@@ -115,10 +118,10 @@ def weights_of(logarithms: Array) -> Array:
     return np.asarray(weights / weights.sum())
 
 
-def _both_day_types(deviation: Array, alike: float) -> Array:
-    """Covariance matrices [K, 2, 2] of weekday and weekend from standard deviations [2, K] and a correlation."""
-    correlation = np.array([[1.0, alike], [alike, 1.0]])
-    return np.asarray(np.einsum("ak,bk,ab->kab", deviation, deviation, correlation))
+def _both_day_types(deviation: Array, alike: Array) -> Array:
+    """Covariance matrices [K, 2, 2] of weekday and weekend from standard deviations [2, K] and correlations [K]."""
+    correlation = np.where(np.eye(2, dtype=np.bool_), 1.0, alike[:, None, None])
+    return np.asarray(np.einsum("ak,bk,kab->kab", deviation, deviation, correlation))
 
 
 def _variances(gain: Array, covariance: Array) -> Array:

@@ -75,11 +75,12 @@ class Planning:
         By how much all prior sds of presence may be too small, and with what chance: of how far meters are off, and of
         how much areas differ.
     gap_alike, residual_alike : float
-        Correlation between weekday and weekend of that, and of how far one home's meter lies from its diary.
+        Correlation between weekday and weekend of the first component of that, and of how far one home's meter lies
+        from its diary. Further components are other shapes of a weekday than of a day of a weekend: not correlated.
     diary_cut, rule_diary_cut : tuple of tuples of float
         What a bound on diaries less meters (r of `diaries`) takes from their mean, weekday and weekend by component,
         for each unit by which it is shorter than an empty home's profile; presence by a model, or by the rule. Of
-        simulated homes, by ``tools/measure_diary_cut.py``; good to half of it.
+        simulated homes, by ``tools/measure_diary_cut.py``; good to a third of it.
     residual_variance_ratio : float
         Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
     slope, slope_deviation : float
@@ -149,11 +150,11 @@ class Planning:
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
     presence_mix_deviation: float = 0.1
-    presence_msoa_deviation: float = 0.002
+    presence_msoa_deviation: float = 0.0015
     presence_lsoa_deviation: float = 0.005
     rule_area_deviation: float = 0.008
     presence_area_deviation: float = 0.0036
-    presence_slot_deviation: float = 0.0012
+    presence_slot_deviation: float = 0.0008
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
@@ -168,6 +169,10 @@ class Planning:
         """
         shares = self._shares(components)
         return np.asarray(first * (shares / shares[0]) ** 0.65, dtype=np.float64)
+
+    def first_alike(self, correlation: float, components: int) -> NDArray[np.float64]:
+        """Correlations [K] between weekday and weekend from that of the first component."""
+        return np.r_[correlation, np.zeros(components - 1)]
 
     def for_rule(self) -> "Planning":
         """What is expected of profiles by the rule, in place of those by a model."""
