@@ -68,7 +68,7 @@ def make_study(number: int, office: Identity, supplier: Identity) -> Study:
         "trust_mode": "local", "epsilon": 2.0, "delta": 1e-6, "period": {"start": "2026-03-09", "days": 28},
         "feature_week": "2026-03-16", "areas": [["E01010000", "E02000000", "E06000001"]], "households": 5000,
         "models": [model],
-        "occupancy": {"basis": "presence_basis_v1", "basis_digest": presence.load("presence_basis_v1").digest},
+        "occupancy": {"basis": "presence_basis_v2", "basis_digest": presence.load("presence_basis_v2").digest},
         "phases": [{"name": "training", "rounds": ROUNDS, "sampling_rate": 0.5, "expected_homes": 200,
                     "blocks": [block | {"noise_multiplier": 900.0}]}],
         "office_key": office.public_key, "suppliers": [{"name": "north", "public_key": supplier.public_key}],

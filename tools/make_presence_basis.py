@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the public presence basis: mean curves and the components along which homes differ most.
 
-    python tools/make_presence_basis.py --components 4 --out shared/skyglow_shared/models/presence_basis_v1.json
+    python tools/make_presence_basis.py --components 4 --out shared/skyglow_shared/models/presence_basis_v2.json
 
 The homes are simulated (no home's data is involved), from the census extract that ships with skyglow and a seed used
 for nothing else; they are of 2014, when the last large time-use survey was made and few worked from home, as a public

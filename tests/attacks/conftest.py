@@ -96,7 +96,7 @@ class Town:
             "areas": [[f"E0101000{n}", f"E0200000{n // 2}", "E06000001"] for n in range(3)],
             "households": 5000,
             "models": [model],
-            "occupancy": {"basis": "presence_basis_v1", "basis_digest": presence.load("presence_basis_v1").digest},
+            "occupancy": {"basis": "presence_basis_v2", "basis_digest": presence.load("presence_basis_v2").digest},
             "phases": [
                 phase("training", block("gradient", "gradient", 1.0, 5.0), rounds=3, sampling_rate=0.5),
                 phase("release", block("area_scores", "area_score", 1.4, 5.0)),

@@ -12,7 +12,7 @@ from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.release import step_size
 from skyglow_shared.study import Block
 
-K = presence.load("presence_basis_v1").components.shape[1]
+K = presence.load("presence_basis_v2").components.shape[1]
 CAP = 20
 COUNT = Block(name="spread", source="area_capped_count", l2_bound=1.0, noise_multiplier=8.0, cap=CAP)
 

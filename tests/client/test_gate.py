@@ -174,7 +174,7 @@ def test_a_study_signed_by_another_key_is_not_even_kept(town, study):
         ({"suppliers": [{"name": "east", "public_key": "0c" * 32}, SOUTH]}, 20),
         ({"purpose": "marketing"}, 31),
         ({"trust_mode": "aggregate", "aggregation": Aggregation(dropouts=0, colluders=0)}, 31),
-        ({"occupancy": {"basis": "presence_basis_v1", "basis_digest": "00" * 32}}, 20),
+        ({"occupancy": {"basis": "presence_basis_v2", "basis_digest": "00" * 32}}, 20),
         ({"occupancy": {"basis": "presence_basis_v9", "basis_digest": "00" * 32}}, 20),
         ({"epsilon": 1.0}, 32),
     ],

@@ -20,7 +20,7 @@ from skyglow_shared.models import logistic, presence
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.study import COMPOSITION_CLASSES
 
-K = presence.load("presence_basis_v1").components.shape[1]
+K = presence.load("presence_basis_v2").components.shape[1]
 NAME = "all_aged_66_plus"
 
 
@@ -129,7 +129,7 @@ def test_columns_are_what_the_layout_says(study):
     kept = np.isfinite(homes.diary).all(axis=2)[..., None]
     gap = np.where(kept, homes.diary, 0)
     square, cross = (gap**2).sum(axis=(1, 2)), (gap * homes.profile)[:, :, 0].sum(axis=1)
-    empty = presence.load("presence_basis_v1").empty.ravel()
+    empty = presence.load("presence_basis_v2").empty.ravel()
     profile = homes.profile.reshape(200, -1)
     norm = np.linalg.norm(profile, axis=1, keepdims=True)
     bound = held_bound(next(block for block in study.blocks if block.name == "profiles"))

@@ -11,7 +11,7 @@ from skyglow_shared.models import logistic, presence
 from skyglow_shared.study import Block
 
 NAME = "all_aged_66_plus"
-K = presence.load("presence_basis_v1").components.shape[1]
+K = presence.load("presence_basis_v2").components.shape[1]
 
 
 def block(source):

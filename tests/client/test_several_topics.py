@@ -16,7 +16,7 @@ from skyglow_shared.models import presence
 from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.study import COMPOSITION_CLASSES
 
-K = presence.load("presence_basis_v1").components.shape[1]
+K = presence.load("presence_basis_v2").components.shape[1]
 SHARED = ("gradient", "area_score", "class_score", "area_label")
 LARGE, WORK, OLDER = "three_or_more_people", "paid_work", "all_aged_66_plus"
 

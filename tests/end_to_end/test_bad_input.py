@@ -156,7 +156,7 @@ STUDY_FAULTS = {
     "two phases of one name": ('name = "release"', 'name = "calibration"', 20, "phases"),
     "a gateway that is no law": ('legal_gateway = "Sim', 'legal_gateway = "Dis', 20, "legal_gateway"),
     "features nobody has": ("class22-v1", "class23-v1", 20, None),
-    "a basis nobody has": ("presence_basis_v1", "presence_basis_v9", 20, None),
+    "a basis nobody has": ("presence_basis_v2", "presence_basis_v9", 20, None),
     "a mechanism nobody has": ('source = "area_profile"', 'source = "each_home"', 20, "source"),
     "not TOML": ("epsilon = 4.0", "epsilon = ", 11, "TOML"),
 }

@@ -19,7 +19,7 @@ from skyglow_shared.privacy.release import add_noise
 from skyglow_shared.study import Aggregation, Area, Supplier, Thresholds
 
 AREAS, OWNED, OF_TWO = 8, 2, 5
-K = presence.load("presence_basis_v1").components.shape[1]
+K = presence.load("presence_basis_v2").components.shape[1]
 
 
 def homes_of(counts, rng):

@@ -82,7 +82,7 @@ def plain_study():
                 "score_width": 2.0,
             }
         ],
-        "occupancy": {"basis": "presence_basis_v1", "basis_digest": presence.load("presence_basis_v1").digest},
+        "occupancy": {"basis": "presence_basis_v2", "basis_digest": presence.load("presence_basis_v2").digest},
         "phases": [
             {
                 "name": "training",

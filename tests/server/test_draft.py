@@ -43,7 +43,7 @@ def test_the_draft_is_what_suppliers_can_read(make):
 def test_constants_are_pinned_by_what_is_installed(make):
     study = make()
     assert study.models[0].features_digest == features.contract("class22-v1").digest
-    assert study.occupancy.basis_digest == presence.load("presence_basis_v1").digest
+    assert study.occupancy.basis_digest == presence.load("presence_basis_v2").digest
 
 
 def test_a_model_of_presence_is_pinned_where_the_template_names_one(make):
@@ -107,7 +107,7 @@ def test_what_the_office_adds_is_checked_too(settings, words, make):
         ("epsilon = 4.0", "epsilon = 400.0", "epsilon"),
         ('trust_mode = "local"', 'trust_mode = "blind"', "trust_mode"),
         ('features = "class22-v1"', 'features = "class22-v2"', "feature"),
-        ('basis = "presence_basis_v1"', 'basis = "presence_basis_v2"', "presence basis"),
+        ('basis = "presence_basis_v2"', 'basis = "presence_basis_v9"', "presence basis"),
         ('positive_classes = ["one_person_66_plus"', 'positive_classes = ["two_persons"', "positive_classes"),
         ("[occupancy]", "[somewhere]", "occupancy|somewhere"),
         ("[[models]]", "[models]", "models"),

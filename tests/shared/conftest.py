@@ -51,7 +51,7 @@ _PLAIN = {
         }
     ],
     "occupancy": {
-        "basis": "presence_basis_v1",
+        "basis": "presence_basis_v2",
         "basis_digest": "cd" * 32,
         "model": "",
         "model_digest": "",

@@ -19,7 +19,7 @@ def asked(request, plain):
     """A sound study."""
     contract = features.contract("class22-v1")
     plain["models"][0] |= {"features": contract.name, "features_digest": contract.digest}
-    plain["occupancy"] |= {"basis_digest": presence.load("presence_basis_v1").digest}
+    plain["occupancy"] |= {"basis_digest": presence.load("presence_basis_v2").digest}
     plain["trust_mode"] = request.param
     if request.param == "local":
         del plain["aggregation"]

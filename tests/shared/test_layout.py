@@ -12,7 +12,7 @@ from skyglow_shared.models.logistic import build, parameter_count
 from skyglow_shared.study import Block, Phase, Study
 
 CONTRACT = "class22-v1"
-COMPONENTS = presence.load("presence_basis_v1").components.shape[1]
+COMPONENTS = presence.load("presence_basis_v2").components.shape[1]
 SHAPES = {
     "gradient": (1, 23),
     "area_score": (3, 2),
@@ -73,14 +73,14 @@ def test_another_content_under_a_contracts_name_is_refused(plain):
         build(msgspec.convert(plain, type=Study).models[0])
 
 
-@pytest.mark.parametrize("name", ["", "nothing", "../presence_basis_v1", "presence_basis_v1.json", "a b"])
+@pytest.mark.parametrize("name", ["", "nothing", "../presence_basis_v2", "presence_basis_v2.json", "a b"])
 def test_an_unknown_basis_is_refused(name):
     with pytest.raises(StudyError):
         presence.load(name)
 
 
 def test_a_profile_within_the_span_survives_projection():
-    basis = presence.load("presence_basis_v1")
+    basis = presence.load("presence_basis_v2")
     assert basis.mean.shape == (2, 48)
     for components in basis.components:
         np.testing.assert_allclose(components @ components.T, np.eye(COMPONENTS), atol=1e-5)

@@ -61,7 +61,7 @@ def test_another_file_is_not_taken_for_a_model(content, words):
         temporal.decoded(content)
 
 
-@pytest.mark.parametrize("name", ["", "presence_model_v9", "../presence_model_v1", "presence_basis_v1"])
+@pytest.mark.parametrize("name", ["", "presence_model_v9", "../presence_model_v1", "presence_basis_v2"])
 def test_a_model_that_is_not_installed_is_refused(name):
     with pytest.raises(StudyError):
         temporal.load(name)

@@ -16,7 +16,7 @@ from skyglow_shared.privacy.noise import sensitivity_steps
 from skyglow_shared.privacy.release import step_size
 from skyglow_shared.soundness import check
 
-K = presence.load("presence_basis_v1").components.shape[1]
+K = presence.load("presence_basis_v2").components.shape[1]
 NAME = "all_aged_66_plus"
 
 

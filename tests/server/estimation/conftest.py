@@ -12,7 +12,7 @@ from skyglow_server.estimation.inputs import AreaTable
 from skyglow_shared.models import presence
 from skyglow_shared.study import COMPOSITION_CLASSES, Area, Block, Model, Occupancy, Period, Phase, Study, Supplier
 
-BASIS = "presence_basis_v1"
+BASIS = "presence_basis_v2"
 TOPIC = "all_aged_66_plus"
 MIX = np.array([0.11, 0.06, 0.21, 0.24, 0.25, 0.13])
 POSITIVE = np.array([True, True, False, False, False, False])

@@ -16,7 +16,7 @@ ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),), diary_cut=((), ()))
 
 @pytest.fixture
 def basis():
-    return presence.load("presence_basis_v1")
+    return presence.load("presence_basis_v2")
 
 
 def sums_of(simulator, basis, gap, rng, noise=3.0, *, spread=0.25, slope=1.0, homes=HOMES):

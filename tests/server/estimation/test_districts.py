@@ -13,7 +13,7 @@ from skyglow_server.estimation.profiles import area_means
 from skyglow_server.estimation.shares import districts, evidence_of
 from skyglow_shared.models import presence
 
-BASIS = "presence_basis_v1"
+BASIS = "presence_basis_v2"
 
 
 def two_districts(areas):

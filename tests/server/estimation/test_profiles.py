@@ -17,7 +17,7 @@ LSOAS, MSOAS, K = 12, 4, 4
 
 @pytest.fixture
 def basis():
-    return presence.load("presence_basis_v1")
+    return presence.load("presence_basis_v2")
 
 
 @pytest.fixture

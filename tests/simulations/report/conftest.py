@@ -44,7 +44,7 @@ def study(**changes: object) -> Study:
         trust_mode="local", epsilon=4.0, delta=1e-6, period=Period(datetime.date(2026, 3, 9), 28),
         feature_week=datetime.date(2026, 3, 16), households=20_000, models=(model,), office_key="1" * 64,
         areas=tuple(Area(code_of("LSOA", n), code_of("MSOA", n % 5), DISTRICT) for n in range(20)),
-        occupancy=Occupancy(basis="presence_basis_v1", basis_digest="0" * 64),
+        occupancy=Occupancy(basis="presence_basis_v2", basis_digest="0" * 64),
         phases=(Phase(name="release", expected_homes=15_000, blocks=blocks),),
         suppliers=tuple(Supplier(name=name, public_key="2" * 64) for name in ("north", "south")),
     )  # fmt: skip
