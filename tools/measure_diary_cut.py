@@ -18,13 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_shared.layout import column_weights
+from skyglow_shared.layout import held_bound
 from skyglow_shared.models import presence
 from skyglow_shared.study import Study
 from skyglow_simulations.experiment import Experiment, begin
 from skyglow_simulations.population.census import Census
 from skyglow_simulations.run import Folder, Parameters
-from skyglow_simulations.stock import Stock, make
+from skyglow_simulations.stock import make
 
 _SEED = 20_260_031
 
@@ -51,23 +51,13 @@ def _experiment(area: str, census: str) -> Experiment:
 
 
 def _cut(census: Census, study: Study, scale: float) -> NDArray[np.float64]:
-    """Mean of diary less meter, less what is made of bounded ones, [2, K], for each unit of lack."""
+    """Mean of diary less meter, less that of those held to the bound [2, K], for each unit it lacks."""
     stock = make(census, study, seed=_SEED, copies=1, scale=scale)
     block = next(block for block in study.blocks if block.source == "diary_profile")
-    vectors = _vectors(stock) * column_weights(study, block)
-    kept = np.minimum(1.0, block.l2_bound / np.linalg.norm(vectors, axis=1))
-    gap = stock.diary.reshape(len(kept), -1).astype(np.float64)
-    bounded = kept @ gap / kept.sum()
+    gap = stock.diary.reshape(len(stock.size), -1).astype(np.float64)
+    held = gap * np.minimum(1.0, held_bound(block) / np.linalg.norm(gap, axis=1, keepdims=True).clip(1e-9))
     lack = np.linalg.norm(presence.load(study.occupancy.basis).empty) - block.l2_bound
-    return np.asarray((gap.mean(axis=0) - bounded).reshape(2, -1) / lack)
-
-
-def _vectors(stock: Stock) -> NDArray[np.float64]:
-    """What each home would send had it kept a diary on both kinds of days, as `learning.contributions` makes it."""
-    gap, profile = stock.diary.astype(np.float64), stock.profile.astype(np.float64)
-    each = np.concatenate([np.ones((len(gap), 2, 1)), gap], axis=2).reshape(len(gap), -1)
-    cross = (gap * profile)[:, :, 0].sum(axis=1)
-    return np.column_stack([each, np.square(gap).sum(axis=(1, 2)), cross])
+    return np.asarray((gap - held).mean(axis=0).reshape(2, -1) / lack)
 
 
 if __name__ == "__main__":

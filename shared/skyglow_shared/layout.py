@@ -18,7 +18,7 @@ from skyglow_shared.secagg import codec
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 
 #: Weight of a "1" beside other columns: a count needs less precision than the sums that are divided by it.
-_COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.05, 0.5
+_COUNT, _DIARY_COUNT, _SQUARE = 0.5, 0.02, 0.5
 #: To what share of the bound a profile is held, and the weight of what lies beyond.
 _HELD, _BEYOND = 0.9, 0.24
 
@@ -41,8 +41,8 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     area_profile      MSOAs of the study     K weekday, K weekend coefficients held to `held_bound`, and how far
                                              they went beyond it towards those of an empty home
     diary_profile     1                      for weekday then weekend: 1, K coefficients r of the diary less the
-                                             meter on the same days (zeros without a diary); then the sum of all r²,
-                                             and of the first r times the profile's first coefficient
+                                             meter on the same days held to `held_bound` (zeros without a diary); then
+                                             the sum of all r², and of the first r times the profile's first coefficient
     area_capped_count LSOAs of the study     1
     area_histogram    LSOAs of the study     1 in the bin of the score, 0 in the other `SCORE_BINS`
     class_histogram   composition classes    the same
@@ -154,8 +154,10 @@ def column_weights(study: Study, block: Block) -> NDArray[np.float64]:
 
 
 def held_bound(block: Block) -> float:
-    """To what length the coefficients of an ``area_profile`` block are held, so that the rest of it has room."""
-    return _HELD * block.l2_bound
+    """To what length a home's coefficients are held in a block of profiles or diaries, so that the rest has room."""
+    if block.source == "area_profile":
+        return _HELD * block.l2_bound
+    return math.sqrt(max(block.l2_bound**2 - 2 * _DIARY_COUNT**2, block.l2_bound**2 / 4))
 
 
 def share_block(study: Study, block: Block) -> Block:

@@ -12,7 +12,7 @@ from skyglow_client.learning.contributions import contributions
 from skyglow_client.learning.diaried import by_model, by_rule, diaried, gaps
 from skyglow_client.learning.occupied import chances
 from skyglow_client.readings.panel import DiaryDays
-from skyglow_shared.layout import held_bound
+from skyglow_shared.layout import column_weights, held_bound
 from skyglow_shared.models import presence, temporal
 from skyglow_shared.privacy.release import clip_rows
 
@@ -81,5 +81,23 @@ def test_what_lies_beyond_a_profiles_bound_is_told(town):
     np.testing.assert_allclose(short[:, :-1], np.tile(0.1 * empty.ravel(), (len(short), 1)))
     assert (short[:, -1] == 0).all()
     np.testing.assert_allclose(np.linalg.norm(long[:, :-1], axis=1), held_bound(block))
-    np.testing.assert_allclose(long[:, -1] / 0.3, length - held_bound(block))
+    np.testing.assert_allclose(long[:, -1] / column_weights(study, block)[-1], length - held_bound(block))
     assert (np.linalg.norm(clip_rows(vectors, block.l2_bound), axis=1) <= block.l2_bound * (1 + 1e-12)).all()
+
+
+def test_gaps_are_held_so_that_counts_and_squares_have_room(town):
+    """A gap beyond the bound is shortened, its square is that of what is sent, and no home is clipped further."""
+    study = town.study()
+    block = next(block for block in study.blocks if block.source == "diary_profile")
+    block = msgspec.structs.replace(block, l2_bound=0.1)
+    with town.open() as supplier:
+        homes = supplier.homes(study)
+    homes.diary[:], homes.profile[:] = 0.2, 0.1
+    vectors = contributions(study, block, homes, {}).vectors / column_weights(study, block)
+    gap = np.delete(vectors[:, :-2], [0, homes.diary.shape[2] + 1], axis=1)
+    assert len(gap)
+    np.testing.assert_allclose(np.linalg.norm(gap, axis=1), held_bound(block))
+    np.testing.assert_allclose(vectors[:, -2], held_bound(block) ** 2)
+    np.testing.assert_allclose(vectors[:, -1], 2 * 0.1 * gap[:, 0])
+    weighted = vectors * column_weights(study, block)
+    assert np.linalg.norm(weighted[:, :-2], axis=1).max() <= block.l2_bound * (1 + 1e-12)

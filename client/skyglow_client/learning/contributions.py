@@ -163,22 +163,30 @@ def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) ->
     profile = _profile(study, homes, weights)
     empty = presence.load(study.occupancy.basis).empty.ravel()
     flat = profile.reshape(len(homes), empty.size)
+    held = _held(flat, block)
     with np.errstate(all="ignore"):
-        norm = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))
-        held = flat * (held_bound(block) / np.maximum(norm, held_bound(block)))
         beyond = ((flat - held) * (empty / np.linalg.norm(empty))).sum(axis=1)
     return np.column_stack([held, beyond]), homes.msoa
 
 
 def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    del block
-    kept = _kept(homes)[..., None]
+    kept, components = _kept(homes)[..., None], homes.diary.shape[2]
     gap = np.where(kept, _gap(study, homes, weights), 0.0)
+    held = _held(gap.reshape(len(homes), 2 * components), block)
+    first = np.where(kept, _profile(study, homes, weights), 0.0)[:, :, 0]
     with np.errstate(all="ignore"):
-        square = np.square(gap).sum(axis=(1, 2))
-        cross = (gap * np.where(kept, _profile(study, homes, weights), 0.0))[:, :, 0].sum(axis=1)
-    each = np.concatenate([kept.astype(np.float64), gap], axis=2).reshape(len(homes), 2 * (1 + gap.shape[2]))
-    return np.column_stack([each, square, cross]), _one_group(homes)
+        square = np.square(held).sum(axis=1)
+        cross = (held[:, ::components] * first).sum(axis=1)
+    each = np.concatenate([kept.astype(np.float64), held.reshape(len(homes), 2, components)], axis=2)
+    return np.column_stack([each.reshape(len(homes), 2 * (1 + components)), square, cross]), _one_group(homes)
+
+
+def _held(flat: Vectors, block: Block) -> Vectors:
+    """Rows shortened to the block's `held_bound`."""
+    most = held_bound(block)
+    with np.errstate(all="ignore"):
+        norm = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))
+        return np.asarray(flat * (most / np.maximum(norm, most)))
 
 
 def _area_capped_count(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:

@@ -10,7 +10,7 @@ component::
 
 ρ is what has to be added to the mean of all meters: a difference estimator. Its prior is narrow, with a chance of a far
 wider one that the sums decide on. β is what the bound on r cuts off on average, a planning constant. How much homes
-differ in r is measured too, by the sum of all r².
+differ in r as it is sent is measured too, by the sum of all r².
 
 Slope. If the meters tell homes apart too little or too much, r goes with the home's own profile z; the block has the
 sum of r z of the first component for it::
@@ -80,7 +80,7 @@ def diary_model(
     }
     parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.gap - gap) ** 2 for fit in fits]))
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
-    parts["bound on diaries"] = (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 3) ** 2
+    parts["bound on diaries"] = (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 2) ** 2
     spread = (planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio)[:, 0]
     cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
     error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
@@ -135,7 +135,7 @@ def _variance_of_a_home(block: BlockSum, count: Array, basis: PresenceBasis, pla
     planned = planning.diary_variance(basis.mean, components) * planning.residual_variance_ratio
     expected = max(float(count @ planned.sum(axis=1)), 1e-9)
     weight = (_BELIEF * expected) ** 2 / ((_BELIEF * expected) ** 2 + float(block.deviation[-2]) ** 2)
-    return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), 1 / 4))
+    return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), 1 / 16))
 
 
 def _beyond(basis: PresenceBasis, bound: float, planning: Planning) -> Array:

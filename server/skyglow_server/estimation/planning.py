@@ -80,7 +80,7 @@ class Planning:
     diary_cut, rule_diary_cut : tuple of tuples of float
         What a bound on diaries less meters (r of `diaries`) takes from their mean, weekday and weekend by component,
         for each unit by which it is shorter than an empty home's profile; presence by a model, or by the rule. Of
-        simulated homes, by ``tools/measure_diary_cut.py``; good to a third of it.
+        simulated homes, by ``tools/measure_diary_cut.py``; good to half of it.
     residual_variance_ratio : float
         Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
     slope, slope_deviation : float
@@ -138,23 +138,23 @@ class Planning:
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.9), (4.0, 0.1))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
-    diary_cut: tuple[tuple[float, ...], ...] = ((-0.0012, -0.0043, 0.0009, 0.0007), (-0.0047, 0.0024, 0.0018, 0.0005))
+    diary_cut: tuple[tuple[float, ...], ...] = ((0.0001, -0.0034, 0.0013, 0.0006), (-0.0029, 0.0021, 0.0015, -0.0004))
     rule_diary_cut: tuple[tuple[float, ...], ...] = (
-        (0.0048, -0.008, -0.0018, 0.0057), (-0.0029, 0.0, 0.0097, -0.007),
+        (-0.0064, -0.0137, -0.0083, 0.0115), (-0.0157, -0.0139, 0.0156, -0.0226),
     )  # fmt: skip
     residual_variance_ratio: float = 0.25
     slope: float = 1.0
     slope_deviation: float = 0.3
     slope_between: float = 1.12
-    slope_area_deviation: float = 0.15
+    slope_area_deviation: float = 0.2
     rule_variance_ratio: float = 0.3
     diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
     presence_mix_deviation: float = 0.1
-    presence_msoa_deviation: float = 0.0015
+    presence_msoa_deviation: float = 0.002
     presence_lsoa_deviation: float = 0.005
     rule_area_deviation: float = 0.008
-    presence_area_deviation: float = 0.0036
-    presence_slot_deviation: float = 0.0008
+    presence_area_deviation: float = 0.0034
+    presence_slot_deviation: float = 0.0012
 
     def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
         """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
