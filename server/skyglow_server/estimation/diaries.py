@@ -80,7 +80,8 @@ def diary_model(
     }
     parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.gap - gap) ** 2 for fit in fits]))
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
-    parts["bound on diaries"] = (np.einsum("kab,bk->ak", gain, count[:, None] * beyond) / 2) ** 2
+    doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (2 * np.sqrt(components))  # in whichever component
+    parts["bound on diaries"] = np.einsum("kab,bk->ak", gain, count[:, None] * np.tile(doubt, (1, components))) ** 2
     spread = (planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio)[:, 0]
     cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
     error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2

@@ -80,7 +80,7 @@ class Planning:
     diary_cut, rule_diary_cut : tuple of tuples of float
         What a bound on diaries less meters (r of `diaries`) takes from their mean, weekday and weekend by component,
         for each unit by which it is shorter than an empty home's profile; presence by a model, or by the rule. Of
-        simulated homes, by ``tools/measure_diary_cut.py``; good to half of it.
+        simulated homes of Portsmouth and Norwich, by ``tools/measure_diary_cut.py``; good to half of its length.
     residual_variance_ratio : float
         Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
     slope, slope_deviation : float
@@ -138,9 +138,11 @@ class Planning:
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.9), (4.0, 0.1))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
-    diary_cut: tuple[tuple[float, ...], ...] = ((0.0001, -0.0034, 0.0013, 0.0006), (-0.0029, 0.0021, 0.0015, -0.0004))
+    diary_cut: tuple[tuple[float, ...], ...] = (
+        (-0.0004, -0.0038, 0.0012, 0.0004), (-0.0026, 0.0023, 0.0015, -0.0002),
+    )  # fmt: skip
     rule_diary_cut: tuple[tuple[float, ...], ...] = (
-        (-0.0064, -0.0137, -0.0083, 0.0115), (-0.0157, -0.0139, 0.0156, -0.0226),
+        (-0.0068, -0.0141, -0.0091, 0.011), (-0.0152, -0.0135, 0.0164, -0.0228),
     )  # fmt: skip
     residual_variance_ratio: float = 0.25
     slope: float = 1.0

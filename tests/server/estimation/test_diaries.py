@@ -107,7 +107,8 @@ def test_what_the_bound_cuts_off_is_added_and_carried_as_an_error(simulator, bas
     added = plan.cut(K) * (np.linalg.norm(basis.empty) - 0.2)
     assert added[0, 1] < 0 < added[0, 0] and not added[:, 2:].any()
     np.testing.assert_allclose(found[0].gap - found[1].gap, added, rtol=0.05, atol=1.5e-4)
-    np.testing.assert_allclose(found[0].parts["bound on diaries"], (added / 2) ** 2, rtol=0.1, atol=1e-7)
+    doubt = np.linalg.norm(added, axis=1, keepdims=True) / (2 * np.sqrt(K))
+    np.testing.assert_allclose(found[0].parts["bound on diaries"], np.tile(doubt, (1, K)) ** 2, rtol=0.1, atol=1e-7)
     assert (found[1].parts["bound on diaries"] == 0).all()
 
 
