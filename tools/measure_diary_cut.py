@@ -5,8 +5,10 @@
 
 A diary home sends how far its diary lies from its meter, held to a bound. Days on which a meter is far off are rare
 and not the same both ways, so what the bound cuts off does not cancel. How much that is, is a trait of what reads
-presence off a meter, hardly of the place: simulated homes of a city and of a rural district give the same within a
-tenth. The homes are simulated, with a seed used for nothing else; no home's data is involved. A minute on one core.
+presence off a meter, hardly of the place: simulated homes of four districts agree within a tenth of a point. It is
+measured at the bound that each way wants: by a model the study's own, by the rule a long one, for the rule is far off
+in the mean and a short bound would cut off most of that. The homes are simulated, with a seed used for nothing else;
+no home's data is involved. Minutes on one core.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from skyglow_simulations.run import Folder, Parameters
 from skyglow_simulations.stock import make
 
 _SEED = 20_260_031
+_BOUND_BY_THE_RULE = 0.6
 
 
 def main() -> int:
@@ -54,6 +57,8 @@ def _cut(census: Census, study: Study, scale: float) -> NDArray[np.float64]:
     """Mean of diary less meter, less that of those held to the bound [2, K], for each unit it lacks."""
     stock = make(census, study, seed=_SEED, copies=1, scale=scale)
     block = next(block for block in study.blocks if block.source == "diary_profile")
+    if not study.occupancy.model:
+        block = msgspec.structs.replace(block, l2_bound=_BOUND_BY_THE_RULE)
     gap = stock.diary.reshape(len(stock.size), -1).astype(np.float64)
     held = gap * np.minimum(1.0, held_bound(block) / np.linalg.norm(gap, axis=1, keepdims=True).clip(1e-9))
     lack = np.linalg.norm(presence.load(study.occupancy.basis).empty) - block.l2_bound
