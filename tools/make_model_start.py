@@ -13,7 +13,6 @@ width of scores are then those by which the study's own noised sums say most of 
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,12 @@ import numpy as np
 from skyglow_client.features.class22 import class22
 from skyglow_client.learning.contributions import labels
 from skyglow_shared.models import features
-from skyglow_shared.study import Period, Study
+from skyglow_shared.study import Period
 from skyglow_simulations import score_bounds
-from skyglow_simulations.experiment import begin
+from skyglow_simulations.experiment import drafted
 from skyglow_simulations.population import calibration, presence
 from skyglow_simulations.population.calibration_models import fitted
-from skyglow_simulations.run import Folder, Parameters
+from skyglow_simulations.run import Parameters
 
 _SEED = 20_260_001
 _SCALE = 0.2
@@ -37,7 +36,7 @@ def main() -> int:
     """Print lines for each model; return an exit code."""
     parser = argparse.ArgumentParser(description="Make what a study's models may begin from, and how scores are cut.")
     parser.add_argument("study", type=Path, help="the study's TOML")
-    study = drafted(parser.parse_args().study)
+    _, study = drafted(Parameters(study=str(parser.parse_args().study)))
     period = Period(study.feature_week, 7 * study.feature_weeks)
     homes = calibration.simulate(period, scale=_SCALE, seed=_SEED)
     answers = {"composition": homes.composition, "household_size": homes.size - 1, "paid_work": homes.works}
@@ -55,12 +54,6 @@ def main() -> int:
         for name, cut in zip(block.models, score_bounds.best(*given, noise), strict=True):
             print(f"{name}: score_centre = {cut.centre}, score_width = {cut.width}")
     return 0
-
-
-def drafted(path: Path) -> Study:
-    """The study of a TOML as simulated suppliers are asked it."""
-    with tempfile.TemporaryDirectory() as folder:
-        return begin(Folder(Path(folder)), Parameters(study=str(path)), lambda phase, done, total: None).study
 
 
 if __name__ == "__main__":

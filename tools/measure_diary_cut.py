@@ -13,8 +13,6 @@ no home's data is involved. Minutes on one core.
 
 import argparse
 import sys
-import tempfile
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -22,10 +20,11 @@ from numpy.typing import NDArray
 
 from skyglow_shared.layout import held_bound
 from skyglow_shared.models import presence
+from skyglow_shared.privacy.release import clip_rows
 from skyglow_shared.study import Study
-from skyglow_simulations.experiment import Experiment, begin
+from skyglow_simulations.experiment import drafted
 from skyglow_simulations.population.census import Census
-from skyglow_simulations.run import Folder, Parameters
+from skyglow_simulations.run import Parameters
 from skyglow_simulations.stock import make
 
 _SEED = 20_260_031
@@ -39,18 +38,11 @@ def main() -> int:
     parser.add_argument("--census", default="", help="folder with the full census tables, for other districts")
     parser.add_argument("--scale", type=float, default=0.2, help="share of every area's households")
     options = parser.parse_args()
-    experiment = _experiment(options.area, options.census)
-    for name, model in (("diary_cut", experiment.study.occupancy.model), ("rule_diary_cut", "")):
-        occupancy = msgspec.structs.replace(experiment.study.occupancy, model=model)
-        study = msgspec.structs.replace(experiment.study, occupancy=occupancy)
-        print(f"{name} = {_cut(experiment.census, study, options.scale).round(4).tolist()}")
+    census, asked = drafted(Parameters(district=options.area, census=options.census))
+    for name, model in (("diary_cut", asked.occupancy.model), ("rule_diary_cut", "")):
+        study = msgspec.structs.replace(asked, occupancy=msgspec.structs.replace(asked.occupancy, model=model))
+        print(f"{name} = {_cut(census, study, options.scale).round(4).tolist()}")
     return 0
-
-
-def _experiment(area: str, census: str) -> Experiment:
-    with tempfile.TemporaryDirectory() as scratch:
-        given = Parameters(district=area, census=census)
-        return begin(Folder(Path(scratch)), given, lambda phase, done, total: None)
 
 
 def _cut(census: Census, study: Study, scale: float) -> NDArray[np.float64]:
@@ -60,7 +52,7 @@ def _cut(census: Census, study: Study, scale: float) -> NDArray[np.float64]:
     if not study.occupancy.model:
         block = msgspec.structs.replace(block, l2_bound=_BOUND_BY_THE_RULE)
     gap = stock.diary.reshape(len(stock.size), -1).astype(np.float64)
-    held = gap * np.minimum(1.0, held_bound(block) / np.linalg.norm(gap, axis=1, keepdims=True).clip(1e-9))
+    held = clip_rows(gap, held_bound(block))
     lack = np.linalg.norm(presence.load(study.occupancy.basis).empty) - block.l2_bound
     return np.asarray((gap - held).mean(axis=0).reshape(2, -1) / lack)
 

@@ -8,6 +8,7 @@ continues where it stopped. Nothing is random but by the run's seed.
 import dataclasses
 import json
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -208,6 +209,13 @@ def begin(folder: Folder, parameters: Parameters, progress: Progress) -> Experim
         if parameters.trust:
             study = trusting(study, parameters.trust)
     return Experiment(folder, parameters, census, study, progress, Clock(folder.path / "seconds.json"), trial)
+
+
+def drafted(parameters: Parameters) -> tuple[Census, Study]:
+    """What a run would begin with, the census of its areas and its study, without a run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        one = begin(Folder(Path(scratch)), parameters, lambda phase, done, total: None)
+    return one.census, one.study
 
 
 def office(parameters: Parameters) -> Identity:

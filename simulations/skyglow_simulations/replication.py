@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,13 +36,13 @@ from skyglow_shared.files import write_atomically
 from skyglow_shared.models import presence
 from skyglow_shared.study import Block, Study, digest
 from skyglow_simulations import coverage_table
-from skyglow_simulations.experiment import begin, trusting
+from skyglow_simulations.experiment import drafted, trusting
 from skyglow_simulations.frontier.levels import factor, mapped, scaled, without_noise
 from skyglow_simulations.population.frame import FRAMES
 from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.processes import each
 from skyglow_simulations.replicates import Drawn, World, carried_out, counted, draw, positives, untrained
-from skyglow_simulations.run import Folder, Parameters
+from skyglow_simulations.run import Parameters
 from skyglow_simulations.stock import Stock, load_or_make
 
 Array = NDArray[np.float64]
@@ -198,16 +197,15 @@ def _held(rows: Sequence[Estimate], truth: Array) -> Array:
 def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
     """The built-in study for a district at every epsilon, all phases included."""
     city = Parameters(district=options.area, census=options.census, panel_fraction=options.panel)
-    with tempfile.TemporaryDirectory() as scratch:
-        experiment = begin(Folder(Path(scratch)), city, lambda phase, done, total: None)
-    plain = trusting(experiment.study, options.trust)
+    census, study = drafted(city)
+    plain = trusting(study, options.trust)
     plain = untrained(plain) if options.lie == "panel" else plain
     studies = [scaled(plain, factor(plain, epsilon), epsilon) for epsilon in options.epsilon]
     if options.methods:
         studies.append(mapped(without_noise(plain), _unbounded))
     place = folder / f"stock-{options.area}.npz"
-    load_or_make(place, experiment.census, experiment.study, seed=1, workers=options.workers)
-    world = World(experiment.census, FRAMES[options.frame], options.panel, options.scale, options.lie)
+    load_or_make(place, census, study, seed=1, workers=options.workers)
+    world = World(census, FRAMES[options.frame], options.panel, options.scale, options.lie)
     return Setting(tuple(studies), world, place, options.methods)
 
 

@@ -25,7 +25,7 @@ from skyglow_shared.study import Study, digest
 from skyglow_shared.vocabulary import TrustMode
 from skyglow_simulations import evaluation
 from skyglow_simulations.evaluation import HeldHomes
-from skyglow_simulations.experiment import Experiment, Progress, begin, opened, trusting
+from skyglow_simulations.experiment import Experiment, Progress, begin, drafted, opened, trusting
 from skyglow_simulations.frontier.levels import factor, scaled, without_noise
 from skyglow_simulations.frontier.rehearsal import Party, rehearse
 from skyglow_simulations.processes import each
@@ -225,8 +225,7 @@ def _city(folder: Path, plan: Plan, factors: Mapping[float, float], device: str,
 
 def _factors(plan: Plan, progress: Progress) -> dict[float, float]:
     """The noise of every level: a function of the study's plan and areas, which all cities share."""
-    with tempfile.TemporaryDirectory() as scratch:
-        study = begin(Folder(Path(scratch)), plan.city, _silent).study
+    _, study = drafted(plan.city)
     found = {}
     for epsilon, value in each(partial(_level, study), plan.epsilons, plan.city.workers):
         found[epsilon] = value
