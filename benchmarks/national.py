@@ -106,17 +106,17 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
         squares[start : start + 1000] = np.bincount(group, score**2, minlength=rows.size).reshape(rows.shape)
     each = np.divide(totals, homes, out=np.zeros_like(totals), where=homes > 0)
     own = (panel * each + rng.normal(0, _SPREAD, panel.shape) * np.sqrt(panel)).sum(axis=0)
-    seen, labels = panel.sum(axis=0), panel @ np.array([1, 1, 0, 0, 0, 0])
+    seen = panel.sum(axis=0)
     basis = presence.load(study.occupancy.basis)
     curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1] + 1))
     diary = np.zeros((1, 2 * (1 + basis.components.shape[1]) + 2))
     bound = next(block.l2_bound for block in study.blocks if block.source == "class_score")
-    trained = bound * rng.binomial(homes, _PANEL).sum(axis=0)  # each has but a one to say, as long as the bound allows
+    training = rng.binomial(homes, _PANEL)  # whose scores nobody asks for
     calibrated = np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1)
     exact: Mapping[str, Array] = {
         "area_score": np.stack([homes.sum(axis=1), totals.sum(axis=1)], axis=1),
-        "class_score": np.concatenate([calibrated, np.outer(trained, [1, 0, 0])]),
-        "area_label": np.stack([areas.totals("MSOA", panel.sum(axis=1)), areas.totals("MSOA", labels)], axis=1),
+        "class_score": np.concatenate([calibrated, np.outer(bound * training.sum(axis=0), [1, 0, 0])]),
+        "area_label": areas.totals("MSOA", (panel + training) @ np.array([[1, 1]] * 2 + [[1, 0]] * 4)),
         "area_profile": curve * areas.totals("MSOA", homes.sum(axis=1))[:, None],
         "diary_profile": diary,
     }

@@ -18,6 +18,7 @@ from skyglow_shared.study import QUESTIONS, Block, Model, Phase, Study, canonica
 from skyglow_shared.vocabulary import LEGAL_GATEWAYS, AreaLevel
 
 _SHARED_BY_MODELS = ("gradient", "area_score", "class_score", "area_label")
+_COUNT_TRAINERS = ("class_score", "area_label")
 _LEAST_EPOCH = 2
 _MOST_CHANNELS = 64  # of a temporal model: a home's half-hours go through all of them
 _CLOSE = 1e-6  # how far an epoch's rounds times the sampling rate may be from 1, for decimals are not thirds
@@ -263,8 +264,8 @@ def _score_problems(study: Study) -> Iterable[str]:
     """Scores of models beside each other share one bound, so they must be calibrated as they are released."""
     scored = [block for block in study.blocks if block.source in ("area_score", "class_score")]
     for block in study.blocks:
-        if block.counts_trainers and block.source != "class_score":
-            yield f"block {block.name} may have counts_trainers only if its source is class_score"
+        if block.counts_trainers and block.source not in _COUNT_TRAINERS:
+            yield f"block {block.name} may have counts_trainers only if its source is {' or '.join(_COUNT_TRAINERS)}"
     for model in study.models:
         if len({frozenset(block.models) for block in scored if model.name in block.models}) > 1:
             yield f"the blocks of scores and of class scores of model {model.name} must have the same models beside it"

@@ -127,7 +127,7 @@ class Block(Record, frozen=True, kw_only=True):
         Of a ``gradient``: steps of that size that each home takes by itself from the round's weights; what it
         contributes is the sum of their gradients.
     counts_trainers : bool
-        Of a ``class_score``: the homes that trained are counted too, in groups of their own; their scores are left out.
+        Homes that trained too: of a ``class_score`` in groups of their own, without scores; of an ``area_label`` alike.
     """
 
     name: Name

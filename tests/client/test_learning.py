@@ -227,3 +227,26 @@ def test_blocks_of_rows_are_of_one_size():
 
 def test_homes_do_not_show_themselves():
     assert "[" not in repr(make_homes(3))
+
+
+def test_homes_that_trained_answer_by_area_like_all_others(study):
+    """An answer does not hang on the model; what homes that trained score is still in no group of the others."""
+    homes = make_homes(400)
+    plain = next(block for block in study.blocks if block.source == "area_label")
+    block = msgspec.structs.replace(plain, counts_trainers=True)
+    found, before = (contributions(study, one, homes, weights_of()) for one in (block, plain))
+    assert block_shape(study, block) == block_shape(study, plain)
+    panel = homes.metered & (homes.composition >= 0)
+    calibrates, counted = homes.calibrates[panel], homes.composition[panel] < 2
+    np.testing.assert_array_equal(found.vectors, np.c_[np.full(panel.sum(), 0.5), counted])
+    np.testing.assert_array_equal(found.groups, homes.msoa[panel])
+    np.testing.assert_array_equal(before.vectors, found.vectors[calibrates])
+    np.testing.assert_array_equal(before.groups, found.groups[calibrates])
+    assert np.linalg.norm(found.vectors, axis=1).max() <= block.l2_bound
+    whole, most = sums_of(study, block, homes), sensitivity_steps(share_block(study, block).noise_multiplier)
+    scores = next(block for block in study.blocks if block.source == "class_score")
+    measured = sums_of(study, scores, homes)
+    for home in np.flatnonzero(panel & ~homes.calibrates)[:20]:
+        rest = homes.take(np.arange(400) != home)
+        assert 0 < np.linalg.norm(whole - sums_of(study, block, rest)) <= most
+        np.testing.assert_array_equal(measured, sums_of(study, scores, rest))

@@ -77,7 +77,7 @@ def test_every_source_is_about_the_homes_that_its_phase_is_charged_to(town, stud
         homes = supplier.homes(study)
     metered, calibrates = rng.random((2, len(homes))) < 0.5
     homes = replace(homes, metered=metered, calibrates=calibrates, diary=np.zeros_like(homes.diary))
-    flagged = {"class_score": (False, True)}  # of no other source it is sound
+    flagged = {"class_score": (False, True), "area_label": (False, True)}  # of no other source it is sound
     for source in get_args(Source):
         for counts_trainers in flagged.get(source, (False,)):
             block = msgspec.structs.replace(study.phases[0].blocks[0], source=source, counts_trainers=counts_trainers)
@@ -226,3 +226,23 @@ def test_whoever_decides_is_told(town, study, capsys):
     shown = capsys.readouterr().out
     assert "you are charged the dearer of the two" in shown
     assert shown.count("every metered home not of the panel: ") == 2
+
+
+def test_whoever_decides_is_told_that_homes_that_train_answer_too(town, study, capsys):
+    phases = [
+        msgspec.structs.replace(
+            phase,
+            blocks=tuple(
+                msgspec.structs.replace(block, counts_trainers=block.source in ("class_score", "area_label"))
+                for block in phase.blocks
+            ),
+        )
+        for phase in study.phases
+    ]
+    both = msgspec.structs.replace(study, phases=tuple(phases))
+    with town.open() as supplier:
+        supplier.handle(town.proposal(both))
+    assert command.main(["supplier", "study", "show", digest(both), "--folder", str(town.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "panel_labels: every home of the panel, those that train too: a count and its label, by MSOA" in shown
+    assert "by composition class; and a count of the training half" in shown

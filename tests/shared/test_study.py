@@ -214,8 +214,8 @@ CONTRADICTIONS = {
     "block profiles must name a model": lambda plain: plain["phases"][1]["blocks"][1].update(model="all_aged_66_plus"),
     "block gradient must name a model": lambda plain: plain["phases"][0]["blocks"][0].update(model=""),
     "block area_scores must name a model": lambda plain: plain["phases"][1]["blocks"][0].update(model="another"),
-    "block profiles may have counts_trainers only if": lambda plain: plain["phases"][1]["blocks"][1].update(
-        counts_trainers=True
+    "block profiles may have counts_trainers only if its source is class_score or area_label": (
+        lambda plain: plain["phases"][1]["blocks"][1].update(counts_trainers=True)
     ),
     "block profiles must have a cap if and only if": lambda plain: plain["phases"][1]["blocks"][1].update(cap=40),
     "without one of source area_use": lambda plain: plain["phases"][1]["blocks"][1].update(source="area_use_histogram"),

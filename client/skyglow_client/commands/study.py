@@ -29,6 +29,10 @@ _SOURCES = {
     "area_use_histogram": "every metered home: a count in the bin of its mean kWh a day, by MSOA",
     "area_capped_count": "every metered home: a count by LSOA, in which you add no more homes than the cap",
 }
+_OF_BOTH_HALVES = {
+    "class_score": f"{_SOURCES['class_score']}; and a count of the training half",
+    "area_label": "every home of the panel, those that train too: a count and its label, by MSOA",
+}
 _APART = (
     "panel      kept apart: no home is in its sums and in those of all others; you are charged the dearer of the two"
 )
@@ -147,7 +151,7 @@ def _what(study: Study, block: Block) -> str:
     own = study.presence_model
     if own is not None and block.model == own.name:
         return _LEARNS_PRESENCE
-    said = _SOURCES[block.source]
+    said = _OF_BOTH_HALVES[block.source] if block.counts_trainers else _SOURCES[block.source]
     return said.replace("home:", "home not of the panel:") if study.panel_apart else said
 
 
@@ -158,9 +162,8 @@ def _describe(study: Study, block: Block) -> tuple[str, ...]:
     whole = "" if part == block else f", in the sum of all at least {block.noise_multiplier * block.l2_bound:g}"
     topics = f"; for {', '.join(block.models)} together" if block.beside else ""
     steps = f"; added up over {block.local_steps} steps that each home takes by itself" if block.local_steps > 1 else ""
-    trained = "; and a count of the training half" if block.counts_trainers else ""
     return (
-        f"  {block.name}: {_what(study, block)}{topics}{steps}{trained}",
+        f"  {block.name}: {_what(study, block)}{topics}{steps}",
         f"    {groups} × {width} numbers; one home counts for at most {block.l2_bound:g}, "
         f"noise {noise} on each number{whole}" + (f"; your own sums are held to {block.cap}" if block.cap else ""),
     )

@@ -3,7 +3,7 @@
 
 =============  ========================================================================================================
 score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample
-labels_agree   the calibration homes' positive answers by class and by area are as many
+labels_agree   the same homes' positive answers by class and by area are as many
 slopes_agree   areas whose old share was higher score more by as much as the calibration homes' classes lead to expect
 count_fits     no more metered homes are counted than the public table has households
 =============  ========================================================================================================
@@ -107,13 +107,20 @@ def _mean(count: float, total: float, deviation: NDArray[np.float64], variance: 
 
 
 def _labels(evidence: Evidence) -> float:
-    by_class = float(evidence.classes.values[evidence.positive, 0].sum())
+    by_class, noise = _positive(evidence.classes, evidence.positive)
     by_area = float(evidence.labels.values[:, 1].sum())
-    noise = [
-        int(evidence.positive.sum()) * float(evidence.classes.deviation[0]) ** 2,
-        len(evidence.labels.values) * float(evidence.labels.deviation[1]) ** 2,
-    ]
-    return (by_class - by_area) / float(np.sqrt(sum(noise)))
+    if evidence.labels_of_all and evidence.trained is not None:
+        others, further = _positive(evidence.trained, evidence.positive)
+        by_class, noise = by_class + others, noise + further
+    elif evidence.labels_of_all:  # who calibrates is a fair draw
+        by_class, noise = 2 * by_class, 4 * noise + max(2 * by_class, 0.0)
+    noise += len(evidence.labels.values) * float(evidence.labels.deviation[1]) ** 2
+    return (by_class - by_area) / float(np.sqrt(noise))
+
+
+def _positive(counts: BlockSum, positive: NDArray[np.bool_]) -> tuple[float, float]:
+    """Noised number of positive homes by class counts, and the variance of its noise."""
+    return float(counts.values[positive, 0].sum()), int(positive.sum()) * float(counts.deviation[0]) ** 2
 
 
 def _slopes(evidence: Evidence) -> float:

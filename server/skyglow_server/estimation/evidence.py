@@ -40,6 +40,8 @@ class Evidence:
         See `mixed.Drift`.
     apart : bool
         The panel's homes are not in the areas' sums.
+    labels_of_all : bool
+        Labels are of the whole panel; else of the homes that calibrate alone.
     """
 
     areas: AreaTable
@@ -51,6 +53,7 @@ class Evidence:
     trained: BlockSum | None = None
     rough: float = 0.0
     apart: bool = False
+    labels_of_all: bool = False
 
 
 def old_mix(evidence: Evidence) -> Array:
@@ -107,10 +110,10 @@ def frame_deviation(evidence: Evidence, metered: Array, share: Array) -> Array:
 
 
 def panel_share(evidence: Evidence) -> float:
-    """Share of metered homes that are of the panel, by noised counts of its calibrating half; 0 if in all sums."""
+    """Share of metered homes that are of the panel, by noised counts; 0 if they are in all sums."""
     if not evidence.apart:
         return 0.0
-    panel, others = 2 * _calibrating(evidence), max(float(evidence.scores.values[:, 0].sum()), 1.0)
+    panel, others = sum(panel_halves(evidence)), _homes(evidence.scores)
     return panel / (panel + others)
 
 
@@ -123,19 +126,50 @@ def left_in(evidence: Evidence, planning: Planning) -> Array:
     return np.asarray(np.maximum(1 - asked, _LEAST_LEFT))
 
 
-def _calibrating(evidence: Evidence) -> float:
-    """Noised number of the areas' panel homes that calibrate."""
-    panel = evidence.classes if evidence.mix is None else evidence.labels
-    return max(float(panel.values[:, 0].sum()), 1.0)
+def panel_halves(evidence: Evidence) -> tuple[float, float]:
+    """Noised numbers of the areas' panel homes that calibrate and that trained; as many where nothing counts these."""
+    if evidence.mix is None:
+        calibrating = _homes(evidence.classes)
+        return calibrating, calibrating if evidence.trained is None else _homes(evidence.trained)
+    labelled = _homes(evidence.labels) / (2 if evidence.labels_of_all else 1)
+    return labelled, labelled
 
 
 def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
-    """Panel homes by MSOA and their sd: noised counts shrunk to the noised total spread by households."""
+    """Homes by MSOA [M] whose labels there are: noised counts shrunk to the noised total spread by households.
+
+    And their errors [M, M + 1], of unit variance: each MSOA's own, then that of the total.
+    """
     households = evidence.areas.totals("MSOA", evidence.areas.households)
-    total = _calibrating(evidence)
-    expected = total * households / households.sum()
+    total, deviation = _labelled(evidence)
+    spread = households / households.sum()
+    expected = total * spread
     prior = (planning.panel_size_deviation * expected) ** 2 + expected
     noise = float(evidence.labels.deviation[0]) ** 2
-    counted = evidence.labels.values[:, 0]
-    size = np.maximum((noise * expected + prior * counted) / (prior + noise), 0.1 * expected)
-    return size, np.sqrt(prior * noise / (prior + noise))
+    trust = prior / (prior + noise)
+    size = np.maximum(expected + trust * (evidence.labels.values[:, 0] - expected), 0.1 * expected)
+    return size, np.column_stack([np.diag(np.sqrt(trust * noise)), (1 - trust) * spread * deviation])
+
+
+def _labelled(evidence: Evidence) -> tuple[float, float]:
+    """Noised number of homes whose labels there are, and its sd: sums of fewer numbers tell it better."""
+    calibrating, trained = panel_halves(evidence)
+    total = calibrating + trained if evidence.labels_of_all else calibrating
+    if evidence.mix is not None:
+        variance = _noise(evidence.labels)
+    elif not evidence.labels_of_all:
+        variance = _noise(evidence.classes)
+    elif evidence.trained is None:
+        variance = 4 * _noise(evidence.classes) + total  # who calibrates is a fair draw
+    else:
+        variance = _noise(evidence.classes) + _noise(evidence.trained)
+    return total, float(np.sqrt(variance))
+
+
+def _homes(block: BlockSum) -> float:
+    return max(float(block.values[:, 0].sum()), 1.0)
+
+
+def _noise(block: BlockSum) -> float:
+    """Variance of the noise in all homes that a block counts."""
+    return len(block.values) * float(block.deviation[0]) ** 2

@@ -228,6 +228,11 @@ def _sound(study: Study, block: Block, found: BlockSum) -> BlockSum:
     return found
 
 
+def counts_trainers(study: Study, source: Source, model: str) -> bool:
+    """Whether homes that trained are in a model's block of a source too."""
+    return any(_is(block, source, model) and block.counts_trainers for block in study.blocks)
+
+
 def has(study: Study, source: Source, model: str = "") -> bool:
     """Whether the study has a block of a source (and model)."""
     return any(_is(block, source, model) for block in study.blocks)

@@ -21,11 +21,17 @@ Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has cla
     ŷ_m = ñ_m θ_m + e_m,    n̂_P - π n̂_all = Σ_m ñ_m (θ_m - π) + e,   π = any fixed share near the truth
 
 whose sampling errors are the same, and whose noise in n̂_c also moves the class means. Where homes that trained the
-model are counted by class too, they are another such row: other homes, other noise. The panel is drawn from metered
-homes, so which homes have a meter moves both it and the meters. Where meters or answers go with the kind of
-home, θ is seen through `selection`: f(θ) stands in its place, linearised.
+model are counted by class too, they are another such row: other homes, other noise. If labels are of both halves, and
+chance lets a part p of these homes calibrate, both rows of class counts are of parts of what the labels are of::
+
+    p ñ_m θ_m + p e_m + d_m,    (1 - p) ñ_m θ_m + (1 - p) e_m - d_m,    Var d_m = p (1 - p) ñ_m θ_m (1 - θ_m)
+
+and so it is for how many homes there are. The panel is drawn from metered homes, so which homes have a meter moves both
+it and the meters. Where meters or answers go with the kind of home, θ is seen through `selection`: f(θ) stands in its
+place, linearised.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +47,7 @@ from skyglow_server.estimation.evidence import (
     metered_homes,
     old_mix,
     overall_mix,
+    panel_halves,
     panel_share,
     panel_sizes,
 )
@@ -62,19 +69,18 @@ def build(evidence: Evidence, share: Array, planning: Planning, *, meters: bool 
     asked = mix * chances_of(planning.metering, mix.size) * chances_of(planning.response, mix.size)
     means = class_means(evidence.classes, evidence.positive, asked / asked.sum(), planning)
     meter = _Meters.of(evidence, share, means, planning)
-    people = _Panel.of(evidence, share, planning)
-    used = np.full(people.residual.size, panel)
-    used[len(evidence.labels.values) :] &= evidence.mix is None  # class counts of more areas say nothing of these
-    rows = np.concatenate([meter.known & meters, used])
-    loadings = {name: loading[rows] for name, loading in _stacked(meter, people).items()}
-    design = np.concatenate([meter.design, people.design])[rows]
+    people = tuple(_panel(evidence, share, planning))
+    size = sum(part.residual.size for part in people)
+    rows = np.concatenate([meter.known & meters, np.full(size, panel)])
+    loadings = {name: loading[rows] for name, loading in _stacked(meter, *people).items()}
+    design = np.concatenate([meter.design, *(part.design for part in people)])[rows]
     turn = None
     if meters:
         direction = _slope_direction(means, mix, evidence.positive)
-        turned = np.concatenate([meter.turned(means, direction), np.zeros_like(people.design)])[rows]
+        turned = np.concatenate([meter.turned(means, direction), np.zeros((size, len(share)))])[rows]
         loading = sum((loadings[name] @ part for name, part in direction.items()), np.zeros(len(design)))
         turn = Turn(loading, turned, CALIBRATION)
-    residual = np.concatenate([meter.residual, people.residual])[rows]
+    residual = np.concatenate([meter.residual, *(part.residual for part in people)])[rows]
     return System(residual, design, loadings, DEVIATION if meters else "", turn)
 
 
@@ -153,78 +159,108 @@ class _Panel:
     design: Array
     loadings: dict[str, Array]
 
+
+@dataclass(frozen=True, slots=True)
+class _Homes:
+    """Homes of the panel by MSOA, and how far chance moves them.
+
+    size [M]; drawn [M, 2M], of how many are positive; counted [M, 2M + 1], of how many there are. The last M columns of
+    both are of homes without labels, or of which homes with labels calibrate.
+    """
+
+    size: Array
+    drawn: Array
+    counted: Array
+
+
+def _panel(evidence: Evidence, share: Array, planning: Planning) -> Iterator[_Panel]:
+    """Rows for the labels of every MSOA; one for the class counts; one for those of homes that trained, if any."""
+    asked = _Asked.of(evidence, share, planning)
+    size, errors = panel_sizes(evidence, planning)
+    none = np.zeros((size.size, size.size))
+    labelled = _Homes(size, np.hstack([asked.sampling(size), none]), np.hstack([errors, none]))
+    yield asked.labels(evidence.labels, labelled)
+    if evidence.mix is not None:
+        return  # class counts of more areas say nothing of these
+    calibrating, trained = panel_halves(evidence)
+    halves = labelled, asked.elsewhere(trained)
+    if evidence.labels_of_all:
+        part = calibrating / (calibrating + trained)
+        halves = asked.parted(labelled, part), asked.parted(labelled, 1 - part, -1.0)
+    yield asked.classes(evidence.classes, "privacy noise of class counts", halves[0])
+    if evidence.trained is not None:
+        yield asked.classes(evidence.trained, "privacy noise of trained counts", halves[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What homes of the panel are drawn from: `local` true shares [M], as they are `seen`, of `metered` homes [M]."""
+
+    evidence: Evidence
+    planning: Planning
+    local: Array
+    seen: Seen
+    metered: Array
+    frame: Array
+
     @classmethod
-    def of(cls, evidence: Evidence, share: Array, planning: Planning) -> "_Panel":
-        """Rows for the labels of every MSOA, one for the class counts, one for those of homes that trained if any."""
-        areas, labels = evidence.areas, evidence.labels
-        weights = areas.weights("MSOA")
-        local = weights @ share
-        size, uncertainty = panel_sizes(evidence, planning)
+    def of(cls, evidence: Evidence, share: Array, planning: Planning) -> "_Asked":
+        """See shares [A] as homes of the panel show them."""
+        weights = evidence.areas.weights("MSOA")
         mix = weights @ old_mix(evidence)
         chances = chances_of(planning.metering, mix.shape[1]) * chances_of(planning.response, mix.shape[1])
-        seen = Seen.of(local, mix, evidence.positive, chances)
-        centre = float(size @ seen.share) / float(size.sum())
-        counts, sign = evidence.classes.values[:, 0], np.where(evidence.positive, 1 - centre, -centre)
-        bent = size * seen.slope
-        design = np.concatenate([bent[:, None] * weights, [bent @ weights]])
-        own = size * seen.known(local)
-        moved = size * seen.moved
+        seen = Seen.of(weights @ share, mix, evidence.positive, chances)
         metered = metered_homes(evidence, planning)[0] / (1 - panel_share(evidence))
-        fraction = np.minimum(size / areas.totals("MSOA", metered), 1.0)
-        frame = bent[:, None] * weights * frame_deviation(evidence, metered, share)
-        sampling = np.sqrt(moved * (1 - fraction))
-        plain = cls(
-            np.concatenate([labels.values[:, 1] - own, [counts @ sign + size.sum() * centre - own.sum()]]),
+        frame = frame_deviation(evidence, metered, share)
+        return cls(evidence, planning, weights @ share, seen, evidence.areas.totals("MSOA", metered), frame)
+
+    def sampling(self, size: Array) -> Array:
+        """Errors [M, M] of how many of so many homes, drawn from all that are metered, are positive."""
+        return np.diag(np.sqrt(size * self.seen.moved * (1 - np.minimum(size / self.metered, 1.0))))
+
+    def elsewhere(self, homes: float) -> _Homes:
+        """So many homes without labels, of which only their number in all is known."""
+        households = self.evidence.areas.totals("MSOA", self.evidence.areas.households)
+        size = homes * households / households.sum()
+        uncertainty = np.sqrt((self.planning.panel_size_deviation * size) ** 2 + size)
+        none = np.zeros((size.size, size.size))
+        counted = np.hstack([none, np.zeros((size.size, 1)), np.diag(uncertainty)])
+        return _Homes(size, np.hstack([none, self.sampling(size)]), counted)
+
+    def parted(self, homes: _Homes, part: float, sign: float = 1.0) -> _Homes:
+        """A part of homes, fairly drawn; what one half has more of, the other (`sign` -1) has less."""
+        size, chance = homes.size, part * (1 - part)
+        drawn, counted = part * homes.drawn, part * homes.counted
+        drawn[:, size.size :] = sign * np.diag(np.sqrt(chance * size * self.seen.moved))
+        counted[:, size.size + 1 :] = sign * np.diag(np.sqrt(chance * size))
+        return _Homes(part * size, drawn, counted)
+
+    def labels(self, block: BlockSum, homes: _Homes) -> _Panel:
+        """Rows ŷ = ñ θ + e, one a MSOA."""
+        noise = {"privacy noise of labels": block.deviation[1] * np.eye(homes.size.size)}
+        return self._rows(block.values[:, 1], homes, np.eye(homes.size.size), np.zeros(homes.size.size), noise)
+
+    def classes(self, block: BlockSum, name: str, homes: _Homes) -> _Panel:
+        """One row n̂_P - π n̂_all = Σ ñ (θ - π) + e."""
+        centre = float(homes.size @ self.seen.share) / float(homes.size.sum())
+        sign = np.where(self.evidence.positive, 1 - centre, -centre)
+        noise = {name: block.deviation[0] * sign[None]}
+        every = np.ones((1, homes.size.size))
+        return self._rows((block.values[:, 0] @ sign)[None], homes, every, np.full(homes.size.size, centre), noise)
+
+    def _rows(self, seen: Array, homes: _Homes, added: Array, centre: Array, noise: dict[str, Array]) -> _Panel:
+        """What was seen of homes, whose MSOAs are `added` [rows, M], less so much of each."""
+        design = added @ ((homes.size * self.seen.slope)[:, None] * self.evidence.areas.weights("MSOA"))
+        moved = (added @ (homes.size * self.seen.moved))[:, None]
+        return _Panel(
+            seen - added @ (homes.size * (self.seen.known(self.local) - centre)),
             design,
             {
-                "panel sampling": np.concatenate([np.diag(sampling), [sampling]]),
-                "homes without a meter": np.concatenate([frame, [frame.sum(axis=0)]]),
-                METERING: np.append(moved, moved.sum())[:, None] * planning.metering_deviation,
-                "answers by kind of home": np.append(moved, moved.sum())[:, None] * planning.response_deviation,
-                "panel size": np.concatenate(
-                    [np.diag(uncertainty * seen.share), [uncertainty * (seen.share - centre)]]
-                ),
-                "privacy noise of labels": np.concatenate(
-                    [labels.deviation[1] * np.eye(size.size), np.zeros((1, size.size))]
-                ),
-                "privacy noise of class counts": np.concatenate(
-                    [np.zeros((size.size, sign.size)), [sign * evidence.classes.deviation[0]]]
-                ),
+                "panel sampling": added @ homes.drawn,
+                "homes without a meter": design * self.frame,
+                METERING: moved * self.planning.metering_deviation,
+                "answers by kind of home": moved * self.planning.response_deviation,
+                "panel size": added @ ((self.seen.share - centre)[:, None] * homes.counted),
+                **noise,
             },
         )
-        if evidence.trained is None or evidence.mix is not None:
-            return plain
-        return plain._beside(evidence.trained, evidence, seen, metered, share, planning)
-
-    def _beside(  # noqa: PLR0917 - what `of` has worked out already
-        self, trained: BlockSum, evidence: Evidence, seen: Seen, metered: Array, share: Array, planning: Planning
-    ) -> "_Panel":
-        """The same with a last row for the counts of the homes that trained, none of whom calibrates."""
-        weights, households = evidence.areas.weights("MSOA"), evidence.areas.totals("MSOA", evidence.areas.households)
-        counts, noise = trained.values[:, 0], float(trained.deviation[0])
-        size = max(float(counts.sum()), 1.0) * households / households.sum()
-        uncertainty = np.sqrt((planning.panel_size_deviation * size) ** 2 + size)
-        centre = float(size @ seen.share) / float(size.sum())
-        sign = np.where(evidence.positive, 1 - centre, -centre)
-        bent, moved = size * seen.slope, size * seen.moved
-        fraction = np.minimum(size / evidence.areas.totals("MSOA", metered), 1.0)
-        design = bent @ weights
-        residual = counts @ sign + size.sum() * centre - float((size * seen.known(weights @ share)).sum())
-        shared = {
-            "homes without a meter": design * frame_deviation(evidence, metered, share),
-            METERING: np.array([moved.sum() * planning.metering_deviation]),
-            "answers by kind of home": np.array([moved.sum() * planning.response_deviation]),
-        }
-        own = {
-            "panel sampling": float(np.sqrt((moved * (1 - fraction)).sum())),
-            "panel size": float(np.linalg.norm(uncertainty * (seen.share - centre))),
-            "privacy noise of trained counts": noise * float(np.linalg.norm(sign)),
-        }
-        loadings = {
-            name: np.vstack([loading, shared.get(name, np.zeros(loading.shape[1]))])
-            for name, loading in self.loadings.items()
-        }
-        for name, size_of_it in own.items():
-            column = np.append(np.zeros(self.residual.size), size_of_it)
-            loadings[name] = np.column_stack([loadings[name], column] if name in loadings else [column])
-        return _Panel(np.append(self.residual, residual), np.vstack([self.design, design]), loadings)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skyglow_server.estimation.benchmark import Totals, benchmarked
 from skyglow_server.estimation.evidence import Evidence, drift_of, overall_mix
-from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, Part, find, trained_counts
+from skyglow_server.estimation.inputs import LEVELS, AreaTable, BlockSum, Part, counts_trainers, find, trained_counts
 from skyglow_server.estimation.mixed import System
 from skyglow_server.estimation.observations import build
 from skyglow_server.estimation.planning import Planning
@@ -37,6 +37,7 @@ def evidence_of(study: Study, model: Model, areas: AreaTable, sums: Mapping[str,
         trained=trained_counts(study, sums, model.name),
         rough=ROUGH[model.question],
         apart=study.panel_apart,
+        labels_of_all=counts_trainers(study, "area_label", model.name),
     )
 
 

@@ -40,8 +40,11 @@ class World:
     score_deviation: float = 0.5
     area_deviation: float = 0.02  # of a class's mean score, in score units
     metered: float = 0.75
-    panel: int = 1700
-    noise: dict = field(default_factory=lambda: {"area_scores": 3.2, "class_scores": 3.5, "panel_labels": 3.5})
+    panel: int = 1700  # homes that calibrate
+    both_halves: bool = False  # about as many train, answer by area too, and are counted by class
+    noise: dict = field(
+        default_factory=lambda: {"area_scores": 3.2, "class_scores": 3.5, "panel_labels": 3.5, "trained": 2.3}
+    )
     permuted: bool = False  # panel labels handed to the wrong homes
 
 
@@ -139,13 +142,17 @@ def replicate(world: World, areas: AreaTable, rng: np.random.Generator):
     deviation = rng.normal(0, world.area_deviation, counts.shape)
     score = np.clip(world.means[kind] + deviation[area, kind] + rng.normal(0, world.score_deviation, kind.size), -1, 1)
     metered = np.flatnonzero(rng.random(kind.size) < world.metered)
-    panel = rng.choice(metered, world.panel, replace=False)
+    asked = rng.choice(metered, world.panel * (1 + world.both_halves), replace=False)
+    half = rng.random(asked.size) < 1 / 2 if world.both_halves else np.ones(asked.size, dtype=bool)
+    panel = asked[half]
     label = rng.permutation(kind[panel]) if world.permuted else kind[panel]
     sums = {
         "area_scores": grouped(area[metered], world.lsoas, np.ones(metered.size), score[metered]),
         "class_scores": grouped(label, 6, np.ones(panel.size), score[panel], score[panel] ** 2),
-        "panel_labels": grouped(msoa[area[panel]], world.msoas, np.ones(panel.size), POSITIVE[kind[panel]]),
+        "panel_labels": grouped(msoa[area[asked]], world.msoas, np.ones(asked.size), POSITIVE[kind[asked]]),
     }
+    if world.both_halves:
+        sums["trained"] = grouped(kind[asked[~half]], 6, np.ones(asked.size - panel.size))
     truth = counts @ POSITIVE / size
     return truth, {name: noised(exact, world.noise[name], rng) for name, exact in sums.items()}
 
