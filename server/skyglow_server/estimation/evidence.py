@@ -136,40 +136,20 @@ def panel_halves(evidence: Evidence) -> tuple[float, float]:
 
 
 def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:
-    """Homes by MSOA [M] whose labels there are: noised counts shrunk to the noised total spread by households.
+    """Homes by MSOA whose labels there are, and their sd: noised counts shrunk to their total spread by households.
 
-    And their errors [M, M + 1], of unit variance: each MSOA's own, then that of the total.
+    Of the total, sums of fewer numbers than labels are tell more; what is left unknown of it is too little to matter.
     """
     households = evidence.areas.totals("MSOA", evidence.areas.households)
-    total, deviation = _labelled(evidence)
-    spread = households / households.sum()
-    expected = total * spread
-    prior = (planning.panel_size_deviation * expected) ** 2 + expected
-    noise = float(evidence.labels.deviation[0]) ** 2
-    trust = prior / (prior + noise)
-    size = np.maximum(expected + trust * (evidence.labels.values[:, 0] - expected), 0.1 * expected)
-    return size, np.column_stack([np.diag(np.sqrt(trust * noise)), (1 - trust) * spread * deviation])
-
-
-def _labelled(evidence: Evidence) -> tuple[float, float]:
-    """Noised number of homes whose labels there are, and its sd: sums of fewer numbers tell it better."""
     calibrating, trained = panel_halves(evidence)
     total = calibrating + trained if evidence.labels_of_all else calibrating
-    if evidence.mix is not None:
-        variance = _noise(evidence.labels)
-    elif not evidence.labels_of_all:
-        variance = _noise(evidence.classes)
-    elif evidence.trained is None:
-        variance = 4 * _noise(evidence.classes) + total  # who calibrates is a fair draw
-    else:
-        variance = _noise(evidence.classes) + _noise(evidence.trained)
-    return total, float(np.sqrt(variance))
+    expected = total * households / households.sum()
+    prior = (planning.panel_size_deviation * expected) ** 2 + expected
+    noise = float(evidence.labels.deviation[0]) ** 2
+    counted = evidence.labels.values[:, 0]
+    size = np.maximum((noise * expected + prior * counted) / (prior + noise), 0.1 * expected)
+    return size, np.sqrt(prior * noise / (prior + noise))
 
 
 def _homes(block: BlockSum) -> float:
     return max(float(block.values[:, 0].sum()), 1.0)
-
-
-def _noise(block: BlockSum) -> float:
-    """Variance of the noise in all homes that a block counts."""
-    return len(block.values) * float(block.deviation[0]) ** 2

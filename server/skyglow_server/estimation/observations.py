@@ -164,8 +164,8 @@ class _Panel:
 class _Homes:
     """Homes of the panel by MSOA, and how far chance moves them.
 
-    size [M]; drawn [M, 2M], of how many are positive; counted [M, 2M + 1], of how many there are. The last M columns of
-    both are of homes without labels, or of which homes with labels calibrate.
+    size [M]; drawn [M, 2M], of how many are positive; counted [M, 2M], of how many there are. The last M columns are of
+    homes without labels, or of which homes with labels calibrate.
     """
 
     size: Array
@@ -176,14 +176,14 @@ class _Homes:
 def _panel(evidence: Evidence, share: Array, planning: Planning) -> Iterator[_Panel]:
     """Rows for the labels of every MSOA; one for the class counts; one for those of homes that trained, if any."""
     asked = _Asked.of(evidence, share, planning)
-    size, errors = panel_sizes(evidence, planning)
+    size, uncertainty = panel_sizes(evidence, planning)
     none = np.zeros((size.size, size.size))
-    labelled = _Homes(size, np.hstack([asked.sampling(size), none]), np.hstack([errors, none]))
+    labelled = _Homes(size, np.hstack([asked.sampling(size), none]), np.hstack([np.diag(uncertainty), none]))
     yield asked.labels(evidence.labels, labelled)
     if evidence.mix is not None:
         return  # class counts of more areas say nothing of these
     calibrating, trained = panel_halves(evidence)
-    halves = labelled, asked.elsewhere(trained)
+    halves = labelled, asked.elsewhere(labelled, trained)
     if evidence.labels_of_all:
         part = calibrating / (calibrating + trained)
         halves = asked.parted(labelled, part), asked.parted(labelled, 1 - part, -1.0)
@@ -218,21 +218,20 @@ class _Asked:
         """Errors [M, M] of how many of so many homes, drawn from all that are metered, are positive."""
         return np.diag(np.sqrt(size * self.seen.moved * (1 - np.minimum(size / self.metered, 1.0))))
 
-    def elsewhere(self, homes: float) -> _Homes:
-        """So many homes without labels, of which only their number in all is known."""
-        households = self.evidence.areas.totals("MSOA", self.evidence.areas.households)
-        size = homes * households / households.sum()
-        uncertainty = np.sqrt((self.planning.panel_size_deviation * size) ** 2 + size)
-        none = np.zeros((size.size, size.size))
-        counted = np.hstack([none, np.zeros((size.size, 1)), np.diag(uncertainty)])
-        return _Homes(size, np.hstack([none, self.sampling(size)]), counted)
+    def elsewhere(self, homes: _Homes, number: float) -> _Homes:
+        """So many others, without labels: spread as homes that have some are, for all are of one panel."""
+        times = number / float(homes.size.sum())
+        size, drawn, counted = times * homes.size, 0 * homes.drawn, times * homes.counted
+        drawn[:, size.size :] = self.sampling(size)
+        counted[:, size.size :] = np.diag(np.sqrt(size * (1 + times)))
+        return _Homes(size, drawn, counted)
 
     def parted(self, homes: _Homes, part: float, sign: float = 1.0) -> _Homes:
         """A part of homes, fairly drawn; what one half has more of, the other (`sign` -1) has less."""
         size, chance = homes.size, part * (1 - part)
         drawn, counted = part * homes.drawn, part * homes.counted
         drawn[:, size.size :] = sign * np.diag(np.sqrt(chance * size * self.seen.moved))
-        counted[:, size.size + 1 :] = sign * np.diag(np.sqrt(chance * size))
+        counted[:, size.size :] = sign * np.diag(np.sqrt(chance * size))
         return _Homes(part * size, drawn, counted)
 
     def labels(self, block: BlockSum, homes: _Homes) -> _Panel:
