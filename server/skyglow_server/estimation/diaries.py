@@ -6,16 +6,17 @@ to diary and meter, above all whether the home stood empty, cancels, so that r i
 own coefficients and its mean half as uncertain. With R the sums of r, n those of homes, for each day type and
 component::
 
-    R = n (ρ - β) + e,    ρ_weekday, ρ_weekend ~ N(0, prior),    e: sampling and noise
+    R = n (γ - β + s (ρ - γ)) + e,    ρ_weekday, ρ_weekend ~ N(ρ0, prior),    e: sampling and noise
 
-ρ is what has to be added to the mean of all meters: a difference estimator. Its prior is narrow, with a chance of a far
-wider one that the sums decide on. β is what the bound on r cuts off on average, a planning constant. How much homes
-differ in r as it is sent is measured too, by the sum of all r².
+ρ is what has to be added to the mean of all meters: a difference estimator. Of what reads presence it is known
+(`readers`) that it is off by γ in usual places and by ρ0 where homes are as these, that the bound on r cuts β off γ,
+and that s is left of what ρ lies elsewhere. The prior is narrow, with a chance of a far wider one that the sums decide
+on. How much homes differ in r as it is sent is measured too, by the sum of all r².
 
 Slope. If the meters tell homes apart too little or too much, r goes with the home's own profile z; the block has the
 sum of r z of the first component for it::
 
-    Σ r z - R Z = (b - 1) n σ_z² + e',    b ~ N(slope, slope_deviation²)
+    Σ r z - R Z = s (b - 1) n σ_z² + e',    b ~ N(slope, slope_deviation²)
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from skyglow_server.estimation.inputs import BlockSum
 from skyglow_server.estimation.planning import Planning
-from skyglow_shared.models.presence import PresenceBasis
+from skyglow_server.estimation.readers import Reader
 
 Array = NDArray[np.float64]
 _BELIEF = 0.7  # how far off, relatively, the planned variance of r may be
@@ -41,38 +42,38 @@ class DiaryModel:
     slope_variance: float
 
 
-def diary_model(
-    block: BlockSum, bound: float, all_homes: Array, basis: PresenceBasis, planning: Planning
-) -> DiaryModel:
+def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, planning: Planning) -> DiaryModel:
     """Fit gap and slope.
 
     Parameters
     ----------
     block : BlockSum
         Values [1, 2 (1 + K) + 2], see `skyglow_shared.layout`.
-    bound : float
-        The block's `l2_bound`.
+    lack : float
+        By how much the block's `l2_bound` is shorter than the profile of a home that stands empty; 0 if it is not.
     all_homes : ndarray, shape (2, K)
         Z: mean profile coefficients over all metered homes.
-    basis : PresenceBasis
+    reader : Reader
+        Of the profiles.
     planning : Planning
-        Of the model or the rule that made the profiles.
+        Likewise.
     """
     components = all_homes.shape[1]
     sums, noises = (numbers[:-2].reshape(2, 1 + components) for numbers in (block.values[0], block.deviation**2))
     count, total, noise = np.maximum(sums[:, 0], 0.0), sums[:, 1:], noises[:, 1:]
-    one_home = _variance_of_a_home(block, count, basis, planning)
+    one_home = _variance_of_a_home(block, count, reader)
     likely = np.tile(planning.by_component(planning.presence_model_deviation, components), (2, 1))
-    beyond = _beyond(basis, bound, planning)
+    known, (beyond, left) = reader.gap_at(all_homes), reader.held(lack)
+    sent = reader.gap - beyond + left * (known - reader.gap)
     gaps_alike, homes_alike = (
         planning.first_alike(first, components) for first in (planning.gap_alike, planning.residual_alike)
     )
     sampling = _both_day_types(np.sqrt(count[:, None] * one_home), homes_alike)
-    privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + beyond**2)), np.zeros(components))
-    whole = total + count[:, None] * beyond
+    privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + sent**2)), np.zeros(components))
+    whole, seen = total - count[:, None] * sent, left * count
     times, chances = np.array(planning.presence_multiples).T
     priors = [_both_day_types(time * likely, gaps_alike) for time in times]
-    fits = [_fit(whole, count, prior, sampling, privacy) for prior in priors]
+    fits = [_fit(whole, seen, prior, sampling, privacy) for prior in priors]
     weight = weights_of(np.log(chances) + np.array([fit.evidence for fit in fits]))
     gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
     parts = {
@@ -80,12 +81,13 @@ def diary_model(
     }
     parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.gap - gap) ** 2 for fit in fits]))
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
-    doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (2 * np.sqrt(components))  # in whichever component
+    doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (4 * np.sqrt(components))  # in whichever component
     parts["bound on diaries"] = np.einsum("kab,bk->ak", gain, count[:, None] * np.tile(doubt, (1, components))) ** 2
-    spread = (planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio)[:, 0]
+    spread = reader.profile_deviation[:, 0] ** 2
     cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
     error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
-    return DiaryModel(gap, parts, *_slope(cross, float(count @ spread), float(error), planning))
+    prior = (float(reader.slope[0, 0]), planning.slope_deviation)
+    return DiaryModel(known + gap, parts, *_slope(cross, left * float(count @ spread), float(error), prior))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +100,18 @@ class _Fit:
     evidence: float
 
 
-def _fit(whole: Array, count: Array, prior: Array, sampling: Array, privacy: Array) -> _Fit:
-    """Posterior of ρ under a normal prior, from n ρ measured with errors."""
-    design = np.diag(count)
-    seen = design @ prior @ design + sampling + privacy
-    gain = prior @ design @ np.linalg.inv(seen)
+def _fit(whole: Array, seen: Array, prior: Array, sampling: Array, privacy: Array) -> _Fit:
+    """Posterior of ρ - ρ0 under a normal prior, from s n (ρ - ρ0) measured with errors."""
+    design = np.diag(seen)
+    total = design @ prior @ design + sampling + privacy
+    gain = prior @ design @ np.linalg.inv(total)
     parts = {
         "diary sampling": _variances(gain, sampling),
         "privacy noise of diaries": _variances(gain, privacy),
         "public mean curve": _variances(np.eye(2) - gain @ design, prior),
     }
-    length = np.einsum("ak,kab,bk->", whole, np.linalg.inv(seen), whole)
-    evidence = -0.5 * (length + np.linalg.slogdet(seen)[1].sum())
+    length = np.einsum("ak,kab,bk->", whole, np.linalg.inv(total), whole)
+    evidence = -0.5 * (length + np.linalg.slogdet(total)[1].sum())
     return _Fit(np.einsum("kab,bk->ak", gain, whole), parts, gain, float(evidence))
 
 
@@ -130,22 +132,16 @@ def _variances(gain: Array, covariance: Array) -> Array:
     return np.asarray(np.einsum("kab,kbc,kac->ak", gain, covariance, gain), dtype=np.float64)
 
 
-def _variance_of_a_home(block: BlockSum, count: Array, basis: PresenceBasis, planning: Planning) -> Array:
-    """Variance [2, K] of r between homes: as planned, times what the noised sum of all r² says of the plan."""
-    components = basis.components.shape[1]
-    planned = planning.diary_variance(basis.mean, components) * planning.residual_variance_ratio
+def _variance_of_a_home(block: BlockSum, count: Array, reader: Reader) -> Array:
+    """Variance [2, K] of r between homes: as known of the reader, times what the noised sum of all r² says of it."""
+    planned = reader.diary_deviation**2
     expected = max(float(count @ planned.sum(axis=1)), 1e-9)
     weight = (_BELIEF * expected) ** 2 / ((_BELIEF * expected) ** 2 + float(block.deviation[-2]) ** 2)
     return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), 1 / 16))
 
 
-def _beyond(basis: PresenceBasis, bound: float, planning: Planning) -> Array:
-    """β [2, K]: what the bound cuts off on average, above all of days on which the meter did not see who was out."""
-    return planning.cut(basis.components.shape[1]) * max(float(np.linalg.norm(basis.empty)) - bound, 0.0)
-
-
-def _slope(cross: float, spread: float, error: float, planning: Planning) -> tuple[float, float]:
+def _slope(cross: float, spread: float, error: float, prior: tuple[float, float]) -> tuple[float, float]:
     """Posterior mean and variance of b."""
-    prior = planning.slope_deviation**2
-    posterior = 1 / (1 / prior + spread**2 / error)
-    return planning.slope + posterior * spread / error * (cross - (planning.slope - 1) * spread), posterior
+    mean, deviation = prior
+    posterior = 1 / (1 / deviation**2 + spread**2 / error)
+    return mean + posterior * spread / error * (cross - (mean - 1) * spread), posterior

@@ -4,14 +4,15 @@
 A rule or model on the meter gives every home coefficients z on a few public components. Their noised sums by MSOA say
 how areas differ (`profiles`), the diaries how far all meters are off (`diaries`)::
 
-    D_a = ρ + Z + c b (Z_a - Z) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
+    D_a = ρ + Z + (B + b - B11) (Z_a - Z) + T (Z_a1 - Z_1) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
 
-b is how much the truth goes with profiles from home to home, c how much more it does from area to area, a planning
-constant: a model draws what all homes of an area have in common towards the homes that it was made of. Variance of a
-coefficient: that of ρ (shared by all areas) + c² b² Var Z_a + Var (c b) (Z_a - Z)² + Var η; of a slot: that of Σ_k,
-48 φ_k(s)² Var D_ak, + what the components cannot express. MSOAs and districts are household-weighted means of
-their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes
-it has lead to expect, and its interval holds how far LSOAs differ beyond that.
+B, by coefficient, is how much the truth goes with profiles from home to home, T how much more it does from area to
+area, both known of what reads them (`readers`); b is what this study's diaries say of B's first. η is what meters do
+not show: of a share p of homes occupied it has variance p (1 - p) (u²/N + v² + w² d_a), of which homes there happen to
+be, of what a LSOA has to itself, and of how far its kinds of homes lie from its district's. The variance of a slot is
+the sum over coefficients of 48 φ_k(s)² Var D_ak, and that. MSOAs and districts are household-weighted means of their
+LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes it has
+lead to expect, and its interval holds how far LSOAs differ beyond that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from skyglow_server.estimation.diaries import DiaryModel, diary_model
 from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.profiles import AreaMeans, area_means
+from skyglow_server.estimation.readers import Reader, reader_of
 from skyglow_server.estimation.results import Estimate, Level, with_intervals
 from skyglow_shared.models import presence
 from skyglow_shared.models.presence import SLOTS, PresenceBasis
@@ -31,6 +33,8 @@ from skyglow_shared.study import Study
 TOPIC = "occupancy"
 DAY_TYPES = ("weekday", "weekend")
 GROUPS = tuple(f"{day} {slot // 2:02d}:{slot % 2 * 30:02d}" for day in DAY_TYPES for slot in range(SLOTS))
+
+_LEAST_SPREAD = 0.02 * 0.98  # of p (1 - p)
 
 Array = NDArray[np.float64]
 
@@ -48,26 +52,27 @@ def occupancy_estimates(
         planning = planning.for_trained()
     elif not study.occupancy.model:
         planning = planning.for_rule()
+    reader = reader_of(study)
     model_name = next(block.model for block in study.blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
-    means, overall = area_means(areas, scores, profiles, basis, planning)
-    diaries = diary_model(
-        find(study, sums, "diary_profile"),
-        next(block.l2_bound for block in study.blocks if block.source == "diary_profile"),
-        overall,
-        basis,
-        planning,
-    )
+    means, overall = area_means(areas, scores, profiles, basis, reader=reader, planning=planning)
+    bound = next(block.l2_bound for block in study.blocks if block.source == "diary_profile")
+    lack = max(float(np.linalg.norm(basis.empty)) - bound, 0.0)
+    diaries = diary_model(find(study, sums, "diary_profile"), lack, overall, reader, planning)
     return tuple(
         estimate
         for level in (study.occupancy.levels if levels is None else levels)
-        for estimate in _curves(areas, level, means[level], overall, diaries=diaries, basis=basis, planning=planning)
+        for estimate in _curves(
+            areas, level, means[level], overall, diaries=diaries, basis=basis, reader=reader, planning=planning
+        )
     )
 
 
-def _squares(areas: AreaTable, level: Level) -> Array:
-    """Sums of squares of LSOAs' weights in the areas of a level."""
-    return areas.totals(level, areas.households**2) / areas.totals(level, areas.households) ** 2
+def _unseen(areas: AreaTable, level: Level, planning: Planning) -> Array:
+    """Variance of what meters do not show of the areas of a level, in units of p (1 - p)."""
+    homes = areas.households
+    own = planning.unseen_by_home**2 * homes + planning.unseen_by_area**2 * homes**2
+    return np.asarray(areas.totals(level, own) / areas.totals(level, homes) ** 2 + planning.unseen_everywhere**2)
 
 
 def _curves(
@@ -78,25 +83,26 @@ def _curves(
     *,
     diaries: DiaryModel,
     basis: PresenceBasis,
+    reader: Reader,
     planning: Planning,
 ) -> Iterator[Estimate]:
     """Estimates of all areas of a level."""
     offset = means.mean - overall
-    slope, slope_variance = planning.slope_between * diaries.slope, planning.slope_between**2 * diaries.slope_variance
-    values = basis.curve(diaries.gap + overall + slope * offset).reshape(len(offset), -1)
-    own = planning.by_component(planning.presence_area_deviation, offset.shape[2]) ** 2
-    coefficient_parts = {
+    steeper = diaries.slope - float(reader.slope[0, 0])
+    values = basis.curve(diaries.gap + overall + reader.carried(offset) + steeper * offset).reshape(len(offset), -1)
+    coefficients = {
         **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
-        "privacy noise of areas": slope**2 * means.noise,
-        "homes without a meter": slope**2 * means.frame,
-        "slope": (slope_variance + planning.slope_area_deviation**2) * offset**2,
-        "area model": slope**2 * means.model
-        + _squares(areas, level)[:, None, None] * np.broadcast_to(own, offset.shape),
+        "homes without a meter": reader.slope**2 * means.frame,
+        "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
+        "area model": reader.slope**2 * means.model,
     }
-    power = SLOTS * np.square(basis.components)
-    parts = {
-        name: np.einsum("mtk,tks->mts", part, power).reshape(len(offset), -1)
-        for name, part in coefficient_parts.items()
-    }
-    parts["beyond the components"] = np.full(values.shape, planning.presence_slot_deviation**2)
+    units = np.eye(basis.empty.size).reshape(-1, *basis.empty.shape)
+    alone = (basis.curve(units) - basis.mean).reshape(len(units), -1)  # of each coefficient on each slot
+    moved = (reader.carried(units) + steeper * units).reshape(len(alone), -1) @ alone
+    parts = {name: part.reshape(len(offset), -1) @ alone**2 for name, part in coefficients.items()}
+    parts["privacy noise of areas"] = means.noise.reshape(len(offset), -1) @ moved**2
+    spread = np.clip(values * (1 - values), _LEAST_SPREAD, None)
+    parts["what meters do not show"] = (_unseen(areas, level, planning) + planning.unseen_by_mix**2 * means.apart)[
+        :, None
+    ] * spread
     return with_intervals(areas.areas(level), level, TOPIC, values, parts, groups=GROUPS)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_shared.models.presence import SLOTS
-
 _AT_WEEKENDS = 0.4
 
 
@@ -70,40 +68,34 @@ class Planning:
         Relative sd of a MSOA's panel size around its share of the households.
     rule_deviation, presence_model_deviation, trained_model_deviation : float
         Prior sd of how far the mean of all homes' first presence coefficient, by the rule, by an installed model or by
-        one that the study trained, lies from the truth (root-mean-square units); further components as `by_component`.
+        one that the study trained, lies from the truth (root-mean-square units) once what is known of the reader is put
+        right; further components as `by_component`.
     presence_multiples : tuple of pairs of float
         By how much all prior sds of presence may be too small, and with what chance: of how far meters are off, and of
         how much areas differ.
     gap_alike, residual_alike : float
         Correlation between weekday and weekend of the first component of that, and of how far one home's meter lies
         from its diary. Further components are other shapes of a weekday than of a day of a weekend: not correlated.
-    diary_cut, rule_diary_cut : tuple of tuples of float
-        What a bound on diaries less meters (r of `diaries`) takes from their mean, weekday and weekend by component,
-        for each unit by which it is shorter than an empty home's profile; presence by a model, or by the rule. Of
-        simulated homes of Portsmouth and Norwich, by ``tools/measure_diary_cut.py``; good to half of its length.
-    residual_variance_ratio : float
-        Prior guess of the variance between homes of diary less meter, as a share of that of a one-day diary's.
-    slope, slope_deviation : float
-        Prior of the slope from profile coefficients to the truth.
-    slope_between, slope_area_deviation : float
-        How many times as steep the truth goes with profiles from area to area as from home to home, and how far off
-        that may be, sd. A model draws what all homes of an area have in common towards the homes it was made of.
-    rule_variance_ratio : float
-        Prior guess of the variance of a profile coefficient between homes, as a share of that of a one-day diary's.
-    diary_variance_share : tuple of float
-        Share of a diary day's Bernoulli variance (mean over slots of m(1-m)) that lies along each component; the last
-        is used for all further components.
+    slope_deviation, slope_area_deviation : float
+        Prior sd of how much more than is known of the reader the truth goes with profile coefficients, from home to
+        home and, beside that, from area to area.
+    component_deviations : tuple of float
+        Sds of components between areas, and of how far their means are off, as multiples of the first's; the last is
+        used for all further components.
     presence_mix_deviation : float
         Prior sd of how much an area's first mean coefficient of a weekday moves with each composition class's share of
         it, and with the share in employment. What kinds of homes there are says how much people are out on weekdays
         more than when, and little of weekends: see `by_mix`.
     presence_msoa_deviation, presence_lsoa_deviation : float
-        Prior sd of what it further differs by between MSOAs and between the LSOAs of a MSOA.
-    rule_area_deviation, presence_area_deviation : float
-        Sd of a LSOA's true first coefficient around what its profile coefficient, by the rule or by a model, predicts;
-        likewise.
-    presence_slot_deviation : float
-        Sd of what the components cannot express, by slot: share of homes.
+        Prior sd of what it further differs by between MSOAs and between the LSOAs of a MSOA, beside which homes there
+        happen to be: areas' homes are of other kinds than at the census.
+    unseen_by_home, unseen_by_area, unseen_by_mix, unseen_everywhere : float
+        Sd of what meters do not show of a share p of homes occupied, in units of sqrt(p (1 - p)): of one home, so that
+        an area's falls with the root of how many it has (of coin tosses it would be 1); of a LSOA beyond that; of an
+        area for each unit by which its shares of kinds of homes, and in employment, lie from its district's; and of all
+        areas alike.
+    rule_unseen_by_home, rule_unseen_by_area : float
+        The same of presence by the rule.
     """
 
     class_level_deviation: float = 0.5
@@ -132,45 +124,29 @@ class Planning:
     metering_deviation: float = 0.0
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
-    rule_deviation: float = 0.06
-    presence_model_deviation: float = 0.005
+    rule_deviation: float = 0.03
+    presence_model_deviation: float = 0.0015
     trained_model_deviation: float = 0.02
-    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.9), (4.0, 0.1))
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.85), (4.0, 0.1), (20.0, 0.05))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
-    diary_cut: tuple[tuple[float, ...], ...] = (
-        (-0.0004, -0.0038, 0.0012, 0.0004), (-0.0026, 0.0023, 0.0015, -0.0002),
-    )  # fmt: skip
-    rule_diary_cut: tuple[tuple[float, ...], ...] = (
-        (-0.0037, -0.0038, 0.0002, 0.0001), (-0.0049, 0.0004, 0.0012, -0.0003),
-    )  # fmt: skip
-    residual_variance_ratio: float = 0.25
-    slope: float = 1.0
     slope_deviation: float = 0.3
-    slope_between: float = 1.12
-    slope_area_deviation: float = 0.2
-    rule_variance_ratio: float = 0.3
-    diary_variance_share: tuple[float, ...] = (0.48, 0.16, 0.13, 0.08, 0.06, 0.05)
+    slope_area_deviation: float = 0.1
+    component_deviations: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3)
     presence_mix_deviation: float = 0.1
-    presence_msoa_deviation: float = 0.002
-    presence_lsoa_deviation: float = 0.005
-    rule_area_deviation: float = 0.008
-    presence_area_deviation: float = 0.0034
-    presence_slot_deviation: float = 0.0012
-
-    def diary_variance(self, mean: NDArray[np.float64], components: int) -> NDArray[np.float64]:
-        """Variance [2, K] of a one-day diary's coefficients, from public mean curves [2, 48]."""
-        bernoulli = (mean * (1 - mean)).sum(axis=1) / SLOTS
-        return np.asarray(bernoulli[:, None] * self._shares(components), dtype=np.float64)
+    presence_msoa_deviation: float = 0.0005
+    presence_lsoa_deviation: float = 0.0023
+    unseen_by_home: float = 0.31
+    unseen_by_area: float = 0.006
+    unseen_by_mix: float = 0.04
+    unseen_everywhere: float = 0.001
+    rule_unseen_by_home: float = 0.4
+    rule_unseen_by_area: float = 0.012
 
     def by_component(self, first: float, components: int) -> NDArray[np.float64]:
-        """Standard deviations [K] from that of the first: they fall as diaries do, but faster.
-
-        Whole areas differ by how much people are out more than by when, so further components fall faster between areas
-        than between homes.
-        """
-        shares = self._shares(components)
-        return np.asarray(first * (shares / shares[0]) ** 0.65, dtype=np.float64)
+        """Standard deviations [K] from that of the first."""
+        last = len(self.component_deviations) - 1
+        return first * np.array([self.component_deviations[min(k, last)] for k in range(components)])
 
     def first_alike(self, correlation: float, components: int) -> NDArray[np.float64]:
         """Correlations [K] between weekday and weekend from that of the first component."""
@@ -181,29 +157,21 @@ class Planning:
         return replace(
             self,
             presence_model_deviation=self.rule_deviation,
-            presence_area_deviation=self.rule_area_deviation,
-            diary_cut=self.rule_diary_cut,
+            unseen_by_home=self.rule_unseen_by_home,
+            unseen_by_area=self.rule_unseen_by_area,
         )
 
     def for_trained(self) -> "Planning":
         """What is expected of profiles by a model that a study trained: noise may have moved it anywhere near."""
         return replace(self, presence_model_deviation=self.trained_model_deviation)
 
-    def cut(self, components: int) -> NDArray[np.float64]:
-        """`diary_cut` [2, K]; zero of components beyond those it names."""
-        found = np.zeros((2, components))
-        for own, planned in zip(found, self.diary_cut, strict=True):
-            own[: len(planned)] = planned[:components]
-        return found
+    def by_day_type(self, first: float, components: int) -> NDArray[np.float64]:
+        """Standard deviations [2, K], weekday and weekend, from that of a weekday's first: of what goes with kinds."""
+        return np.asarray(np.outer([1.0, _AT_WEEKENDS], self.by_component(first, components)), dtype=np.float64)
 
     def by_mix(self, components: int) -> NDArray[np.float64]:
         """Standard deviations [2, K] of the effects of an area's kinds of homes, weekday and weekend."""
-        falling = self.by_component(1.0, components) ** 2
-        return np.asarray(self.presence_mix_deviation * np.outer([1.0, _AT_WEEKENDS], falling), dtype=np.float64)
-
-    def _shares(self, components: int) -> NDArray[np.float64]:
-        last = len(self.diary_variance_share) - 1
-        return np.array([self.diary_variance_share[min(k, last)] for k in range(components)])
+        return self.by_day_type(self.presence_mix_deviation, components) * self.by_component(1.0, components)
 
 
 PLANNING = Planning()

@@ -4,7 +4,7 @@
 Each coefficient by itself, district by district. With x_a the old census's shares of composition classes and of
 residents in employment, centred on the district::
 
-    Z_a = μ + x_a β + v_MSOA + u_a,    β ~ N(0, mix²), v ~ N(0, msoa²), u ~ N(0, lsoa²), μ unknown
+    Z_a = μ + x_a β + v_MSOA + u_a,    β ~ N(0, mix²), v ~ N(0, msoa²), u ~ N(0, lsoa² + home²/N_a), μ unknown
 
 A MSOA's noised sum over its noised count measures the household-weighted mean of its LSOAs' Z_a, with an error from
 the noise and one from which homes have a meter. Everything is normal, so that the Z_a given all sums, their means over
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from skyglow_server.estimation.diaries import weights_of
 from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum
 from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.readers import Reader
 from skyglow_server.estimation.results import Level
 from skyglow_shared.models.presence import PresenceBasis
 
@@ -33,12 +34,16 @@ _UNKNOWN = 0.3  # sd of μ: as good as nothing known
 
 @dataclass(frozen=True, slots=True)
 class AreaMeans:
-    """Mean profile coefficients of areas and their variance by source, each [areas, 2, K]."""
+    """Mean profile coefficients of areas and their variance by source, each [areas, 2, K].
+
+    `apart` [areas] is the squared distance of an area's kinds of homes, and share in employment, from its district's.
+    """
 
     mean: Array
     noise: Array
     frame: Array
     model: Array
+    apart: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,13 @@ class _Sums:
 
 
 def area_means(
-    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
+    areas: AreaTable,
+    scores: BlockSum,
+    profiles: BlockSum,
+    basis: PresenceBasis,
+    *,
+    reader: Reader,
+    planning: Planning,
 ) -> tuple[Mapping[Level, AreaMeans], Array]:
     """Means of all areas of every level, and of all homes [2, K].
 
@@ -63,11 +74,13 @@ def area_means(
     profiles : BlockSum
         Of source ``area_profile``.
     basis : PresenceBasis
+    reader : Reader
     planning : Planning
     """
-    sums = _measured(areas, scores, profiles, basis, planning)
+    sums = _measured(areas, scores, profiles, basis, reader)
     shape = basis.components.shape[:2]
-    found = {level: [np.zeros((len(areas.areas(level)), *shape)) for _ in range(4)] for level in LEVELS}
+    found = {level: np.zeros((4, len(areas.areas(level)), *shape)) for level in LEVELS}
+    apart = {level: np.zeros(len(areas.areas(level))) for level in LEVELS}
     district_of, msoas_district = areas.places("LAD"), areas.places("LAD", of="MSOA")
     for place in range(len(areas.areas("LAD"))):
         inside = district_of == place
@@ -76,18 +89,21 @@ def area_means(
             "MSOA": np.flatnonzero(msoas_district == place),
             "LAD": np.array([place]),
         }
-        own = _district(areas.part(inside), sums, rows["MSOA"], planning)
+        part = areas.part(inside)
+        own = _district(part, sums, rows["MSOA"], reader, planning)
         for level in LEVELS:
+            apart[level][rows[level]] = np.square(part.weights(level) @ _kinds(part)).sum(axis=1)
             for into, values in zip(found[level], own[level], strict=True):
                 into[rows[level]] = values
     share = areas.totals("LAD", areas.households) / areas.households.sum()
-    means = {level: AreaMeans(*arrays) for level, arrays in found.items()}
+    means = {}
+    for level in LEVELS:
+        mean, noise, frame, model = found[level]
+        means[level] = AreaMeans(mean, noise, frame, model, apart[level])
     return means, np.einsum("d,dtk->tk", share, means["LAD"].mean)
 
 
-def _measured(
-    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, planning: Planning
-) -> _Sums:
+def _measured(areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, reader: Reader) -> _Sums:
     """Means of MSOAs from noised sums and counts, what the bound cut off given back on average."""
     components = basis.components.shape[1]
     households, homes = areas.totals("MSOA", areas.households), areas.totals("MSOA", scores.values[:, 0])
@@ -98,8 +114,7 @@ def _measured(
     noise = (profiles.deviation[:-1].reshape(2, components) / metered) ** 2
     typical = np.median(np.abs(raw), axis=0)
     noise = noise + (typical * count_error[:, None, None] / metered) ** 2
-    between_homes = planning.diary_variance(basis.mean, components) * planning.rule_variance_ratio
-    frame = between_homes * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
+    frame = reader.profile_deviation**2 * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
     lad = areas.places("LAD", of="MSOA")
     total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0, 0]), 1.0)
     beyond = np.bincount(lad, np.where(known[:, 0, 0], profiles.values[:, -1], 0.0)) / total
@@ -107,9 +122,13 @@ def _measured(
     return _Sums(np.where(known, mean, 0.0), np.where(known, noise, np.inf), np.broadcast_to(frame, raw.shape))
 
 
-def _district(part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], planning: Planning) -> dict[Level, Array]:
+def _district(
+    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], reader: Reader, planning: Planning
+) -> dict[Level, Array]:
     """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
-    fits = [_fit(part, sums, msoas, times, planning) for times, _ in planning.presence_multiples]
+    fits = [
+        _fit(part, sums, msoas, times, reader=reader, planning=planning) for times, _ in planning.presence_multiples
+    ]
     chances = np.log([chance for _, chance in planning.presence_multiples])
     weight = weights_of(chances + np.array([evidence for _, evidence in fits]))
     found = {}
@@ -121,7 +140,7 @@ def _district(part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], planning: P
 
 
 def _fit(
-    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], times: float, planning: Planning
+    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], times: float, *, reader: Reader, planning: Planning
 ) -> tuple[dict[Level, Array], float]:
     """What `_district` finds if areas differ so many times as much as planned, and the log of the evidence for it."""
     kinds, inside = _kinds(part), part.membership("MSOA")
@@ -129,15 +148,14 @@ def _fit(
     to_msoa = weights["MSOA"]
     shape = sums.mean.shape[1:]
     mix = (times * planning.by_mix(shape[1])) ** 2
-    msoa, lsoa = (
-        (times * planning.by_component(first, shape[1])) ** 2
-        for first in (planning.presence_msoa_deviation, planning.presence_lsoa_deviation)
-    )
+    msoa = (times * planning.by_component(planning.presence_msoa_deviation, shape[1])) ** 2
+    lsoa = (times * planning.by_day_type(planning.presence_lsoa_deviation, shape[1])) ** 2
     alike, near = kinds @ kinds.T, inside.T @ inside
+    single = lsoa + reader.profile_deviation**2 / part.households[:, None, None]  # variance of one LSOA's own
     found = {level: np.zeros((4, len(rows), *shape)) for level, rows in weights.items()}
     evidence = 0.0
     for day, k in np.ndindex(*shape):
-        prior = _UNKNOWN**2 + mix[day, k] * alike + msoa[k] * near + lsoa[k] * np.eye(len(kinds))
+        prior = _UNKNOWN**2 + mix[day, k] * alike + msoa[k] * near + np.diag(single[:, day, k])
         noise, frame, mean = (values[msoas, day, k] for values in (sums.noise, sums.frame, sums.mean))
         seen = np.isfinite(noise)
         noise, frame, mean, rows_seen = noise[seen], frame[seen], mean[seen], to_msoa[seen]

@@ -9,6 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from skyglow_server.estimation.inputs import AreaTable
+from skyglow_server.estimation.readers import Reader
 from skyglow_shared.models import presence
 from skyglow_shared.study import COMPOSITION_CLASSES, Area, Block, Model, Occupancy, Period, Phase, Study, Supplier
 
@@ -193,14 +194,27 @@ class Days:
     area: float = 0.005  # between areas
     home: tuple[float, ...] = (0.06, 0.03, 0.02, 0.02, 0.02)  # between homes; with more, bounds at 0 and 1 bend curves
     rule_slope: float = 0.9  # of the rule's coefficient on the truth
-    rule_bias: float = 0.03
+    rule_bias: float = 0.0075
     rule_error: float = 0.04
-    beyond: float = 0.003  # sd by slot of what the components cannot express
+    beyond: float = 0.0003  # sd by slot of what the components cannot express
     diaries: int = 600
     persistence: float = 0.9  # of presence from one half-hour to the next
     follows: float = 0.6  # how much of what sets a day apart the meter sees
     noise: dict = field(default_factory=lambda: {"area_scores": 3.2, "profiles": 1.0, "diaries": 3.0})
     bounds: tuple[float, float] = (np.inf, np.inf)  # l2 bounds of profiles and diaries
+
+
+#: What is known of the rule in `presence_replicate`'s towns: how far homes differ, and no more.
+READER = Reader(
+    gap=np.zeros((2, 4)),
+    at=np.zeros((2, 4)),
+    slope=np.ones((2, 4)),
+    tilt=np.zeros((2, 4)),
+    profile_deviation=np.tile([0.07, 0.05, 0.045, 0.045], (2, 1)),
+    diary_deviation=np.tile([0.1, 0.06, 0.06, 0.05], (2, 1)),
+    cut=np.zeros((2, 4)),
+    lost=0.0,
+)
 
 
 def clipped(vectors: np.ndarray, bound: float) -> np.ndarray:
@@ -268,6 +282,7 @@ class Simulator:
     replicate = staticmethod(replicate)
     every_sum = staticmethod(every_sum)
     small = staticmethod(small)
+    reader = READER
     presence_replicate = staticmethod(presence_replicate)
     truths = staticmethod(truths)
     noised = staticmethod(noised)

@@ -10,6 +10,7 @@ from skyglow_server import estimation
 from skyglow_server.estimation.benchmark import Total
 from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.estimation.profiles import area_means
+from skyglow_server.estimation.readers import READERS
 from skyglow_server.estimation.shares import districts, evidence_of
 from skyglow_shared.models import presence
 
@@ -113,5 +114,12 @@ def test_district_curves_are_weighted_means_of_msoas(country, estimates):
             own = [code for code in msoas if lad_of[code] == item.area_code]
             weights = [households[code] for code in own]
             assert item.unclipped == pytest.approx(np.average([msoas[code] for code in own], weights=weights))
-    means, _ = area_means(areas, sums["area_scores"], sums["profiles"], presence.load(BASIS), estimation.PLANNING)
+    means, _ = area_means(
+        areas,
+        sums["area_scores"],
+        sums["profiles"],
+        presence.load(BASIS),
+        reader=READERS["rule"],
+        planning=estimation.PLANNING,
+    )
     assert means["MSOA"].mean.shape[0] == len(study.msoas)

@@ -7,10 +7,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from skyglow_server.estimation import readers
 from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 from skyglow_server.estimation.planning import PLANNING
 
 QUIET = {"area_scores": 0.1, "profiles": 0.05, "diaries": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def _towns(simulator, monkeypatch):
+    """Of the towns' way of reading presence no more is known than how homes differ."""
+    monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, simulator.reader))
 
 
 def curves_of(simulator, days, number):

@@ -9,10 +9,12 @@ import pytest
 from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_server.estimation.profiles import area_means
+from skyglow_server.estimation.readers import READERS
 from skyglow_shared.models import presence
 
 ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),))
 LSOAS, MSOAS, K = 12, 4, 4
+READER = READERS["rule"]
 
 
 @pytest.fixture
@@ -42,17 +44,18 @@ def sums_of(simulator, areas, seed=2, beyond=0.0):
     return simulator.Sum(np.column_stack([homes, homes]), 0.0), simulator.Sum(profiles, deviation)
 
 
-def by_hand(areas, profiles, planning, basis):
+def by_hand(areas, profiles, planning):
     """One regression on μ, β, v and u of weekday's first coefficient, all with priors: (mean, covariance) of LSOAs."""
     kinds = np.column_stack([areas.counts / areas.counts.sum(axis=1, keepdims=True), areas.employed])
     kinds = kinds - areas.weights("LAD") @ kinds
     to_msoa = areas.weights("MSOA")
     design = np.column_stack([np.ones(LSOAS), kinds, areas.membership("MSOA").T, np.eye(LSOAS)])
-    sds = (0.3, planning.presence_mix_deviation, planning.presence_msoa_deviation, planning.presence_lsoa_deviation)
-    prior = np.repeat(sds, (1, kinds.shape[1], MSOAS, LSOAS))
+    between = READER.profile_deviation[0, 0] ** 2
+    sds = (0.3, planning.presence_mix_deviation, planning.presence_msoa_deviation)
+    own = np.sqrt(planning.presence_lsoa_deviation**2 + between / areas.households)
+    prior = np.concatenate([np.repeat(sds, (1, kinds.shape[1], MSOAS)), own])
     households = areas.totals("MSOA", areas.households)
     metered = 0.7 * households
-    between = planning.diary_variance(basis.mean, K)[0, 0] * planning.rule_variance_ratio
     error = (9.0 / metered) ** 2 + between * (1 / metered - 1 / households)
     rows = to_msoa @ design
     precision = rows.T @ np.diag(1 / error) @ rows + np.diag(1 / prior**2)
@@ -62,8 +65,8 @@ def by_hand(areas, profiles, planning, basis):
 
 def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis):
     scores, profiles = sums_of(simulator, areas)
-    found, _ = area_means(areas, scores, profiles, basis, ONE)
-    mean, covariance = by_hand(areas, profiles, ONE, basis)
+    found, _ = area_means(areas, scores, profiles, basis, reader=READER, planning=ONE)
+    mean, covariance = by_hand(areas, profiles, ONE)
     for level in ("LSOA", "MSOA", "LAD"):
         weights = areas.weights(level)
         np.testing.assert_allclose(found[level].mean[:, 0, 0], weights @ mean, atol=1e-10)
@@ -74,8 +77,8 @@ def test_means_and_variances_are_those_of_one_regression_at_every_level(simulato
 def test_what_went_beyond_the_bound_is_given_back_to_every_area(simulator, areas, basis):
     scores, without = sums_of(simulator, areas)
     _, beyond = sums_of(simulator, areas, beyond=0.01)
-    before, _ = area_means(areas, scores, without, basis, ONE)
-    after, overall = area_means(areas, scores, beyond, basis, ONE)
+    before, _ = area_means(areas, scores, without, basis, reader=READER, planning=ONE)
+    after, overall = area_means(areas, scores, beyond, basis, reader=READER, planning=ONE)
     unit = basis.empty / np.linalg.norm(basis.empty)
     moved = after["MSOA"].mean - before["MSOA"].mean
     np.testing.assert_allclose(moved, np.broadcast_to(0.01 * unit, moved.shape), atol=2e-5)
@@ -87,7 +90,10 @@ def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, bas
     metered = areas.totals("MSOA", 0.7 * areas.households)
     far = np.outer(np.where(np.arange(MSOAS) % 2, 0.04, -0.04), np.tile(PLANNING.by_component(1.0, K), 2))
     profiles = replace(profiles, values=np.column_stack([far * metered[:, None], np.zeros(MSOAS)]))
-    narrow, wide = (area_means(areas, scores, profiles, basis, plan)[0]["MSOA"].mean for plan in (ONE, PLANNING))
+    narrow, wide = (
+        area_means(areas, scores, profiles, basis, reader=READER, planning=plan)[0]["MSOA"].mean
+        for plan in (ONE, PLANNING)
+    )
     assert np.abs(wide.reshape(far.shape) - far).max() < 0.015
     assert np.abs(narrow.reshape(far.shape) - far).max() > 0.02
 
@@ -95,7 +101,7 @@ def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, bas
 def test_an_area_without_a_count_gets_what_its_homes_suggest(simulator, areas, basis):
     scores, profiles = sums_of(simulator, areas)
     scores = replace(scores, values=scores.values * np.where(np.arange(LSOAS) < 3, 0, 1)[:, None], deviation=5.0)
-    found, _ = area_means(areas, scores, profiles, basis, ONE)
+    found, _ = area_means(areas, scores, profiles, basis, reader=READER, planning=ONE)
     assert np.isfinite(found["MSOA"].mean).all()
     assert (found["MSOA"].model[0] > found["MSOA"].model[1:]).all()
     assert np.abs(found["MSOA"].mean[0] - found["LAD"].mean[0]).max() < 0.05

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of how presence errs, held against simulated homes that it was not measured on."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from skyglow_server.estimation.readers import BASIS, READERS, reader_of
+from skyglow_shared.errors import StudyError
+from skyglow_shared.models import presence
+from skyglow_simulations.experiment import drafted
+from skyglow_simulations.run import Parameters
+from skyglow_simulations.stock import make
+
+SCALE = 0.012  # about 1,200 homes of Southampton
+
+
+@pytest.fixture(scope="module")
+def drafts():
+    return drafted(Parameters())
+
+
+def read_by(study, model):
+    return msgspec.structs.replace(study, occupancy=msgspec.structs.replace(study.occupancy, model=model))
+
+
+@pytest.mark.parametrize("model", ["presence_model_v1", ""])
+def test_means_and_spreads_of_other_homes_are_as_known(drafts, model):
+    """The mean is off by what is known, within four of its errors; spreads within a sixth."""
+    census, study = drafts
+    study = read_by(study, model)
+    basis, reader = presence.load(study.occupancy.basis), reader_of(study)
+    stock = make(census, study, seed=77, copies=1, scale=SCALE)
+    read = stock.profile.astype(float)
+    gap = basis.project(stock.curve) - read
+    left = gap.mean(axis=0) - reader.gap_at(read.mean(axis=0))
+    assert (np.abs(left) < 4 * gap.std(axis=0) / np.sqrt(len(gap)) + 0.001).all()
+    np.testing.assert_allclose(read.std(axis=0), reader.profile_deviation, rtol=0.17)
+    np.testing.assert_allclose(stock.diary.std(axis=0), reader.diary_deviation, rtol=0.17)
+
+
+def test_of_everything_that_reads_presence_something_is_known(drafts):
+    _, study = drafts
+    shape = presence.load(BASIS).components.shape[:2]
+    for name in (study.occupancy.model, ""):
+        reader = reader_of(read_by(study, name))
+        for values in (reader.gap, reader.at, reader.slope, reader.tilt, reader.cut, reader.profile_deviation):
+            assert values.shape == shape
+        np.testing.assert_array_equal(reader.held(0.0)[0], 0)
+        assert reader.held(0.0)[1] == 1
+    assert set(READERS) == {study.occupancy.model, "rule"}
+
+
+def test_an_unknown_reader_or_basis_is_refused(drafts):
+    _, study = drafts
+    with pytest.raises(StudyError, match="update the office"):
+        reader_of(read_by(study, "presence_model_v0"))
+    other = msgspec.structs.replace(study.occupancy, basis="presence_basis_v0")
+    with pytest.raises(StudyError, match="update the office"):
+        reader_of(msgspec.structs.replace(study, occupancy=other))

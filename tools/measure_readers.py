@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure how presence errs as models and the rule read it off meters: the constants of `estimation.readers`.
+
+    python tools/measure_readers.py --census FOLDER
+
+Homes are simulated in five districts that are not among those that coverage is tested in: two towns by the sea, a mill
+town, commuters' villages, farmland. All differences are from one fit over the areas of all of them. What a bound on
+diaries takes from their mean is measured at the bound that each reader wants: by a model the study's own, by the rule
+a long one, for the rule is far off in the mean and a short bound would cut off most of that. No home's data is
+involved. Half an hour on one core; the folder is that of the full census tables.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_shared.layout import held_bound
+from skyglow_shared.models import presence
+from skyglow_shared.privacy.release import clip_rows
+from skyglow_shared.study import Study
+from skyglow_simulations.experiment import drafted
+from skyglow_simulations.population.census import Census
+from skyglow_simulations.run import Parameters
+from skyglow_simulations.stock import Stock, make
+
+_SEED = 1
+_DISTRICTS = ("E06000044", "E07000148", "E07000117", "E07000209", "E07000046")
+_BOUND_BY_THE_RULE = 0.6
+
+Array = NDArray[np.float64]
+
+
+def main() -> int:
+    """Print all constants, ready to paste; return an exit code."""
+    parser = argparse.ArgumentParser(description="Measure how presence errs as it is read off meters.")
+    parser.add_argument("--census", required=True, help="folder with the full census tables")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of every area's households")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    drafts = [drafted(Parameters(district=district, census=options.census)) for district in _DISTRICTS]
+    for model in (drafts[0][1].occupancy.model, ""):
+        places = [_place(census, _read_by(study, model), options.scale, options.workers) for census, study in drafts]
+        print(f'"{model or "rule"}":')
+        for name, value in _constants(places).items():
+            print(f"    {name}=np.array({value.round(4).tolist()})," if value.size > 1 else f"    {name}={value:.2f},")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One district's homes: true and read coefficients [homes, 2 K], gaps of a day as they are and held, areas."""
+
+    true: Array
+    read: Array
+    gap: Array
+    held: Array
+    lack: float
+    area: NDArray[np.int64]
+
+    def by_area(self, values: Array) -> Array:
+        """Means of areas."""
+        homes = np.bincount(self.area)
+        starts = np.cumsum(homes) - homes
+        return np.add.reduceat(values, starts, axis=0) / homes[:, None]
+
+
+def _read_by(study: Study, model: str) -> Study:
+    return msgspec.structs.replace(study, occupancy=msgspec.structs.replace(study.occupancy, model=model))
+
+
+def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
+    stock: Stock = make(census, study, seed=_SEED, copies=1, scale=scale, workers=workers)
+    basis = presence.load(study.occupancy.basis)
+    block = next(block for block in study.blocks if block.source == "diary_profile")
+    if not study.occupancy.model:
+        block = msgspec.structs.replace(block, l2_bound=_BOUND_BY_THE_RULE)
+    homes = len(stock.size)
+    true, read, gap = (
+        np.asarray(values, np.float64).reshape(homes, -1)
+        for values in (basis.project(stock.curve), stock.profile, stock.diary)
+    )
+    lack = float(np.linalg.norm(basis.empty)) - block.l2_bound
+    return _Place(true, read, gap, clip_rows(gap, held_bound(block)), lack, stock.area)
+
+
+def _constants(places: list[_Place]) -> dict[str, Array]:
+    """Every constant of a `Reader`, of shape (2, K) or ()."""
+    read, true = (np.array([getattr(one, name).mean(axis=0) for one in places]) for name in ("read", "true"))
+    gap, at = (true - read).mean(axis=0), read.mean(axis=0)
+    slope = np.mean([_slopes(one) for one in places], axis=0)
+    areas = np.concatenate([one.by_area(one.read) for one in places]) - at
+    left = np.concatenate([one.by_area(one.true) for one in places]) - at - gap - slope * areas
+    tilt = areas[:, 0] @ left / (areas[:, 0] @ areas[:, 0])
+    taken = np.array([(one.gap - one.held).mean(axis=0) / one.lack for one in places])
+    apart, moved = (true - read) - gap, taken - taken.mean(axis=0)
+    found = {
+        "gap": gap,
+        "at": at,
+        "slope": slope,
+        "tilt": tilt,
+        "profile_deviation": np.sqrt(np.mean([one.read.var(axis=0) for one in places], axis=0)),
+        "diary_deviation": np.sqrt(np.mean([one.gap.var(axis=0) for one in places], axis=0)),
+        "cut": taken.mean(axis=0),
+    }
+    lost = np.array((apart * moved).sum() / (apart * apart).sum())
+    return {name: value.reshape(2, -1) for name, value in found.items()} | {"lost": lost}
+
+
+def _slopes(place: _Place) -> Array:
+    """How much the truth goes with what is read from home to home, by coefficient."""
+    read, true = place.read - place.read.mean(axis=0), place.true - place.true.mean(axis=0)
+    return np.asarray((read * true).sum(axis=0) / (read * read).sum(axis=0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
