@@ -8,6 +8,7 @@ distribution that is not installed is simply absent: a supplier's `skyglow` has 
 
 import argparse
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
@@ -34,8 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 when it is done, 2 for a command line that cannot be understood, 130 when interrupted, otherwise the
         `exit_code` of the error; see docs/reference/errors.md. What is no error of skyglow's tree is a fault of
-        skyglow: 70, and of it are told its type and place alone, for its text may hold data.
+        skyglow: 70, and of it are told its type and place alone, for its text may hold data. So it is in threads,
+        whose end ends nothing else.
     """
+    if arguments is None:  # the process is ours
+        threading.excepthook = sys.unraisablehook = _tell
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         parser = build_parser(_needed(entry_points(group=GROUP), words))
@@ -86,10 +90,17 @@ def _needed(found: Iterable[EntryPoint], words: Sequence[str]) -> list[EntryPoin
 def _fault(error: Exception) -> str:
     """What may be told of an error that nobody foresaw: its type, and where it happened by module and line."""
     found = [(str(frame.f_globals.get("__name__")), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    found = found or [("no place", 0)]  # of what C raised
     own = [place for place in found if place[0].startswith("skyglow_")] or found
     places = dict.fromkeys([own[-1], found[-1]])  # a library's line says little without ours that led to it
     where = ", then ".join(f"{module}, line {line}" for module, line in places)
     return f"{type(error).__name__} in {where}: this is a fault of skyglow; please report this line, it holds no data"
+
+
+def _tell(left: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+    """Say of an error that nobody can catch what may be told of it."""
+    if isinstance(left.exc_value, Exception):
+        _fail(_fault(left.exc_value), InternalError.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

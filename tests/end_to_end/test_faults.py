@@ -42,3 +42,36 @@ def test_a_fault_is_one_line_without_values(tmp_path, module, owner, name, words
     assert "fault of skyglow" in line
     assert "report" in line
     assert not any(word in run.stdout + run.stderr for word in ("4711", "kWh", "Other", "Traceback"))
+
+
+_THREAD = """
+import sys, threading
+import skyglow_shared.command as command
+
+def fault():
+    usage = {value!r}
+    raise ValueError(usage)
+
+class Left:
+    def __del__(self):
+        fault()
+
+def run(*_, **__):
+    thread = threading.Thread(target=fault)
+    thread.start()
+    thread.join()
+    left = Left()
+    del left
+
+command.build_parser = run
+command.main()
+"""
+
+
+def test_a_fault_in_a_thread_or_at_an_objects_end_is_one_line_without_values():
+    """Python itself would print both with their text."""
+    program = _THREAD.format(value=_VALUE)
+    run = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    told = [line for line in run.stderr.splitlines() if line.startswith("skyglow: ValueError in ")]
+    assert len(told) == 2
+    assert not any(word in run.stdout + run.stderr for word in ("4711", "kWh", "Other"))
