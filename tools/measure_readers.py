@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_shared.layout import held_bound
+from skyglow_shared.layout import column_weights, held_bound
 from skyglow_shared.models import presence
 from skyglow_shared.privacy.release import clip_rows
 from skyglow_shared.study import Study
@@ -52,13 +52,17 @@ def main() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One district's homes: true and read coefficients [homes, 2 K], gaps of a day as they are and held, areas."""
+    """One district's homes: true and read coefficients [homes, 2 K], gaps of a day as they are and held, areas.
+
+    `short` [2 K] is what the bound on profiles takes from their mean and does not give back.
+    """
 
     true: Array
     read: Array
     gap: Array
     held: Array
     lack: float
+    short: Array
     area: NDArray[np.int64]
 
     def by_area(self, values: Array) -> Array:
@@ -84,7 +88,18 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         for values in (basis.project(stock.curve), stock.profile, stock.diary)
     )
     lack = float(np.linalg.norm(basis.empty)) - block.l2_bound
-    return _Place(true, read, gap, clip_rows(gap, held_bound(block)), lack, stock.area)
+    return _Place(true, read, gap, clip_rows(gap, held_bound(block)), lack, _short(study, read, basis), stock.area)
+
+
+def _short(study: Study, read: Array, basis: presence.PresenceBasis) -> Array:
+    """What the bound on profiles takes from their mean and does not give back [2 K], for each unit it lacks."""
+    block = next(block for block in study.blocks if block.source == "area_profile")
+    empty, weights = basis.empty.ravel(), column_weights(study, block)
+    length = float(np.linalg.norm(empty))
+    held = clip_rows(read, held_bound(block))
+    sent = clip_rows(np.column_stack([held, (read - held) @ empty / length]) * weights, block.l2_bound) / weights
+    given = sent[:, :-1].mean(axis=0) + sent[:, -1].mean() * empty / length
+    return np.asarray((read.mean(axis=0) - given) / (length - block.l2_bound))
 
 
 def _constants(places: list[_Place]) -> dict[str, Array]:
@@ -104,6 +119,7 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
         "tilt": tilt,
         "profile_deviation": np.sqrt(np.mean([one.read.var(axis=0) for one in places], axis=0)),
         "diary_deviation": np.sqrt(np.mean([one.gap.var(axis=0) for one in places], axis=0)),
+        "short": np.mean([one.short for one in places], axis=0),
         "cut": taken.mean(axis=0),
     }
     lost = np.array((apart * moved).sum() / (apart * apart).sum())

@@ -55,10 +55,11 @@ def occupancy_estimates(
     reader = reader_of(study)
     model_name = next(block.model for block in study.blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
-    means, overall = area_means(areas, scores, profiles, basis, reader=reader, planning=planning)
-    bound = next(block.l2_bound for block in study.blocks if block.source == "diary_profile")
-    lack = max(float(np.linalg.norm(basis.empty)) - bound, 0.0)
-    diaries = diary_model(find(study, sums, "diary_profile"), lack, overall, reader, planning)
+    lack = {block.source: max(float(np.linalg.norm(basis.empty)) - block.l2_bound, 0.0) for block in study.blocks}
+    means, overall = area_means(
+        areas, scores, profiles, basis, lack=lack["area_profile"], reader=reader, planning=planning
+    )
+    diaries = diary_model(find(study, sums, "diary_profile"), lack["diary_profile"], overall, reader, planning)
     return tuple(
         estimate
         for level in (study.occupancy.levels if levels is None else levels)

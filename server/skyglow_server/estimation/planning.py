@@ -125,7 +125,7 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.03
-    presence_model_deviation: float = 0.0015
+    presence_model_deviation: float = 0.0013
     trained_model_deviation: float = 0.02
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.85), (4.0, 0.1), (20.0, 0.05))
     gap_alike: float = 0.8
@@ -136,9 +136,9 @@ class Planning:
     presence_mix_deviation: float = 0.1
     presence_msoa_deviation: float = 0.0005
     presence_lsoa_deviation: float = 0.0023
-    unseen_by_home: float = 0.31
-    unseen_by_area: float = 0.006
-    unseen_by_mix: float = 0.04
+    unseen_by_home: float = 0.3
+    unseen_by_area: float = 0.0055
+    unseen_by_mix: float = 0.036
     unseen_everywhere: float = 0.001
     rule_unseen_by_home: float = 0.4
     rule_unseen_by_area: float = 0.012

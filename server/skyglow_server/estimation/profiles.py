@@ -12,7 +12,8 @@ MSOAs and the district, and all covariances are a matter of linear algebra; leve
 differ far more than planned: a second, wider set of deviations has a small chance, which the sums raise or lower.
 
 The bound on a home's profile would make all means too high, for it is homes that stood empty for days that it shortens.
-How far they went beyond it is a number of its own in the block; its mean is given back to all areas of a district.
+How far they went beyond it is a number of its own in the block; its mean is given back to all areas of a district. What
+that leaves is known of what reads the profiles.
 """
 
 from collections.abc import Mapping
@@ -61,6 +62,7 @@ def area_means(
     profiles: BlockSum,
     basis: PresenceBasis,
     *,
+    lack: float,
     reader: Reader,
     planning: Planning,
 ) -> tuple[Mapping[Level, AreaMeans], Array]:
@@ -74,10 +76,12 @@ def area_means(
     profiles : BlockSum
         Of source ``area_profile``.
     basis : PresenceBasis
+    lack : float
+        By how much the bound on profiles is shorter than the profile of a home that stands empty; 0 if it is not.
     reader : Reader
     planning : Planning
     """
-    sums = _measured(areas, scores, profiles, basis, reader)
+    sums = _measured(areas, scores, profiles, basis, lack=lack, reader=reader)
     shape = basis.components.shape[:2]
     found = {level: np.zeros((4, len(areas.areas(level)), *shape)) for level in LEVELS}
     apart = {level: np.zeros(len(areas.areas(level))) for level in LEVELS}
@@ -103,7 +107,9 @@ def area_means(
     return means, np.einsum("d,dtk->tk", share, means["LAD"].mean)
 
 
-def _measured(areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, reader: Reader) -> _Sums:
+def _measured(
+    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, *, lack: float, reader: Reader
+) -> _Sums:
     """Means of MSOAs from noised sums and counts, what the bound cut off given back on average."""
     components = basis.components.shape[1]
     households, homes = areas.totals("MSOA", areas.households), areas.totals("MSOA", scores.values[:, 0])
@@ -118,7 +124,8 @@ def _measured(areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: Pre
     lad = areas.places("LAD", of="MSOA")
     total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0, 0]), 1.0)
     beyond = np.bincount(lad, np.where(known[:, 0, 0], profiles.values[:, -1], 0.0)) / total
-    mean = raw + beyond[lad][:, None, None] * basis.empty / np.linalg.norm(basis.empty)
+    given_back = beyond[lad][:, None, None] * basis.empty / np.linalg.norm(basis.empty)
+    mean = raw + given_back + reader.short * lack
     return _Sums(np.where(known, mean, 0.0), np.where(known, noise, np.inf), np.broadcast_to(frame, raw.shape))
 
 

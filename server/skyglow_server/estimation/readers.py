@@ -36,9 +36,11 @@ class Reader:
         an area have in common draws a model towards the homes it was made of.
     profile_deviation, diary_deviation : ndarray, shape (2, K)
         Sd between homes of a profile's coefficients, and of those of one day's diary less what is read of that day.
+    short : ndarray, shape (2, K)
+        What a bound on profiles takes from their mean beside what is given back of homes beyond it, for each unit by
+        which it is shorter than an empty home's profile.
     cut : ndarray, shape (2, K)
-        What a bound on diaries less meters takes from their mean, for each unit by which it is shorter than an empty
-        home's profile; good to a quarter of its length.
+        What a bound on diaries less meters takes from their mean, likewise; good to a quarter of its length.
     lost : float
         Share by which it holds back what the mean moves by, likewise.
     """
@@ -49,6 +51,7 @@ class Reader:
     tilt: Array
     profile_deviation: Array
     diary_deviation: Array
+    short: Array
     cut: Array
     lost: float
 
@@ -95,6 +98,7 @@ READERS = {
         tilt=np.array([[0.189, -0.05, -0.016, -0.054], [0.074, 0.077, 0.023, 0.049]]),
         profile_deviation=np.array([[0.1286, 0.0699, 0.0419, 0.0264], [0.0993, 0.0513, 0.0523, 0.0374]]),
         diary_deviation=np.array([[0.0987, 0.0626, 0.0592, 0.0507], [0.094, 0.0622, 0.0584, 0.0485]]),
+        short=np.array([[-0.001, 0.0, -0.0002, 0.0005], [-0.0001, 0.0002, 0.0007, -0.0001]]),
         cut=np.array([[0.0008, -0.004, 0.0013, 0.0001], [-0.002, 0.0028, 0.0015, 0.0]]),
         lost=0.53,
     ),
@@ -105,6 +109,7 @@ READERS = {
         tilt=np.array([[0.335, -0.022, -0.019, -0.091], [0.118, 0.063, -0.032, 0.098]]),
         profile_deviation=np.array([[0.1449, 0.0829, 0.0505, 0.0425], [0.1181, 0.0652, 0.0712, 0.0296]]),
         diary_deviation=np.array([[0.1321, 0.1046, 0.0874, 0.0775], [0.1283, 0.0994, 0.1015, 0.0877]]),
+        short=np.array([[-0.0021, 0.0022, -0.0001, -0.0011], [-0.0009, -0.0005, -0.0027, 0.0006]]),
         cut=np.array([[-0.0029, -0.0035, 0.0001, 0.0001], [-0.0043, 0.0005, 0.0013, -0.0002]]),
         lost=0.14,
     ),

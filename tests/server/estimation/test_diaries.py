@@ -21,6 +21,7 @@ READER = Reader(
     tilt=np.zeros((2, K)),
     profile_deviation=np.array([[0.13, 0.07, 0.04, 0.03], [0.1, 0.05, 0.05, 0.04]]),
     diary_deviation=PLANNED,
+    short=np.zeros((2, K)),
     cut=np.zeros((2, K)),
     lost=0.0,
 )

@@ -119,6 +119,7 @@ def test_district_curves_are_weighted_means_of_msoas(country, estimates):
         sums["area_scores"],
         sums["profiles"],
         presence.load(BASIS),
+        lack=0.0,
         reader=READERS["rule"],
         planning=estimation.PLANNING,
     )

@@ -102,3 +102,41 @@ def test_less_is_believed_of_a_model_that_the_study_trained_and_least_of_the_rul
         widths.append(np.mean([item.deviation for item in found]))
     assert widths == sorted(widths)
     assert widths[1] > 1.02 * widths[0]
+
+
+def test_areas_differ_by_as_much_more_as_is_known_of_the_reader(simulator, monkeypatch):
+    """With a tilt the first coefficient of areas' weekdays lies so much farther from the district's."""
+    areas, _, sums = simulator.presence_replicate(replace(simulator.Days(), area=0.04), np.random.default_rng(4))
+    first = []
+    for tilt in (0.0, 0.3):
+        reader = replace(simulator.reader, tilt=np.array([[tilt, 0, 0, 0], [0, 0, 0, 0]]))
+        monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, reader))
+        found = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+        curves = np.array([item.unclipped for item in found]).reshape(-1, 2, len(GROUPS) // 2)
+        own = simulator.basis().project(curves)[:, 0, 0]
+        first.append((own[:-1] - own[-1], np.mean([item.parts["privacy noise of areas"] for item in found[:96]])))
+    (plain, noise), (tilted, more_noise) = first
+    np.testing.assert_allclose(tilted / plain, 1.3, rtol=0.05)
+    assert 1.1 < more_noise / noise < 1.8
+
+
+def test_what_meters_do_not_show_goes_with_homes_and_kinds(simulator):
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(5))
+    usual = areas.counts.sum(axis=0)
+    counts = np.tile(usual / usual.sum() * 1000, (len(areas.counts), 1))
+    counts[0] = [1000, 0, 0, 0, 0, 0]
+    homes = np.where(np.arange(len(counts)) == 1, 250.0, areas.households)
+    areas = replace(areas, counts=counts, households=homes)
+    found = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+    units = [
+        found[96 * place].parts["what meters do not show"] / (value * (1 - value))
+        for place in range(3)
+        for value in [found[96 * place].unclipped]
+    ]
+    kinds = counts / counts.sum(axis=1, keepdims=True)
+    apart = np.square(kinds - np.average(kinds, axis=0, weights=homes)).sum(axis=1)
+    plan = PLANNING.for_rule()
+    wanted = plan.unseen_by_home**2 / homes + plan.unseen_by_area**2 + plan.unseen_by_mix**2 * apart
+    np.testing.assert_allclose(units, (wanted + plan.unseen_everywhere**2)[:3], rtol=1e-6)
+    assert units[0] > 2 * units[2]
+    assert units[1] > 2 * units[2]

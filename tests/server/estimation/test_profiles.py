@@ -65,7 +65,7 @@ def by_hand(areas, profiles, planning):
 
 def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis):
     scores, profiles = sums_of(simulator, areas)
-    found, _ = area_means(areas, scores, profiles, basis, reader=READER, planning=ONE)
+    found, _ = area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=ONE)
     mean, covariance = by_hand(areas, profiles, ONE)
     for level in ("LSOA", "MSOA", "LAD"):
         weights = areas.weights(level)
@@ -77,12 +77,20 @@ def test_means_and_variances_are_those_of_one_regression_at_every_level(simulato
 def test_what_went_beyond_the_bound_is_given_back_to_every_area(simulator, areas, basis):
     scores, without = sums_of(simulator, areas)
     _, beyond = sums_of(simulator, areas, beyond=0.01)
-    before, _ = area_means(areas, scores, without, basis, reader=READER, planning=ONE)
-    after, overall = area_means(areas, scores, beyond, basis, reader=READER, planning=ONE)
+    before, _ = area_means(areas, scores, without, basis, lack=0.0, reader=READER, planning=ONE)
+    after, overall = area_means(areas, scores, beyond, basis, lack=0.0, reader=READER, planning=ONE)
     unit = basis.empty / np.linalg.norm(basis.empty)
     moved = after["MSOA"].mean - before["MSOA"].mean
     np.testing.assert_allclose(moved, np.broadcast_to(0.01 * unit, moved.shape), atol=2e-5)
     np.testing.assert_allclose(overall, after["LAD"].mean[0])
+
+
+def test_what_else_the_bound_takes_is_known_of_the_reader(simulator, areas, basis):
+    scores, profiles = sums_of(simulator, areas)
+    found = [
+        area_means(areas, scores, profiles, basis, lack=lack, reader=READER, planning=ONE)[1] for lack in (0.0, 0.8)
+    ]
+    np.testing.assert_allclose(found[1] - found[0], 0.8 * READER.short, atol=2e-5)
 
 
 def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, basis):
@@ -91,7 +99,7 @@ def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, bas
     far = np.outer(np.where(np.arange(MSOAS) % 2, 0.04, -0.04), np.tile(PLANNING.by_component(1.0, K), 2))
     profiles = replace(profiles, values=np.column_stack([far * metered[:, None], np.zeros(MSOAS)]))
     narrow, wide = (
-        area_means(areas, scores, profiles, basis, reader=READER, planning=plan)[0]["MSOA"].mean
+        area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=plan)[0]["MSOA"].mean
         for plan in (ONE, PLANNING)
     )
     assert np.abs(wide.reshape(far.shape) - far).max() < 0.015
@@ -101,7 +109,7 @@ def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, bas
 def test_an_area_without_a_count_gets_what_its_homes_suggest(simulator, areas, basis):
     scores, profiles = sums_of(simulator, areas)
     scores = replace(scores, values=scores.values * np.where(np.arange(LSOAS) < 3, 0, 1)[:, None], deviation=5.0)
-    found, _ = area_means(areas, scores, profiles, basis, reader=READER, planning=ONE)
+    found, _ = area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=ONE)
     assert np.isfinite(found["MSOA"].mean).all()
     assert (found["MSOA"].model[0] > found["MSOA"].model[1:]).all()
     assert np.abs(found["MSOA"].mean[0] - found["LAD"].mean[0]).max() < 0.05
