@@ -52,15 +52,17 @@ def main() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One district's homes: true and read coefficients [homes, 2 K], gaps of a day as they are and held, areas.
+    """One district's homes and areas.
 
-    `short` [2 K] is what the bound on profiles takes from their mean and does not give back.
+    `true` and `read` are coefficients [homes, 2 K], `gap` and `held` those of a day's gap as it is and as it is held to
+    the bound, which `lack`s so much; `short` [2 K] is what the bound on profiles takes from their mean for good.
     """
 
     true: Array
     read: Array
     gap: Array
     held: Array
+    bound: float
     lack: float
     short: Array
     area: NDArray[np.int64]
@@ -88,7 +90,8 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         for values in (basis.project(stock.curve), stock.profile, stock.diary)
     )
     lack = float(np.linalg.norm(basis.empty)) - block.l2_bound
-    return _Place(true, read, gap, clip_rows(gap, held_bound(block)), lack, _short(study, read, basis), stock.area)
+    bound = held_bound(block)
+    return _Place(true, read, gap, clip_rows(gap, bound), bound, lack, _short(study, read, basis), stock.area)
 
 
 def _short(study: Study, read: Array, basis: presence.PresenceBasis) -> Array:
@@ -122,8 +125,23 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
         "short": np.mean([one.short for one in places], axis=0),
         "cut": taken.mean(axis=0),
     }
-    lost = np.array((apart * moved).sum() / (apart * apart).sum())
-    return {name: value.reshape(2, -1) for name, value in found.items()} | {"lost": lost}
+    shares = {
+        "moved": np.array((apart * moved).sum() / (apart * apart).sum()),
+        "lost": np.mean([_lost(one) for one in places]),
+    }
+    return {name: value.reshape(2, -1) for name, value in found.items()} | shares
+
+
+def _lost(place: _Place) -> float:
+    """Share that the bound takes, for each unit it lacks, of a shift that all gaps have in common; mean over them."""
+    shifts = 0.005 * np.eye(place.gap.shape[1])
+    left = [
+        (clip_rows(place.gap + shift, place.bound) - clip_rows(place.gap - shift, place.bound)).mean(axis=0)
+        @ shift
+        / (2 * shift @ shift)
+        for shift in shifts
+    ]
+    return float((1 - np.mean(left)) / place.lack)
 
 
 def _slopes(place: _Place) -> Array:

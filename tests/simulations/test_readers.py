@@ -46,8 +46,10 @@ def test_of_everything_that_reads_presence_something_is_known(drafts):
         reader = reader_of(read_by(study, name))
         for values in (reader.gap, reader.at, reader.slope, reader.tilt, reader.cut, reader.profile_deviation):
             assert values.shape == shape
-        np.testing.assert_array_equal(reader.held(0.0)[0], 0)
-        assert reader.held(0.0)[1] == 1
+        sent, cut, left = reader.sent(reader.at, 0.0)
+        np.testing.assert_allclose(sent, reader.gap)
+        assert not cut.any()
+        assert left == 1
     assert set(READERS) == {study.occupancy.model, "rule"}
 
 

@@ -6,12 +6,12 @@ to diary and meter, above all whether the home stood empty, cancels, so that r i
 own coefficients and its mean half as uncertain. With R the sums of r, n those of homes, for each day type and
 component::
 
-    R = n (γ - β + s (ρ - γ)) + e,    ρ_weekday, ρ_weekend ~ N(ρ0, prior),    e: sampling and noise
+    R = n (r0 + s (ρ - ρ0)) + e,    ρ_weekday, ρ_weekend ~ N(ρ0, prior),    e: sampling and noise
 
 ρ is what has to be added to the mean of all meters: a difference estimator. Of what reads presence it is known
-(`readers`) that it is off by γ in usual places and by ρ0 where homes are as these, that the bound on r cuts β off γ,
-and that s is left of what ρ lies elsewhere. The prior is narrow, with a chance of a far wider one that the sums decide
-on. How much homes differ in r as it is sent is measured too, by the sum of all r².
+(`readers`) that it is off by ρ0 where homes are as these, that r0 is what homes send of it under the bound on r, and
+that s is left of what ρ lies elsewhere. The prior is narrow, with a chance of a far wider one that the sums decide on.
+How much homes differ in r as it is sent is measured too, by the sum of all r².
 
 Slope. If the meters tell homes apart too little or too much, r goes with the home's own profile z; the block has the
 sum of r z of the first component for it::
@@ -63,8 +63,7 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     count, total, noise = np.maximum(sums[:, 0], 0.0), sums[:, 1:], noises[:, 1:]
     one_home = _variance_of_a_home(block, count, reader)
     likely = np.tile(planning.by_component(planning.presence_model_deviation, components), (2, 1))
-    known, (beyond, left) = reader.gap_at(all_homes), reader.held(lack)
-    sent = reader.gap - beyond + left * (known - reader.gap)
+    known, (sent, beyond, left) = reader.gap_at(all_homes), reader.sent(all_homes, lack)
     gaps_alike, homes_alike = (
         planning.first_alike(first, components) for first in (planning.gap_alike, planning.residual_alike)
     )

@@ -127,7 +127,7 @@ class Planning:
     rule_deviation: float = 0.03
     presence_model_deviation: float = 0.001
     trained_model_deviation: float = 0.02
-    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.92), (4.0, 0.05), (20.0, 0.03))
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.95), (6.0, 0.02), (40.0, 0.03))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
     slope_deviation: float = 0.3

@@ -214,6 +214,7 @@ READER = Reader(
     diary_deviation=np.tile([0.1, 0.06, 0.06, 0.05], (2, 1)),
     short=np.zeros((2, 4)),
     cut=np.zeros((2, 4)),
+    moved=0.0,
     lost=0.0,
 )
 

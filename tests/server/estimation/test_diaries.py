@@ -23,6 +23,7 @@ READER = Reader(
     diary_deviation=PLANNED,
     short=np.zeros((2, K)),
     cut=np.zeros((2, K)),
+    moved=0.0,
     lost=0.0,
 )
 
@@ -133,6 +134,16 @@ def test_what_the_bound_holds_back_of_a_move_is_made_up_for(simulator, basis):
     reader = replace(READER, gap=np.full((2, K), known), lost=0.5 / lack)
     found = fit(block, basis, reader=reader, bound=0.2)
     np.testing.assert_allclose(found.gap, known + moved, atol=0.004)
+
+
+def test_what_the_bound_takes_of_what_is_known_to_differ_by_place_is_known_too(simulator, basis):
+    """Where meters read more by 0.1 the gap is 0.03 larger, of which homes send a quarter: nothing is new in it."""
+    lack = float(np.linalg.norm(basis.empty)) - 0.2
+    block = sums_of(simulator, basis, 0.01 + 0.25 * 0.03, np.random.default_rng(10), noise=0.01, homes=20_000)
+    tilt = np.zeros((2, K)) + 0.3
+    reader = replace(READER, gap=np.full((2, K), 0.01), tilt=tilt, moved=0.75 / lack)
+    found = fit(block, basis, reader=reader, bound=0.2, read=0.1)
+    np.testing.assert_allclose(found.gap, 0.01 + 0.03, atol=0.004)
 
 
 def test_a_known_gap_and_its_tilt_stand_where_there_are_no_diaries(simulator, basis):
