@@ -124,7 +124,7 @@ class Planning:
     metering_deviation: float = 0.0
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
-    rule_deviation: float = 0.03
+    rule_deviation: float = 0.008
     presence_model_deviation: float = 0.001
     trained_model_deviation: float = 0.02
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.95), (6.0, 0.02), (40.0, 0.03))
