@@ -125,9 +125,9 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.008
-    presence_model_deviation: float = 0.001
+    presence_model_deviation: float = 0.0012
     trained_model_deviation: float = 0.02
-    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.95), (6.0, 0.02), (40.0, 0.03))
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.97), (6.0, 0.01), (40.0, 0.02))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
     slope_deviation: float = 0.3
@@ -136,10 +136,10 @@ class Planning:
     presence_mix_deviation: float = 0.1
     presence_msoa_deviation: float = 0.0005
     presence_lsoa_deviation: float = 0.0023
-    unseen_by_home: float = 0.3
-    unseen_by_area: float = 0.0055
+    unseen_by_home: float = 0.31
+    unseen_by_area: float = 0.0065
     unseen_by_mix: float = 0.036
-    unseen_everywhere: float = 0.001
+    unseen_everywhere: float = 0.0025
     rule_unseen_by_home: float = 0.4
     rule_unseen_by_area: float = 0.012
 
