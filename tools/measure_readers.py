@@ -3,10 +3,10 @@
 
     python tools/measure_readers.py --census FOLDER
 
-Homes are simulated in five districts that are not among those that coverage is tested in: a port, a cathedral
-city, a mill town, commuters' villages, farmland. All differences are from one fit over the areas of all of them. What a bound on
-diaries takes from their mean is measured at the bound that each reader wants: by a model the study's own, by the rule
-a long one, for the rule is far off in the mean and a short bound would cut off most of that. No home's data is
+Homes are simulated in five districts that are not among those that coverage is tested in: a port, a cathedral city, a
+mill town, commuters' villages, farmland. All differences are from one fit over the areas of all of them. What a bound
+on diaries takes from their mean is measured at the bound that each reader wants: by a model the study's own, by the
+rule a long one, for the rule is far off in the mean and a short bound would cut off most of that. No home's data is
 involved. Half an hour on one core; the folder is that of the full census tables.
 """
 
