@@ -30,6 +30,7 @@ from skyglow_server.estimation.readers import Reader
 
 Array = NDArray[np.float64]
 _BELIEF = 0.7  # how far off, relatively, the planned variance of r may be
+_LEAST = 0.25  # of it, however little noise leaves of the squares: a bound makes it so small, homes hardly do
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _variance_of_a_home(block: BlockSum, count: Array, reader: Reader) -> Array:
     planned = reader.diary_deviation**2
     expected = max(float(count @ planned.sum(axis=1)), 1e-9)
     weight = (_BELIEF * expected) ** 2 / ((_BELIEF * expected) ** 2 + float(block.deviation[-2]) ** 2)
-    return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), 1 / 16))
+    return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), _LEAST))
 
 
 def _slope(cross: float, spread: float, error: float, prior: tuple[float, float]) -> tuple[float, float]:

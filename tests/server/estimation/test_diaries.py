@@ -103,6 +103,16 @@ def test_meters_that_say_nothing_widen_the_interval(simulator, basis):
     assert (parts[1] > 3 * parts[0]).all()
 
 
+def test_squares_that_noise_took_away_do_not_make_a_mean_certain(simulator, basis):
+    """A mean that is off by chance would else pass for a model that is off by far."""
+    block = sums_of(simulator, basis, 0.0, np.random.default_rng(11), noise=0.5)
+    usual = fit(block, basis).parts["diary sampling"]
+    block.values[0, -2] = -12.0
+    left = fit(block, basis).parts["diary sampling"] / usual
+    assert (left > 0.15).all()
+    assert (left < 0.4).all()
+
+
 def test_a_slope_is_found_and_without_diaries_the_plan_stands(simulator, basis):
     rng = np.random.default_rng(5)
     found = [
