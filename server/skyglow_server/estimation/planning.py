@@ -127,7 +127,7 @@ class Planning:
     rule_deviation: float = 0.008
     presence_model_deviation: float = 0.0012
     trained_model_deviation: float = 0.02
-    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.97), (6.0, 0.01), (40.0, 0.02))
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.985), (6.0, 0.01), (40.0, 0.005))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
     slope_deviation: float = 0.3
