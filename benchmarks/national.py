@@ -111,12 +111,13 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1] + 1))
     diary = np.zeros((1, 2 * (1 + basis.components.shape[1]) + 2))
     bound = next(block.l2_bound for block in study.blocks if block.source == "class_score")
+    both = next(block.counts_trainers for block in study.blocks if block.source == "area_label")
     training = rng.binomial(homes, _PANEL)  # whose scores nobody asks for
     calibrated = np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1)
     exact: Mapping[str, Array] = {
         "area_score": np.stack([homes.sum(axis=1), totals.sum(axis=1)], axis=1),
         "class_score": np.concatenate([calibrated, np.outer(bound * training.sum(axis=0), [1, 0, 0])]),
-        "area_label": areas.totals("MSOA", (panel + training) @ np.array([[1, 1]] * 2 + [[1, 0]] * 4)),
+        "area_label": areas.totals("MSOA", (panel + both * training) @ np.array([[1, 1]] * 2 + [[1, 0]] * 4)),
         "area_profile": curve * areas.totals("MSOA", homes.sum(axis=1))[:, None],
         "diary_profile": diary,
     }
