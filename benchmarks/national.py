@@ -34,7 +34,7 @@ from skyglow_server.draft import draft
 from skyglow_server.estimation import AreaTable, checks, estimate
 from skyglow_server.estimation.budget import split
 from skyglow_server.estimation.hierarchy import Tree, agree
-from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.inputs import LEVELS, counts_trainers
 from skyglow_server.estimation.results import Level
 from skyglow_server.publication import Release, publish
 from skyglow_server.sums import BlockSum
@@ -111,7 +111,7 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     curve = rng.normal(0, 0.02, (len(study.msoas), 2 * basis.components.shape[1] + 1))
     diary = np.zeros((1, 2 * (1 + basis.components.shape[1]) + 2))
     bound = next(block.l2_bound for block in study.blocks if block.source == "class_score")
-    both = next(block.counts_trainers for block in study.blocks if block.source == "area_label")
+    both = counts_trainers(study, "area_label", study.models[0].name)
     training = rng.binomial(homes, _PANEL)  # whose scores nobody asks for
     calibrated = np.stack([seen, own, seen * (squares.sum(axis=0) / homes.sum(axis=0))], axis=1)
     exact: Mapping[str, Array] = {

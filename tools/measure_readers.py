@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.estimation.readers import lack
 from skyglow_shared.layout import column_weights, held_bound
 from skyglow_shared.models import presence
 from skyglow_shared.privacy.release import clip_rows
@@ -89,20 +90,18 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         np.asarray(values, np.float64).reshape(homes, -1)
         for values in (basis.project(stock.curve), stock.profile, stock.diary)
     )
-    lack = float(np.linalg.norm(basis.empty)) - block.l2_bound
-    bound = held_bound(block)
-    return _Place(true, read, gap, clip_rows(gap, bound), bound, lack, _short(study, read, basis), stock.area)
+    bound, short = held_bound(block), _short(study, read, basis)
+    return _Place(true, read, gap, clip_rows(gap, bound), bound, lack(basis, block.l2_bound), short, stock.area)
 
 
 def _short(study: Study, read: Array, basis: presence.PresenceBasis) -> Array:
     """What the bound on profiles takes from their mean and does not give back [2 K], for each unit it lacks."""
     block = next(block for block in study.blocks if block.source == "area_profile")
-    empty, weights = basis.empty.ravel(), column_weights(study, block)
-    length = float(np.linalg.norm(empty))
+    along, weights = basis.empty.ravel() / np.linalg.norm(basis.empty), column_weights(study, block)
     held = clip_rows(read, held_bound(block))
-    sent = clip_rows(np.column_stack([held, (read - held) @ empty / length]) * weights, block.l2_bound) / weights
-    given = sent[:, :-1].mean(axis=0) + sent[:, -1].mean() * empty / length
-    return np.asarray((read.mean(axis=0) - given) / (length - block.l2_bound))
+    sent = clip_rows(np.column_stack([held, (read - held) @ along]) * weights, block.l2_bound) / weights
+    given = sent[:, :-1].mean(axis=0) + sent[:, -1].mean() * along
+    return np.asarray((read.mean(axis=0) - given) / lack(basis, block.l2_bound))
 
 
 def _constants(places: list[_Place]) -> dict[str, Array]:

@@ -186,46 +186,22 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     readings = np.where(valid[:, :, None], kwh, np.float32(np.nan))  # on the day clocks go forward two are missing
     weeks = [class22(readings[:, day : day + 7]) for day in range(first, first + 7 * study.feature_weeks, 7)]
     x, _ = features.averaged(features.contract(study.models[0].features), weeks)
-    days = days_of(there.occupied, readings, study, rng)
+    name = study.occupancy.model
+    seen = _chances(readings, study, name) if name else presence_rule(readings)
+    kinds = frame.diary_days(period)
+    days = [rng.choice(np.flatnonzero(kind), len(homes.size)) for kind in (kinds == 0, kinds > 0)]
+    one, own = np.arange(len(homes.size)), (kinds == 0, kinds > 0)
+    gap = np.stack([there.occupied[one, day].astype(np.float32) - seen[one, day] for day in days], axis=1)
+    curve = np.stack([there.occupied[:, kind].mean(axis=1) for kind in own], axis=1)
+    profile = np.stack([seen[:, kind].mean(axis=1) for kind in own], axis=1)
     return {
         "composition": homes.composition,
         "size": homes.size,
         "x": x.astype(np.float32),
-        "profile": basis.project(days.profile).astype(np.float32),
-        "diary": basis.difference(days.gap).astype(np.float32),
-        "curve": days.curve.astype(np.float32),
+        "profile": basis.project(profile).astype(np.float32),
+        "diary": basis.difference(gap).astype(np.float32),
+        "curve": curve.astype(np.float32),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """Weekdays and weekend days of some homes, each [homes, 2, 48].
-
-    Attributes
-    ----------
-    curve, profile : ndarray of float32
-        Share of days on which somebody is home: truly, and as read off the meter.
-    gap : ndarray of float32
-        True presence less what is read, on one day of each kind.
-    """
-
-    curve: Array
-    profile: Array
-    gap: Array
-
-
-def days_of(occupied: NDArray[np.bool_], readings: Array, study: Study, rng: np.random.Generator) -> Days:
-    """What is true of homes' days [homes, days, 48], and what the study's installed model or the rule reads of them."""
-    name = study.occupancy.model
-    seen = _chances(readings, study, name) if name else presence_rule(readings)
-    kinds, one = frame.diary_days(study.period), np.arange(len(readings))
-    own = (kinds == 0, kinds > 0)
-    days = [rng.choice(np.flatnonzero(kind), len(readings)) for kind in own]
-    return Days(
-        np.stack([occupied[:, kind].mean(axis=1) for kind in own], axis=1),
-        np.stack([seen[:, kind].mean(axis=1) for kind in own], axis=1),
-        np.stack([occupied[one, day].astype(np.float32) - seen[one, day] for day in days], axis=1),
-    )
 
 
 def _chances(kwh: Array, study: Study, name: str) -> Array:

@@ -24,7 +24,7 @@ from skyglow_server.estimation.diaries import DiaryModel, diary_model
 from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.profiles import AreaMeans, area_means
-from skyglow_server.estimation.readers import Reader, reader_of
+from skyglow_server.estimation.readers import Reader, lack, reader_of
 from skyglow_server.estimation.results import Estimate, Level, with_intervals
 from skyglow_shared.models import presence
 from skyglow_shared.models.presence import SLOTS, PresenceBasis
@@ -55,11 +55,11 @@ def occupancy_estimates(
     reader = reader_of(study)
     model_name = next(block.model for block in study.blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
-    lack = {block.source: max(float(np.linalg.norm(basis.empty)) - block.l2_bound, 0.0) for block in study.blocks}
+    lacks = {block.source: lack(basis, block.l2_bound) for block in study.blocks}
     means, overall = area_means(
-        areas, scores, profiles, basis, lack=lack["area_profile"], reader=reader, planning=planning
+        areas, scores, profiles, basis, lack=lacks["area_profile"], reader=reader, planning=planning
     )
-    diaries = diary_model(find(study, sums, "diary_profile"), lack["diary_profile"], overall, reader, planning)
+    diaries = diary_model(find(study, sums, "diary_profile"), lacks["diary_profile"], overall, reader, planning)
     return tuple(
         estimate
         for level in (study.occupancy.levels if levels is None else levels)
@@ -69,11 +69,12 @@ def occupancy_estimates(
     )
 
 
-def _unseen(areas: AreaTable, level: Level, planning: Planning) -> Array:
+def _unseen(areas: AreaTable, level: Level, apart: Array, planning: Planning) -> Array:
     """Variance of what meters do not show of the areas of a level, in units of p (1 - p)."""
     homes = areas.households
     own = planning.unseen_by_home**2 * homes + planning.unseen_by_area**2 * homes**2
-    return np.asarray(areas.totals(level, own) / areas.totals(level, homes) ** 2 + planning.unseen_everywhere**2)
+    alone = areas.totals(level, own) / areas.totals(level, homes) ** 2 + planning.unseen_everywhere**2
+    return np.asarray(alone + planning.unseen_by_mix**2 * apart)
 
 
 def _curves(
@@ -103,7 +104,5 @@ def _curves(
     parts = {name: part.reshape(len(offset), -1) @ alone**2 for name, part in coefficients.items()}
     parts["privacy noise of areas"] = means.noise.reshape(len(offset), -1) @ moved**2
     spread = np.clip(values * (1 - values), _LEAST_SPREAD, None)
-    parts["what meters do not show"] = (_unseen(areas, level, planning) + planning.unseen_by_mix**2 * means.apart)[
-        :, None
-    ] * spread
+    parts["what meters do not show"] = _unseen(areas, level, means.apart, planning)[:, None] * spread
     return with_intervals(areas.areas(level), level, TOPIC, values, parts, groups=GROUPS)

@@ -94,9 +94,9 @@ def area_means(
             "LAD": np.array([place]),
         }
         part = areas.part(inside)
-        own = _district(part, sums, rows["MSOA"], reader, planning)
+        own, kinds = _district(part, sums, rows["MSOA"], reader, planning), _kinds(part)
         for level in LEVELS:
-            apart[level][rows[level]] = np.square(part.weights(level) @ _kinds(part)).sum(axis=1)
+            apart[level][rows[level]] = np.square(part.weights(level) @ kinds).sum(axis=1)
             for into, values in zip(found[level], own[level], strict=True):
                 into[rows[level]] = values
     share = areas.totals("LAD", areas.households) / areas.households.sum()

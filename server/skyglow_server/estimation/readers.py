@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_shared.errors import StudyError
+from skyglow_shared.models.presence import PresenceBasis
 from skyglow_shared.study import Study
 
 Array = NDArray[np.float64]
@@ -83,6 +84,11 @@ class Reader:
         return self.gap - cut + (1 - self.moved * lack) * (self.gap_at(read) - self.gap), cut, 1 - self.lost * lack
 
 
+def lack(basis: PresenceBasis, bound: float) -> float:
+    """By how much a bound is shorter than the profile of a home that stands empty; 0 if it is not."""
+    return max(float(np.linalg.norm(basis.empty)) - bound, 0.0)
+
+
 def reader_of(study: Study) -> Reader:
     """What is known of what reads presence in a study.
 
@@ -101,7 +107,7 @@ def reader_of(study: Study) -> Reader:
 BASIS = "presence_basis_v2"
 #: Coefficients are those of `BASIS`; of homes in five districts.
 READERS = {
-    "presence_model_v1": Reader(
+    _INSTALLED: Reader(
         gap=np.array([[0.0039, -0.0018, 0.0011, -0.0016], [0.0032, 0.0023, 0.0003, -0.0011]]),
         at=np.array([[0.0332, -0.0111, -0.0019, 0.0035], [-0.0023, -0.0007, -0.0015, 0.0018]]),
         slope=np.array([[1.078, 0.996, 0.855, 0.838], [1.081, 0.852, 0.855, 0.839]]),
@@ -113,7 +119,7 @@ READERS = {
         moved=0.16,
         lost=0.04,
     ),
-    "rule": Reader(
+    _RULE: Reader(
         gap=np.array([[-0.0155, -0.0199, -0.0161, 0.0156], [-0.0257, -0.0261, 0.022, -0.0378]]),
         at=np.array([[0.0516, 0.0074, 0.0151, -0.0135], [0.0266, 0.0273, -0.0232, 0.0384]]),
         slope=np.array([[0.866, 0.705, 0.561, 0.306], [0.791, 0.512, 0.423, 0.629]]),

@@ -8,7 +8,7 @@ import pytest
 
 from skyglow_server.estimation.diaries import diary_model
 from skyglow_server.estimation.planning import PLANNING
-from skyglow_server.estimation.readers import Reader
+from skyglow_server.estimation.readers import Reader, lack
 from skyglow_shared.models import presence
 
 K, HOMES, LONG = 4, 600, 9.0
@@ -49,8 +49,7 @@ def sums_of(simulator, basis, gap, rng, noise=3.0, *, spread=1.0, slope=1.0, hom
 def fit(block, basis, planning=ONE, deviation=0.05, reader=READER, bound=LONG, read=0.0):
     """The model where meters read `read` on average."""
     plan = replace(planning, presence_model_deviation=deviation)
-    lack = max(float(np.linalg.norm(basis.empty)) - bound, 0.0)
-    return diary_model(block, lack, np.full((2, K), read), reader, plan)
+    return diary_model(block, lack(basis, bound), np.full((2, K), read), reader, plan)
 
 
 def test_it_is_bayes_rule_written_out(simulator, basis):
@@ -140,18 +139,16 @@ def test_what_the_bound_holds_back_of_a_move_is_made_up_for(simulator, basis):
     """Homes send half of what their mean gap lies from the known one: the model doubles it again."""
     known, moved = 0.01, 0.02
     block = sums_of(simulator, basis, known + 0.5 * moved, np.random.default_rng(9), noise=0.01, homes=20_000)
-    lack = float(np.linalg.norm(basis.empty)) - 0.2
-    reader = replace(READER, gap=np.full((2, K), known), lost=0.5 / lack)
+    reader = replace(READER, gap=np.full((2, K), known), lost=0.5 / lack(basis, 0.2))
     found = fit(block, basis, reader=reader, bound=0.2)
     np.testing.assert_allclose(found.gap, known + moved, atol=0.004)
 
 
 def test_what_the_bound_takes_of_what_is_known_to_differ_by_place_is_known_too(simulator, basis):
     """Where meters read more by 0.1 the gap is 0.03 larger, of which homes send a quarter: nothing is new in it."""
-    lack = float(np.linalg.norm(basis.empty)) - 0.2
     block = sums_of(simulator, basis, 0.01 + 0.25 * 0.03, np.random.default_rng(10), noise=0.01, homes=20_000)
     tilt = np.zeros((2, K)) + 0.3
-    reader = replace(READER, gap=np.full((2, K), 0.01), tilt=tilt, moved=0.75 / lack)
+    reader = replace(READER, gap=np.full((2, K), 0.01), tilt=tilt, moved=0.75 / lack(basis, 0.2))
     found = fit(block, basis, reader=reader, bound=0.2, read=0.1)
     np.testing.assert_allclose(found.gap, 0.01 + 0.03, atol=0.004)
 
