@@ -10,9 +10,10 @@ B, by coefficient, is how much the truth goes with profiles from home to home, T
 area, both known of what reads them (`readers`); b is what this study's diaries say of B's first. η is what meters do
 not show: of a share p of homes occupied it has variance p (1 - p) (u²/N + v² + w² d_a), of which homes there happen to
 be, of what a LSOA has to itself, and of how far its kinds of homes lie from its district's. The variance of a slot is
-the sum over coefficients of 48 φ_k(s)² Var D_ak, and that. MSOAs and districts are household-weighted means of their
-LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and the kinds of homes it has
-lead to expect, and its interval holds how far LSOAs differ beyond that.
+the sum over coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that. MSOAs
+and districts are household-weighted means of their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve
+is what its MSOA's sum and the kinds of homes it has lead to expect, and its interval holds how far LSOAs differ beyond
+that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,15 +95,16 @@ def _curves(
     values = basis.curve(diaries.gap + overall + reader.carried(offset) + steeper * offset).reshape(len(offset), -1)
     coefficients = {
         **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
-        "homes without a meter": reader.slope**2 * means.frame,
         "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
-        "area model": reader.slope**2 * means.model,
     }
     units = np.eye(basis.empty.size).reshape(-1, *basis.empty.shape)
     alone = (basis.curve(units) - basis.mean).reshape(len(units), -1)  # of each coefficient on each slot
-    moved = (reader.carried(units) + steeper * units).reshape(len(alone), -1) @ alone
+    axes = reader.directions.reshape(-1, *basis.empty.shape)
+    moved = (reader.carried(axes) + steeper * axes).reshape(len(alone), -1) @ alone
     parts = {name: part.reshape(len(offset), -1) @ alone**2 for name, part in coefficients.items()}
-    parts["privacy noise of areas"] = means.noise.reshape(len(offset), -1) @ moved**2
+    parts["privacy noise of areas"] = means.noise @ moved**2
+    parts["homes without a meter"] = means.frame @ moved**2
+    parts["area model"] = means.model @ moved**2
     spread = np.clip(values * (1 - values), _LEAST_SPREAD, None)
     parts["what meters do not show"] = _unseen(areas, level, means.apart, planning)[:, None] * spread
     return with_intervals(areas.areas(level), level, TOPIC, values, parts, groups=GROUPS)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-_AT_WEEKENDS = 0.4
-
 
 @dataclass(frozen=True, slots=True)
 class Planning:
@@ -80,15 +78,15 @@ class Planning:
         Prior sd of how much more than is known of the reader the truth goes with profile coefficients, from home to
         home and, beside that, from area to area.
     component_deviations : tuple of float
-        Sds of components between areas, and of how far their means are off, as multiples of the first's; the last is
-        used for all further components.
+        Sds of how far the means of components are off as multiples of the first's; the last is used for all further
+        components.
     presence_mix_deviation : float
-        Prior sd of how much an area's first mean coefficient of a weekday moves with each composition class's share of
-        it, and with the share in employment. What kinds of homes there are says how much people are out on weekdays
-        more than when, and little of weekends: see `by_mix`.
+        How far what areas' kinds of homes do to their mean profiles may lie from what is known of the reader: prior sd,
+        relative to the mean size of the effects along each of the reader's axes.
     presence_msoa_deviation, presence_lsoa_deviation : float
-        Prior sd of what it further differs by between MSOAs and between the LSOAs of a MSOA, beside which homes there
-        happen to be: areas' homes are of other kinds than at the census.
+        Prior sd of what mean profiles further differ by between MSOAs and between the LSOAs of a MSOA, beside which
+        homes there happen to be: areas' homes are of other kinds than at the census. Along each of the reader's axes,
+        relative to how much homes differ along it.
     unseen_by_home, unseen_by_area, unseen_by_mix, unseen_everywhere : float
         Sd of what meters do not show of a share p of homes occupied, in units of sqrt(p (1 - p)): of one home, so that
         an area's falls with the root of how many it has (of coin tosses it would be 1); of a LSOA beyond that; of an
@@ -133,9 +131,9 @@ class Planning:
     slope_deviation: float = 0.3
     slope_area_deviation: float = 0.1
     component_deviations: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3)
-    presence_mix_deviation: float = 0.1
-    presence_msoa_deviation: float = 0.0005
-    presence_lsoa_deviation: float = 0.0023
+    presence_mix_deviation: float = 0.25
+    presence_msoa_deviation: float = 0.004
+    presence_lsoa_deviation: float = 0.018
     unseen_by_home: float = 0.31
     unseen_by_area: float = 0.0065
     unseen_by_mix: float = 0.036
@@ -164,14 +162,6 @@ class Planning:
     def for_trained(self) -> "Planning":
         """What is expected of profiles by a model that a study trained: noise may have moved it anywhere near."""
         return replace(self, presence_model_deviation=self.trained_model_deviation)
-
-    def by_day_type(self, first: float, components: int) -> NDArray[np.float64]:
-        """Standard deviations [2, K], weekday and weekend, from that of a weekday's first: of what goes with kinds."""
-        return np.asarray(np.outer([1.0, _AT_WEEKENDS], self.by_component(first, components)), dtype=np.float64)
-
-    def by_mix(self, components: int) -> NDArray[np.float64]:
-        """Standard deviations [2, K] of the effects of an area's kinds of homes, weekday and weekend."""
-        return self.by_day_type(self.presence_mix_deviation, components) * self.by_component(1.0, components)
 
 
 PLANNING = Planning()

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mean presence profiles of areas, by their meters: noised sums of MSOAs, and what kinds of homes areas have.
 
-Each coefficient by itself, district by district. With x_a the old census's shares of composition classes and of
-residents in employment, centred on the district::
+Along each of the reader's axes by itself, district by district: homes of a kind differ along them independently, over
+weekdays and weekends together, and the noise is the same along each. With x_a the old census's shares of composition
+classes and of residents in employment, centred on the district::
 
-    Z_a = μ + x_a β + v_MSOA + u_a,    β ~ N(0, mix²), v ~ N(0, msoa²), u ~ N(0, lsoa² + home²/N_a), μ unknown
+    Z_a = μ + x_a β + v_MSOA + u_a,    β ~ N(β0, mix²), v ~ N(0, msoa²), u ~ N(0, lsoa² + home²/N_a), μ unknown
 
-A MSOA's noised sum over its noised count measures the household-weighted mean of its LSOAs' Z_a, with an error from
-the noise and one from which homes have a meter. Everything is normal, so that the Z_a given all sums, their means over
-MSOAs and the district, and all covariances are a matter of linear algebra; levels agree by construction. Areas may
-differ far more than planned: a second, wider set of deviations has a small chance, which the sums raise or lower.
+β0 is known of the reader. A MSOA's noised sum over its noised count measures the household-weighted mean of its LSOAs'
+Z_a, with an error from the noise and one from which homes have a meter. Everything is normal, so that the Z_a given all
+sums, their means over MSOAs and the district, and all covariances are a matter of linear algebra; levels agree by
+construction. Areas may differ far more than planned, or go otherwise with their kinds of homes: a second, wider set of
+deviations has a small chance, which the sums raise or lower.
 
 The bound on a home's profile would make all means too high, for it is homes that stood empty for days that it shortens.
 How far they went beyond it is a number of its own in the block; its mean is given back to all areas of a district. What
@@ -35,7 +37,7 @@ _UNKNOWN = 0.3  # sd of μ: as good as nothing known
 
 @dataclass(frozen=True, slots=True)
 class AreaMeans:
-    """Mean profile coefficients of areas and their variance by source, each [areas, 2, K].
+    """Mean profile coefficients [areas, 2, K], and their variance along the reader's axes by source, each [areas, 2 K].
 
     `apart` [areas] is the squared distance of an area's kinds of homes, and share in employment, from its district's.
     """
@@ -49,7 +51,7 @@ class AreaMeans:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Measured means of MSOAs [M, 2, K], and the variances of their errors; infinite where nothing is known."""
+    """Measured means of MSOAs along the axes [M, 2 K], and the variances of their errors; infinite where unknown."""
 
     mean: Array
     noise: Array
@@ -82,8 +84,7 @@ def area_means(
     planning : Planning
     """
     sums = _measured(areas, scores, profiles, basis, lack=lack, reader=reader)
-    shape = basis.components.shape[:2]
-    found = {level: np.zeros((4, len(areas.areas(level)), *shape)) for level in LEVELS}
+    found = {level: np.zeros((4, len(areas.areas(level)), len(reader.lengths))) for level in LEVELS}
     apart = {level: np.zeros(len(areas.areas(level))) for level in LEVELS}
     district_of, msoas_district = areas.places("LAD"), areas.places("LAD", of="MSOA")
     for place in range(len(areas.areas("LAD"))):
@@ -94,7 +95,7 @@ def area_means(
             "LAD": np.array([place]),
         }
         part = areas.part(inside)
-        own, kinds = _district(part, sums, rows["MSOA"], reader, planning), _kinds(part)
+        own, kinds = _district(part, sums, rows["MSOA"], reader, planning), kinds_of(part)
         for level in LEVELS:
             apart[level][rows[level]] = np.square(part.weights(level) @ kinds).sum(axis=1)
             for into, values in zip(found[level], own[level], strict=True):
@@ -103,29 +104,30 @@ def area_means(
     means = {}
     for level in LEVELS:
         mean, noise, frame, model = found[level]
-        means[level] = AreaMeans(mean, noise, frame, model, apart[level])
+        coefficients = (mean @ reader.directions).reshape(-1, *basis.empty.shape)
+        means[level] = AreaMeans(coefficients, noise, frame, model, apart[level])
     return means, np.einsum("d,dtk->tk", share, means["LAD"].mean)
 
 
 def _measured(
     areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, *, lack: float, reader: Reader
 ) -> _Sums:
-    """Means of MSOAs from noised sums and counts, what the bound cut off given back on average."""
-    components = basis.components.shape[1]
+    """Means of MSOAs along the axes from noised sums and counts, what the bound cut off given back on average."""
+    directions = reader.directions
     households, homes = areas.totals("MSOA", areas.households), areas.totals("MSOA", scores.values[:, 0])
     count_error = scores.deviation[0] * np.sqrt(areas.totals("MSOA", np.ones(len(areas.households))))
-    known = (homes > LEAST_NOISES * count_error)[:, None, None]
-    metered = np.where(known, np.minimum(homes, households)[:, None, None], 1.0)
-    raw = profiles.values[:, :-1].reshape(-1, 2, components) / metered
-    noise = (profiles.deviation[:-1].reshape(2, components) / metered) ** 2
+    known = (homes > LEAST_NOISES * count_error)[:, None]
+    metered = np.where(known, np.minimum(homes, households)[:, None], 1.0)
+    raw = profiles.values[:, :-1] @ directions.T / metered
+    noise = profiles.deviation[:-1] ** 2 @ directions.T**2 / metered**2
     typical = np.median(np.abs(raw), axis=0)
-    noise = noise + (typical * count_error[:, None, None] / metered) ** 2
-    frame = reader.profile_deviation**2 * np.maximum(1 / metered - 1 / households[:, None, None], 0.0)
+    noise = noise + (typical * count_error[:, None] / metered) ** 2
+    frame = reader.lengths**2 * np.maximum(1 / metered - 1 / households[:, None], 0.0)
     lad = areas.places("LAD", of="MSOA")
-    total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0, 0]), 1.0)
-    beyond = np.bincount(lad, np.where(known[:, 0, 0], profiles.values[:, -1], 0.0)) / total
-    given_back = beyond[lad][:, None, None] * basis.empty / np.linalg.norm(basis.empty)
-    mean = raw + given_back + reader.short * lack
+    total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0]), 1.0)
+    beyond = np.bincount(lad, np.where(known[:, 0], profiles.values[:, -1], 0.0)) / total
+    empty = basis.empty.ravel() / np.linalg.norm(basis.empty)
+    mean = raw + beyond[lad][:, None] * (directions @ empty) + directions @ reader.short.ravel() * lack
     return _Sums(np.where(known, mean, 0.0), np.where(known, noise, np.inf), np.broadcast_to(frame, raw.shape))
 
 
@@ -150,22 +152,23 @@ def _fit(
     part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], times: float, *, reader: Reader, planning: Planning
 ) -> tuple[dict[Level, Array], float]:
     """What `_district` finds if areas differ so many times as much as planned, and the log of the evidence for it."""
-    kinds, inside = _kinds(part), part.membership("MSOA")
+    kinds, inside = kinds_of(part), part.membership("MSOA")
     weights = {level: part.weights(level) for level in LEVELS}
     to_msoa = weights["MSOA"]
-    shape = sums.mean.shape[1:]
-    mix = (times * planning.by_mix(shape[1])) ** 2
-    msoa = (times * planning.by_component(planning.presence_msoa_deviation, shape[1])) ** 2
-    lsoa = (times * planning.by_day_type(planning.presence_lsoa_deviation, shape[1])) ** 2
-    alike, near = kinds @ kinds.T, inside.T @ inside
-    single = lsoa + reader.profile_deviation**2 / part.households[:, None, None]  # variance of one LSOA's own
-    found = {level: np.zeros((4, len(rows), *shape)) for level, rows in weights.items()}
+    effects = reader.effects[: kinds.shape[1]]
+    mix = (times * planning.presence_mix_deviation) ** 2 * np.square(effects).mean(axis=0)
+    msoa = (times * planning.presence_msoa_deviation * reader.lengths) ** 2
+    lsoa = (times * planning.presence_lsoa_deviation * reader.lengths) ** 2
+    alike, near, likely = kinds @ kinds.T, inside.T @ inside, kinds @ effects
+    single = lsoa + reader.lengths**2 / part.households[:, None]  # variance of one LSOA's own
+    found = {level: np.zeros((4, len(rows), len(mix))) for level, rows in weights.items()}
     evidence = 0.0
-    for day, k in np.ndindex(*shape):
-        prior = _UNKNOWN**2 + mix[day, k] * alike + msoa[k] * near + np.diag(single[:, day, k])
-        noise, frame, mean = (values[msoas, day, k] for values in (sums.noise, sums.frame, sums.mean))
+    for axis in range(len(mix)):
+        prior = _UNKNOWN**2 + mix[axis] * alike + msoa[axis] * near + np.diag(single[:, axis])
+        noise, frame, mean = (values[msoas, axis] for values in (sums.noise, sums.frame, sums.mean))
         seen = np.isfinite(noise)
-        noise, frame, mean, rows_seen = noise[seen], frame[seen], mean[seen], to_msoa[seen]
+        noise, frame, rows_seen = noise[seen], frame[seen], to_msoa[seen]
+        mean = mean[seen] - rows_seen @ likely[:, axis]
         across = prior @ rows_seen.T
         total = rows_seen @ across + np.diag(noise + frame)
         gain = np.linalg.solve(total, across.T).T
@@ -175,14 +178,15 @@ def _fit(
             own = rows @ gain
             from_noise, from_frame = np.square(own) @ noise, np.square(own) @ frame
             whole = np.einsum("la,la->l", rows @ left, rows)
-            values = (own @ mean, from_noise, from_frame, np.maximum(whole - from_noise - from_frame, 0.0))
+            from_model = np.maximum(whole - from_noise - from_frame, 0.0)
+            values = (rows @ likely[:, axis] + own @ mean, from_noise, from_frame, from_model)
             for into, value in zip(found[level], values, strict=True):
-                into[:, day, k] = value
+                into[:, axis] = value
     return found, evidence
 
 
-def _kinds(part: AreaTable) -> Array:
-    """Old shares [A, 6 or 7] of composition classes and of residents in employment, less the district's."""
+def kinds_of(part: AreaTable) -> Array:
+    """Of LSOAs: old shares [A, 6 or 7] of composition classes and of residents in employment, less the district's."""
     kinds = part.counts / part.counts.sum(axis=1, keepdims=True)
     if part.employed is not None:
         kinds = np.column_stack([kinds, part.employed])

@@ -3,11 +3,13 @@
 
 What reads presence errs in its own way, and hardly by place but for this: it draws homes towards those it was made of,
 so that places where people are home more are read too low. So it is measured once, on simulated homes whose truth is
-known, and is a public constant of what reads, as its weights are (``tools/measure_readers.py``).
+known, and is a public constant of what reads, as its weights are (``readers.json``, by ``tools/measure_readers.py``).
 """
 
 from dataclasses import dataclass, replace
+from importlib import resources
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +18,7 @@ from skyglow_shared.models.presence import PresenceBasis
 from skyglow_shared.study import Study
 
 Array = NDArray[np.float64]
-_RULE = "rule"
-_INSTALLED = "presence_model_v1"
+RULE, INSTALLED = "rule", "presence_model_v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ class Reader:
     moved, lost : float
         Share that it takes, likewise, of what the mean is elsewhere: of what is known to differ from place to place,
         which goes with homes that a meter reads far wrong and a bound shortens, and of anything that all homes share.
+    axes : ndarray, shape (2 K, 2, K)
+        Principal axes of how homes of one kind differ in what is read, over weekdays and weekends together: at right
+        angles to each other, each as long as the sd along it. A home that is out on weekdays is on some weekends too.
+    kinds : ndarray, shape (7, 2, K)
+        How much more is read, from area to area, for each unit of an area's old share of a composition class, and of
+        residents in employment.
     """
 
     gap: Array
@@ -57,6 +64,24 @@ class Reader:
     cut: Array
     moved: float
     lost: float
+    axes: Array
+    kinds: Array
+
+    @property
+    def lengths(self) -> Array:
+        """Sd between homes of a kind along each axis [2 K]."""
+        return np.asarray(np.linalg.norm(self.axes, axis=(1, 2)))
+
+    @property
+    def directions(self) -> Array:
+        """Axes [2 K, 2 K] of length one, one a row, at right angles to the last digit."""
+        rows, _, columns = np.linalg.svd(self.axes.reshape(len(self.axes), -1) / self.lengths[:, None])
+        return np.asarray(rows @ columns)
+
+    @property
+    def effects(self) -> Array:
+        """Of kinds of homes, along the axes [7, 2 K]."""
+        return np.asarray(self.kinds.reshape(len(self.kinds), -1) @ self.directions.T)
 
     def unknown(self) -> "Reader":
         """The same of a reader of the same kind that a study has trained: nothing is known of its mean."""
@@ -98,37 +123,27 @@ def reader_of(study: Study) -> Reader:
         Nothing is known of it, or not on the study's basis.
     """
     trained = study.presence_model is not None
-    reader = READERS.get(_INSTALLED if trained else study.occupancy.model or _RULE)
+    reader = READERS.get(INSTALLED if trained else study.occupancy.model or RULE)
     if reader is None or study.occupancy.basis != BASIS:
         raise StudyError("this release does not know how that reader of presence errs on that basis; update the office")
     return reader.unknown() if trained else reader
 
 
-BASIS = "presence_basis_v2"
-#: Coefficients are those of `BASIS`; of homes in five districts.
-READERS = {
-    _INSTALLED: Reader(
-        gap=np.array([[0.0039, -0.0018, 0.0011, -0.0016], [0.0032, 0.0023, 0.0003, -0.0011]]),
-        at=np.array([[0.0332, -0.0111, -0.0019, 0.0035], [-0.0023, -0.0007, -0.0015, 0.0018]]),
-        slope=np.array([[1.078, 0.996, 0.855, 0.838], [1.081, 0.852, 0.855, 0.839]]),
-        tilt=np.array([[0.189, -0.05, -0.016, -0.054], [0.074, 0.077, 0.023, 0.049]]),
-        profile_deviation=np.array([[0.1286, 0.0699, 0.0419, 0.0264], [0.0993, 0.0513, 0.0523, 0.0374]]),
-        diary_deviation=np.array([[0.0987, 0.0626, 0.0592, 0.0507], [0.094, 0.0622, 0.0584, 0.0485]]),
-        short=np.array([[-0.001, 0.0, -0.0002, 0.0005], [-0.0001, 0.0002, 0.0007, -0.0001]]),
-        cut=np.array([[-0.0022, -0.0033, 0.0006, 0.0001], [-0.0044, 0.0014, 0.0008, 0.0006]]),
-        moved=0.16,
-        lost=0.04,
-    ),
-    _RULE: Reader(
-        gap=np.array([[-0.0155, -0.0199, -0.0161, 0.0156], [-0.0257, -0.0261, 0.022, -0.0378]]),
-        at=np.array([[0.0516, 0.0074, 0.0151, -0.0135], [0.0266, 0.0273, -0.0232, 0.0384]]),
-        slope=np.array([[0.866, 0.705, 0.561, 0.306], [0.791, 0.512, 0.423, 0.629]]),
-        tilt=np.array([[0.335, -0.022, -0.019, -0.091], [0.118, 0.063, -0.032, 0.098]]),
-        profile_deviation=np.array([[0.1449, 0.0829, 0.0505, 0.0425], [0.1181, 0.0652, 0.0712, 0.0296]]),
-        diary_deviation=np.array([[0.1321, 0.1046, 0.0874, 0.0775], [0.1283, 0.0994, 0.1015, 0.0877]]),
-        short=np.array([[-0.0021, 0.0022, -0.0001, -0.0011], [-0.0009, -0.0005, -0.0027, 0.0006]]),
-        cut=np.array([[-0.0029, -0.0035, 0.0001, 0.0001], [-0.0043, 0.0005, 0.0013, -0.0002]]),
-        moved=0.14,
-        lost=0.02,
-    ),
-}
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    basis: str
+    readers: dict[str, dict[str, object]]
+
+
+def _load() -> tuple[str, dict[str, Reader]]:
+    content = (resources.files("skyglow_server.estimation") / "readers.json").read_bytes()
+    plain = msgspec.json.decode(content, type=_File)
+    readers = {
+        name: Reader(**{key: np.array(value) if isinstance(value, list) else value for key, value in known.items()})  # type: ignore[arg-type]
+        for name, known in plain.readers.items()
+    }
+    return plain.basis, readers
+
+
+#: The basis of all coefficients, and what is known of each reader on it.
+BASIS, READERS = _load()

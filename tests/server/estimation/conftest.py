@@ -216,6 +216,8 @@ READER = Reader(
     cut=np.zeros((2, 4)),
     moved=0.0,
     lost=0.0,
+    axes=np.diag(np.tile([0.07, 0.05, 0.045, 0.045], 2)).reshape(8, 2, 4),
+    kinds=np.zeros((7, 2, 4)),
 )
 
 

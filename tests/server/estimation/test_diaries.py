@@ -25,6 +25,8 @@ READER = Reader(
     cut=np.zeros((2, K)),
     moved=0.0,
     lost=0.0,
+    axes=np.eye(2 * K).reshape(2 * K, 2, K),
+    kinds=np.zeros((7, 2, K)),
 )
 
 

@@ -125,7 +125,7 @@ def test_what_meters_do_not_show_goes_with_homes_and_kinds(simulator):
     usual = areas.counts.sum(axis=0)
     counts = np.tile(usual / usual.sum() * 1000, (len(areas.counts), 1))
     counts[0] = [1000, 0, 0, 0, 0, 0]
-    homes = np.where(np.arange(len(counts)) == 1, 250.0, areas.households)
+    homes = np.where(np.arange(len(counts)) == 1, 500.0, areas.households)
     areas = replace(areas, counts=counts, households=homes)
     found = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
     units = [
@@ -139,4 +139,4 @@ def test_what_meters_do_not_show_goes_with_homes_and_kinds(simulator):
     wanted = plan.unseen_by_home**2 / homes + plan.unseen_by_area**2 + plan.unseen_by_mix**2 * apart
     np.testing.assert_allclose(units, (wanted + plan.unseen_everywhere**2)[:3], rtol=1e-6)
     assert units[0] > 2 * units[2]
-    assert units[1] > 2 * units[2]
+    assert units[1] > 1.4 * units[2]

@@ -44,34 +44,40 @@ def sums_of(simulator, areas, seed=2, beyond=0.0):
     return simulator.Sum(np.column_stack([homes, homes]), 0.0), simulator.Sum(profiles, deviation)
 
 
-def by_hand(areas, profiles, planning):
-    """One regression on μ, β, v and u of weekday's first coefficient, all with priors: (mean, covariance) of LSOAs."""
+def by_hand(areas, profiles, planning, axis):
+    """One regression on μ, β, v and u along one axis, all with priors: (mean, covariance) of LSOAs."""
     kinds = np.column_stack([areas.counts / areas.counts.sum(axis=1, keepdims=True), areas.employed])
     kinds = kinds - areas.weights("LAD") @ kinds
     to_msoa = areas.weights("MSOA")
     design = np.column_stack([np.ones(LSOAS), kinds, areas.membership("MSOA").T, np.eye(LSOAS)])
-    between = READER.profile_deviation[0, 0] ** 2
-    sds = (0.3, planning.presence_mix_deviation, planning.presence_msoa_deviation)
-    own = np.sqrt(planning.presence_lsoa_deviation**2 + between / areas.households)
+    spread = np.linalg.norm(READER.axes[axis])
+    direction = READER.directions[axis]
+    known = READER.kinds.reshape(7, 2 * K) @ direction
+    sds = (0.3, planning.presence_mix_deviation * np.sqrt(np.mean(known**2)), planning.presence_msoa_deviation * spread)
+    own = spread * np.sqrt(planning.presence_lsoa_deviation**2 + 1 / areas.households)
     prior = np.concatenate([np.repeat(sds, (1, kinds.shape[1], MSOAS)), own])
+    expected = np.concatenate([[0.0], known, np.zeros(MSOAS + LSOAS)])
     households = areas.totals("MSOA", areas.households)
     metered = 0.7 * households
-    error = (9.0 / metered) ** 2 + between * (1 / metered - 1 / households)
+    error = (9.0 / metered) ** 2 + spread**2 * (1 / metered - 1 / households)
     rows = to_msoa @ design
+    measured = profiles.values[:, :-1] @ direction / metered
     precision = rows.T @ np.diag(1 / error) @ rows + np.diag(1 / prior**2)
-    effects = np.linalg.solve(precision, rows.T @ (profiles.values[:, 0] / metered / error))
+    effects = np.linalg.solve(precision, rows.T @ (measured / error) + expected / prior**2)
     return design @ effects, design @ np.linalg.inv(precision) @ design.T
 
 
-def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis):
+@pytest.mark.parametrize("axis", [0, 1, 2 * K - 1])
+def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis, axis):
     scores, profiles = sums_of(simulator, areas)
     found, _ = area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=ONE)
-    mean, covariance = by_hand(areas, profiles, ONE)
+    mean, covariance = by_hand(areas, profiles, ONE, axis)
     for level in ("LSOA", "MSOA", "LAD"):
         weights = areas.weights(level)
-        np.testing.assert_allclose(found[level].mean[:, 0, 0], weights @ mean, atol=1e-10)
+        along = found[level].mean.reshape(-1, 2 * K) @ READER.directions[axis]
+        np.testing.assert_allclose(along, weights @ mean, atol=1e-9)
         total = found[level].noise + found[level].frame + found[level].model
-        np.testing.assert_allclose(total[:, 0, 0], np.diag(weights @ covariance @ weights.T), rtol=1e-6)
+        np.testing.assert_allclose(total[:, axis], np.diag(weights @ covariance @ weights.T), rtol=1e-6)
 
 
 def test_what_went_beyond_the_bound_is_given_back_to_every_area(simulator, areas, basis):
