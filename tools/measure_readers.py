@@ -74,7 +74,8 @@ class _Place:
     """One district's homes and areas.
 
     `true` and `read` are coefficients [homes, 2 K], `gap` and `held` those of a day's gap as it is and as it is held to
-    the bound, which `lack`s so much; `short` [2 K] is what the bound on profiles takes from their mean for good.
+    the bound, which `lack`s so much; `short` [2 K] is what the bound on profiles takes from their mean for good, and
+    `beyond` what it takes along an empty home's and gives back.
     `kinds` [areas, 7] is what the old census says of the areas.
     """
 
@@ -85,6 +86,7 @@ class _Place:
     bound: float
     lack: float
     short: Array
+    beyond: float
     area: NDArray[np.int64]
     composition: NDArray[np.int8]
     kinds: Array
@@ -111,7 +113,7 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         np.asarray(values, np.float64).reshape(homes, -1)
         for values in (basis.project(stock.curve), stock.profile, stock.diary)
     )
-    bound, short = held_bound(block), _short(study, read, basis)
+    bound, (short, beyond) = held_bound(block), _sent(study, read, basis)
     return _Place(
         true,
         read,
@@ -120,20 +122,25 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         bound,
         lack(basis, block.l2_bound),
         short,
+        beyond,
         stock.area,
         stock.composition,
         kinds_of(area_table(census)),
     )
 
 
-def _short(study: Study, read: Array, basis: presence.PresenceBasis) -> Array:
-    """What the bound on profiles takes from their mean and does not give back [2 K], for each unit it lacks."""
+def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Array, float]:
+    """What the bound on profiles takes from their mean and does not give back [2 K], and what it does, as it is told.
+
+    Both for each unit the bound lacks.
+    """
     block = next(block for block in study.blocks if block.source == "area_profile")
     along, weights = basis.empty.ravel() / np.linalg.norm(basis.empty), column_weights(study, block)
     held = clip_rows(read, held_bound(block))
     sent = clip_rows(np.column_stack([held, (read - held) @ along]) * weights, block.l2_bound) / weights
-    given = sent[:, :-1].mean(axis=0) + sent[:, -1].mean() * along
-    return np.asarray((read.mean(axis=0) - given) / lack(basis, block.l2_bound))
+    short = read.mean(axis=0) - sent[:, :-1].mean(axis=0) - sent[:, -1].mean() * along
+    lacks = lack(basis, block.l2_bound)
+    return np.asarray(short / lacks), float(sent[:, -1].mean() / lacks)
 
 
 def _constants(places: list[_Place]) -> dict[str, Array]:
@@ -159,6 +166,7 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
         "kinds": _effects(places),
     }
     shares = {
+        "beyond": np.mean([one.beyond for one in places]),
         "moved": np.array((apart * moved).sum() / (apart * apart).sum()),
         "lost": np.mean([_lost(one) for one in places]),
     }

@@ -17,6 +17,8 @@ Slope. If the meters tell homes apart too little or too much, r goes with the ho
 sum of r z of the first component for it::
 
     Σ r z - R Z = s (b - 1) n σ_z² + e',    b ~ N(slope, slope_deviation²)
+
+with the same chance of a far wider prior: a reader that is off in the mean tells homes apart otherwise too.
 """
 
 from dataclasses import dataclass
@@ -72,9 +74,16 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + sent**2)), np.zeros(components))
     whole, seen = total - count[:, None] * sent, left * count
     times, chances = np.array(planning.presence_multiples).T
-    priors = [_both_day_types(time * likely, gaps_alike) for time in times]
-    fits = [_fit(whole, seen, prior, sampling, privacy) for prior in priors]
-    weight = weights_of(np.log(chances) + np.array([fit.evidence for fit in fits]))
+    fits = [_fit(whole, seen, _both_day_types(time * likely, gaps_alike), sampling, privacy) for time in times]
+    spread = reader.profile_deviation[:, 0] ** 2
+    cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
+    error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
+    slopes = [
+        _slope(cross, left * float(count @ spread), float(error), (float(reader.slope[0, 0]), deviation))
+        for deviation in times * planning.slope_deviation
+    ]
+    evidence = [fit.evidence + slope.evidence for fit, slope in zip(fits, slopes, strict=True)]
+    weight = weights_of(np.log(chances) + np.array(evidence))
     gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
     parts = {
         name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
@@ -83,11 +92,9 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
     doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (4 * np.sqrt(components))  # in whichever component
     parts["bound on diaries"] = np.einsum("kab,bk->ak", gain, count[:, None] * np.tile(doubt, (1, components))) ** 2
-    spread = reader.profile_deviation[:, 0] ** 2
-    cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
-    error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
-    prior = (float(reader.slope[0, 0]), planning.slope_deviation)
-    return DiaryModel(known + gap, parts, *_slope(cross, left * float(count @ spread), float(error), prior))
+    slope = float(weight @ [one.mean for one in slopes])
+    variance = float(weight @ [one.variance + (one.mean - slope) ** 2 for one in slopes])
+    return DiaryModel(known + gap, parts, slope, variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +123,9 @@ def _fit(whole: Array, seen: Array, prior: Array, sampling: Array, privacy: Arra
 
 
 def weights_of(logarithms: Array) -> Array:
-    """Weights that add up to one from their logarithms, up to a constant."""
-    weights = np.exp(logarithms - logarithms.max())
-    return np.asarray(weights / weights.sum())
+    """Weights that add up to one along the first axis from their logarithms, up to a constant."""
+    weights = np.exp(logarithms - logarithms.max(axis=0))
+    return np.asarray(weights / weights.sum(axis=0))
 
 
 def _both_day_types(deviation: Array, alike: Array) -> Array:
@@ -140,8 +147,19 @@ def _variance_of_a_home(block: BlockSum, count: Array, reader: Reader) -> Array:
     return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), _LEAST))
 
 
-def _slope(cross: float, spread: float, error: float, prior: tuple[float, float]) -> tuple[float, float]:
-    """Posterior mean and variance of b."""
+@dataclass(frozen=True, slots=True)
+class _Slope:
+    """Posterior mean and variance of b under one prior, and the log of the evidence."""
+
+    mean: float
+    variance: float
+    evidence: float
+
+
+def _slope(cross: float, spread: float, error: float, prior: tuple[float, float]) -> _Slope:
+    """Posterior of b from Σ r z - R Z, whose variance is `error` and whose mean `spread` (b - 1)."""
     mean, deviation = prior
-    posterior = 1 / (1 / deviation**2 + spread**2 / error)
-    return mean + posterior * spread / error * (cross - (mean - 1) * spread), posterior
+    off, total = cross - (mean - 1) * spread, (deviation * spread) ** 2 + error
+    gain = deviation**2 * spread / total
+    evidence = -0.5 * (off**2 / total + np.log(total))
+    return _Slope(mean + gain * off, deviation**2 * (1 - gain * spread), float(evidence))

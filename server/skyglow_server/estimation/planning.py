@@ -69,14 +69,14 @@ class Planning:
         one that the study trained, lies from the truth (root-mean-square units) once what is known of the reader is put
         right; further components as `by_component`.
     presence_multiples : tuple of pairs of float
-        By how much all prior sds of presence may be too small, and with what chance: of how far meters are off, and of
-        how much areas differ.
+        By how much all prior sds of presence may be too small, and with what chance: of how far meters are off in the
+        mean and the slope, of how often homes stand empty, and of how much areas differ.
     gap_alike, residual_alike : float
         Correlation between weekday and weekend of the first component of that, and of how far one home's meter lies
         from its diary. Further components are other shapes of a weekday than of a day of a weekend: not correlated.
-    slope_deviation, slope_area_deviation : float
-        Prior sd of how much more than is known of the reader the truth goes with profile coefficients, from home to
-        home and, beside that, from area to area.
+    slope_deviation, trained_slope_deviation, slope_area_deviation : float
+        Prior sd of how much more than is known of the reader the truth goes with profile coefficients: from home to
+        home, by a reader that was measured and by one that the study trained, and, beside that, from area to area.
     component_deviations : tuple of float
         Sds of how far the means of components are off as multiples of the first's; the last is used for all further
         components.
@@ -87,6 +87,9 @@ class Planning:
         Prior sd of what mean profiles further differ by between MSOAs and between the LSOAs of a MSOA, beside which
         homes there happen to be: areas' homes are of other kinds than at the census. Along each of the reader's axes,
         relative to how much homes differ along it.
+    presence_beyond_deviation : float
+        Relative prior sd of how far homes go beyond the bound on profiles, on average over a district, around what is
+        known of the reader: how often homes stand empty for days.
     unseen_by_home, unseen_by_area, unseen_by_mix, unseen_everywhere : float
         Sd of what meters do not show of a share p of homes occupied, in units of sqrt(p (1 - p)): of one home, so that
         an area's falls with the root of how many it has (of coin tosses it would be 1); of a LSOA beyond that; of an
@@ -123,17 +126,19 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.008
-    presence_model_deviation: float = 0.0012
+    presence_model_deviation: float = 0.001
     trained_model_deviation: float = 0.02
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.985), (6.0, 0.01), (40.0, 0.005))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
-    slope_deviation: float = 0.3
+    slope_deviation: float = 0.04
+    trained_slope_deviation: float = 0.3
     slope_area_deviation: float = 0.1
     component_deviations: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3)
     presence_mix_deviation: float = 0.25
     presence_msoa_deviation: float = 0.004
-    presence_lsoa_deviation: float = 0.018
+    presence_lsoa_deviation: float = 0.013
+    presence_beyond_deviation: float = 0.1
     unseen_by_home: float = 0.31
     unseen_by_area: float = 0.0065
     unseen_by_mix: float = 0.036
@@ -161,7 +166,11 @@ class Planning:
 
     def for_trained(self) -> "Planning":
         """What is expected of profiles by a model that a study trained: noise may have moved it anywhere near."""
-        return replace(self, presence_model_deviation=self.trained_model_deviation)
+        return replace(
+            self,
+            presence_model_deviation=self.trained_model_deviation,
+            slope_deviation=self.trained_slope_deviation,
+        )
 
 
 PLANNING = Planning()

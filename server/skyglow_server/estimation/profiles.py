@@ -14,8 +14,8 @@ construction. Areas may differ far more than planned, or go otherwise with their
 deviations has a small chance, which the sums raise or lower.
 
 The bound on a home's profile would make all means too high, for it is homes that stood empty for days that it shortens.
-How far they went beyond it is a number of its own in the block; its mean is given back to all areas of a district. What
-that leaves is known of what reads the profiles.
+How far they went beyond it is a number of its own in the block; its mean, from that and from what is known of the
+reader, is given back to all areas of a district. What that leaves is known of the reader.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ _UNKNOWN = 0.3  # sd of μ: as good as nothing known
 class AreaMeans:
     """Mean profile coefficients [areas, 2, K], and their variance along the reader's axes by source, each [areas, 2 K].
 
+    `beyond` [areas] is the variance, along an empty home's profile, of what is given back of homes beyond the bound;
     `apart` [areas] is the squared distance of an area's kinds of homes, and share in employment, from its district's.
     """
 
@@ -46,16 +47,21 @@ class AreaMeans:
     noise: Array
     frame: Array
     model: Array
+    beyond: Array
     apart: Array
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Measured means of MSOAs along the axes [M, 2 K], and the variances of their errors; infinite where unknown."""
+    """Measured means of MSOAs along the axes [M, 2 K], and the variances of their errors; infinite where unknown.
+
+    `beyond` [districts] is the variance of what they have in common of what was given back.
+    """
 
     mean: Array
     noise: Array
     frame: Array
+    beyond: Array
 
 
 def area_means(
@@ -83,18 +89,13 @@ def area_means(
     reader : Reader
     planning : Planning
     """
-    sums = _measured(areas, scores, profiles, basis, lack=lack, reader=reader)
+    sums = _measured(areas, scores, profiles, basis, lack=lack, reader=reader, planning=planning)
     found = {level: np.zeros((4, len(areas.areas(level)), len(reader.lengths))) for level in LEVELS}
     apart = {level: np.zeros(len(areas.areas(level))) for level in LEVELS}
-    district_of, msoas_district = areas.places("LAD"), areas.places("LAD", of="MSOA")
+    district_of = {level: areas.places("LAD", of=level) for level in LEVELS}
     for place in range(len(areas.areas("LAD"))):
-        inside = district_of == place
-        rows = {
-            "LSOA": np.flatnonzero(inside),
-            "MSOA": np.flatnonzero(msoas_district == place),
-            "LAD": np.array([place]),
-        }
-        part = areas.part(inside)
+        rows = {level: np.flatnonzero(districts == place) for level, districts in district_of.items()}
+        part = areas.part(district_of["LSOA"] == place)
         own, kinds = _district(part, sums, rows["MSOA"], reader, planning), kinds_of(part)
         for level in LEVELS:
             apart[level][rows[level]] = np.square(part.weights(level) @ kinds).sum(axis=1)
@@ -105,30 +106,59 @@ def area_means(
     for level in LEVELS:
         mean, noise, frame, model = found[level]
         coefficients = (mean @ reader.directions).reshape(-1, *basis.empty.shape)
-        means[level] = AreaMeans(coefficients, noise, frame, model, apart[level])
+        beyond = sums.beyond[district_of[level]]
+        means[level] = AreaMeans(coefficients, noise, frame, model, beyond, apart[level])
     return means, np.einsum("d,dtk->tk", share, means["LAD"].mean)
 
 
 def _measured(
-    areas: AreaTable, scores: BlockSum, profiles: BlockSum, basis: PresenceBasis, *, lack: float, reader: Reader
+    areas: AreaTable,
+    scores: BlockSum,
+    profiles: BlockSum,
+    basis: PresenceBasis,
+    *,
+    lack: float,
+    reader: Reader,
+    planning: Planning,
 ) -> _Sums:
     """Means of MSOAs along the axes from noised sums and counts, what the bound cut off given back on average."""
     directions = reader.directions
     households, homes = areas.totals("MSOA", areas.households), areas.totals("MSOA", scores.values[:, 0])
     count_error = scores.deviation[0] * np.sqrt(areas.totals("MSOA", np.ones(len(areas.households))))
-    known = (homes > LEAST_NOISES * count_error)[:, None]
-    metered = np.where(known, np.minimum(homes, households)[:, None], 1.0)
-    raw = profiles.values[:, :-1] @ directions.T / metered
-    noise = profiles.deviation[:-1] ** 2 @ directions.T**2 / metered**2
+    known = homes > LEAST_NOISES * count_error
+    metered = np.where(known, np.minimum(homes, households), 1.0)
+    raw = profiles.values[:, :-1] @ directions.T / metered[:, None]
+    noise = profiles.deviation[:-1] ** 2 @ directions.T**2 / metered[:, None] ** 2
     typical = np.median(np.abs(raw), axis=0)
-    noise = noise + (typical * count_error[:, None] / metered) ** 2
-    frame = reader.lengths**2 * np.maximum(1 / metered - 1 / households[:, None], 0.0)
+    noise = noise + (typical * count_error[:, None] / metered[:, None]) ** 2
+    frame = reader.lengths**2 * np.maximum(1 / metered - 1 / households, 0.0)[:, None]
     lad = areas.places("LAD", of="MSOA")
-    total = np.maximum(np.bincount(lad, np.where(known, metered, 0.0)[:, 0]), 1.0)
-    beyond = np.bincount(lad, np.where(known[:, 0], profiles.values[:, -1], 0.0)) / total
-    empty = basis.empty.ravel() / np.linalg.norm(basis.empty)
-    mean = raw + beyond[lad][:, None] * (directions @ empty) + directions @ reader.short.ravel() * lack
-    return _Sums(np.where(known, mean, 0.0), np.where(known, noise, np.inf), np.broadcast_to(frame, raw.shape))
+    total, sums, squares = (
+        np.bincount(lad, np.where(known, column, 0.0))
+        for column in (metered, profiles.values[:, -1], profiles.deviation[-1] ** 2)
+    )
+    beyond, variance = _beyond(total, sums, squares, expected=reader.beyond * lack, planning=planning)
+    empty = directions @ basis.empty.ravel() / np.linalg.norm(basis.empty)
+    mean = raw + beyond[lad][:, None] * empty + directions @ reader.short.ravel() * lack
+    seen = known[:, None]
+    return _Sums(np.where(seen, mean, 0.0), np.where(seen, noise, np.inf), np.broadcast_to(frame, raw.shape), variance)
+
+
+def _beyond(homes: Array, sums: Array, noise: Array, *, expected: float, planning: Planning) -> tuple[Array, Array]:
+    """Posterior mean and variance, by district, of how far homes go beyond the bound, from noised sums over homes.
+
+    `noise` is the variance of the noise in the sums. What is expected is believed as `Planning` says, with small
+    chances of being off by far.
+    """
+    times, chances = np.array(planning.presence_multiples).T[:, :, None]
+    prior = (times * planning.presence_beyond_deviation * expected) ** 2
+    total = np.maximum(prior * homes**2 + noise, 1e-30)
+    off = sums - homes * expected
+    weight = weights_of(np.log(chances) - 0.5 * (off**2 / total + np.log(total)))
+    gain = prior * homes / total
+    found = (weight * gain * off).sum(axis=0)
+    variance = (weight * (prior * (1 - gain * homes) + (gain * off - found) ** 2)).sum(axis=0)
+    return expected + found, variance
 
 
 def _district(

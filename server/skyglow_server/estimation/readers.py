@@ -41,6 +41,9 @@ class Reader:
     short : ndarray, shape (2, K)
         What a bound on profiles takes from their mean beside what is given back of homes beyond it, for each unit by
         which it is shorter than an empty home's profile.
+    beyond : float
+        How far homes go beyond a bound on profiles along an empty home's, on average, likewise; good to a quarter of
+        its length.
     cut : ndarray, shape (2, K)
         What a bound on diaries less meters takes from their mean, likewise; good to a quarter of its length.
     moved, lost : float
@@ -61,6 +64,7 @@ class Reader:
     profile_deviation: Array
     diary_deviation: Array
     short: Array
+    beyond: float
     cut: Array
     moved: float
     lost: float

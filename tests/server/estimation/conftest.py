@@ -213,6 +213,7 @@ READER = Reader(
     profile_deviation=np.tile([0.07, 0.05, 0.045, 0.045], (2, 1)),
     diary_deviation=np.tile([0.1, 0.06, 0.06, 0.05], (2, 1)),
     short=np.zeros((2, 4)),
+    beyond=0.0,
     cut=np.zeros((2, 4)),
     moved=0.0,
     lost=0.0,

@@ -22,6 +22,7 @@ READER = Reader(
     profile_deviation=np.array([[0.13, 0.07, 0.04, 0.03], [0.1, 0.05, 0.05, 0.04]]),
     diary_deviation=PLANNED,
     short=np.zeros((2, K)),
+    beyond=0.0,
     cut=np.zeros((2, K)),
     moved=0.0,
     lost=0.0,

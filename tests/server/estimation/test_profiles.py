@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.estimation.planning import PLANNING
@@ -15,6 +16,7 @@ from skyglow_shared.models import presence
 ONE = replace(PLANNING, presence_multiples=((1.0, 1.0),))
 LSOAS, MSOAS, K = 12, 4, 4
 READER = READERS["rule"]
+LACK = 0.8
 
 
 @pytest.fixture
@@ -80,23 +82,36 @@ def test_means_and_variances_are_those_of_one_regression_at_every_level(simulato
         np.testing.assert_allclose(total[:, axis], np.diag(weights @ covariance @ weights.T), rtol=1e-6)
 
 
-def test_what_went_beyond_the_bound_is_given_back_to_every_area(simulator, areas, basis):
-    scores, without = sums_of(simulator, areas)
-    _, beyond = sums_of(simulator, areas, beyond=0.01)
-    before, _ = area_means(areas, scores, without, basis, lack=0.0, reader=READER, planning=ONE)
-    after, overall = area_means(areas, scores, beyond, basis, lack=0.0, reader=READER, planning=ONE)
-    unit = basis.empty / np.linalg.norm(basis.empty)
-    moved = after["MSOA"].mean - before["MSOA"].mean
-    np.testing.assert_allclose(moved, np.broadcast_to(0.01 * unit, moved.shape), atol=2e-5)
-    np.testing.assert_allclose(overall, after["LAD"].mean[0])
+def beyond_by_grid(sent, error, planning):
+    """Posterior mean and sd of how far homes go beyond the bound, by brute force: a mixture prior, a normal error."""
+    expected = READER.beyond * LACK
+    grid = np.linspace(-40, 60, 400_001) * expected
+    prior = sum(
+        chance * norm.pdf(grid, expected, times * planning.presence_beyond_deviation * expected)
+        for times, chance in planning.presence_multiples
+    )
+    weight = prior * norm.pdf(sent, grid, error)
+    mean = np.average(grid, weights=weight)
+    return mean, np.sqrt(np.average((grid - mean) ** 2, weights=weight))
 
 
-def test_what_else_the_bound_takes_is_known_of_the_reader(simulator, areas, basis):
-    scores, profiles = sums_of(simulator, areas)
-    found = [
-        area_means(areas, scores, profiles, basis, lack=lack, reader=READER, planning=ONE)[1] for lack in (0.0, 0.8)
-    ]
-    np.testing.assert_allclose(found[1] - found[0], 0.8 * READER.short, atol=2e-5)
+@pytest.mark.parametrize(("sent", "error"), [(0.009, 1e-5), (0.009, 0.001), (0.0, 0.1), (0.03, 0.002), (0.1, 0.01)])
+def test_homes_beyond_the_bound_are_given_back_as_far_as_sums_and_reader_say(simulator, areas, basis, sent, error):
+    """To all areas alike, with the variance of what is not known of it."""
+    scores, profiles = sums_of(simulator, areas, beyond=sent)
+    metered = areas.totals("MSOA", 0.7 * areas.households).sum()
+    deviation = np.r_[profiles.deviation[:-1], error * metered / np.sqrt(MSOAS)]
+    profiles = replace(profiles, deviation=deviation)
+    none, _ = area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=PLANNING)
+    found, overall = area_means(areas, scores, profiles, basis, lack=LACK, reader=READER, planning=PLANNING)
+    mean, sd = beyond_by_grid(sent, error, PLANNING)
+    along = basis.empty / np.linalg.norm(basis.empty)
+    for level in ("LSOA", "MSOA", "LAD"):
+        moved = found[level].mean - none[level].mean - READER.short * LACK
+        np.testing.assert_allclose(moved, np.broadcast_to(mean * along, moved.shape), rtol=0.01, atol=3e-5)
+        np.testing.assert_allclose(np.sqrt(found[level].beyond), sd, rtol=0.002)
+        assert not none[level].beyond.any()
+    np.testing.assert_allclose(overall, found["LAD"].mean[0])
 
 
 def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, basis):
