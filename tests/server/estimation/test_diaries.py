@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from skyglow_server.estimation.diaries import diary_model
 from skyglow_server.estimation.planning import PLANNING
@@ -125,6 +126,38 @@ def test_a_slope_is_found_and_without_diaries_the_plan_stands(simulator, basis):
     np.testing.assert_allclose(nobody.gap, 0, atol=1e-12)
     np.testing.assert_allclose(nobody.parts["public mean curve"], np.tile(PLANNING.by_component(0.05, K) ** 2, (2, 1)))
     assert nobody.slope == pytest.approx(1.0, abs=0.05)
+
+
+def test_meters_that_are_off_in_the_mean_are_doubted_in_their_slope_too(simulator, basis):
+    """The same word on the slope counts for little of a reader that errs as known, for much of one that does not."""
+    found = []
+    for gap in (0.0, 0.03):
+        rng = np.random.default_rng(12)
+        block = sums_of(simulator, basis, gap, rng, 0.5, slope=0.8, homes=HOMES)
+        block = replace(block, deviation=np.r_[block.deviation[:-1], 8.0])
+        found.append(fit(block, basis, PLANNING, 0.001))
+    as_known, off = found
+    assert abs(as_known.slope - 1) < 0.05
+    assert off.slope == pytest.approx(0.8, abs=0.12)
+    assert off.slope_variance > 3 * as_known.slope_variance
+
+
+def test_a_slope_is_bayes_rule_written_out_over_both_priors(simulator, basis):
+    """By brute force on a grid, where the mean gap says nothing of which prior holds."""
+    rng, homes = np.random.default_rng(13), HOMES
+    block = sums_of(simulator, basis, 0.0, rng, 0.01, slope=0.85, homes=homes)
+    plan = replace(PLANNING, presence_multiples=((1.0, 0.9), (6.0, 0.1)))
+    found = fit(block, basis, plan, 1e-9)
+    count = block.values[0, [0, 5]]
+    squares = block.values[0, -2]
+    one_home = PLANNED[:, 0] ** 2 * squares / (count @ np.square(PLANNED).sum(axis=1))
+    spread = READER.profile_deviation[:, 0] ** 2
+    grid = np.linspace(-1, 3, 400_001)
+    prior = 0.9 * norm.pdf(grid, 1, plan.slope_deviation) + 0.1 * norm.pdf(grid, 1, 6 * plan.slope_deviation)
+    weight = prior * norm.pdf(block.values[0, -1], (grid - 1) * (count @ spread), np.sqrt(count @ (one_home * spread)))
+    mean = np.average(grid, weights=weight)
+    assert found.slope == pytest.approx(mean, abs=1e-3)
+    assert found.slope_variance == pytest.approx(np.average((grid - mean) ** 2, weights=weight), rel=0.02)
 
 
 def test_what_the_bound_cuts_off_is_added_and_carried_as_an_error(simulator, basis):
