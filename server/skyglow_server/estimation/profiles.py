@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.diaries import weights_of
-from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum
+from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum, added
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.readers import Reader
 from skyglow_server.estimation.results import Level
@@ -134,7 +134,7 @@ def _measured(
     frame = reader.lengths**2 * np.maximum(1 / metered - 1 / households, 0.0)[:, None]
     lad = areas.places("LAD", of="MSOA")
     total, sums, squares = (
-        np.bincount(lad, np.where(known, column, 0.0))
+        added(lad, np.where(known, column, 0.0))
         for column in (metered, profiles.values[:, -1], profiles.deviation[-1] ** 2)
     )
     beyond, variance = _beyond(total, sums, squares, expected=reader.beyond * lack, planning=planning)
