@@ -75,7 +75,7 @@ class _Place:
 
     `true` and `read` are coefficients [homes, 2 K], `gap` and `held` those of a day's gap as it is and as it is held to
     the bound, which `lack`s so much; `short` [2 K] is what the bound on profiles takes from their mean for good, and
-    `beyond` what it takes along an empty home's and gives back.
+    `beyond` what it takes along an empty home's and gives back, where the mean of what it holds lies `along` that.
     `kinds` [areas, 7] is what the old census says of the areas.
     """
 
@@ -87,6 +87,7 @@ class _Place:
     lack: float
     short: Array
     beyond: float
+    along: float
     area: NDArray[np.int64]
     composition: NDArray[np.int8]
     kinds: Array
@@ -113,7 +114,7 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         np.asarray(values, np.float64).reshape(homes, -1)
         for values in (basis.project(stock.curve), stock.profile, stock.diary)
     )
-    bound, (short, beyond) = held_bound(block), _sent(study, read, basis)
+    bound, (short, beyond, along) = held_bound(block), _sent(study, read, basis)
     return _Place(
         true,
         read,
@@ -123,16 +124,17 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         lack(basis, block.l2_bound),
         short,
         beyond,
+        along,
         stock.area,
         stock.composition,
         kinds_of(area_table(census)),
     )
 
 
-def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Array, float]:
+def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Array, float, float]:
     """What the bound on profiles takes from their mean and does not give back [2 K], and what it does, as it is told.
 
-    Both for each unit the bound lacks.
+    Both for each unit the bound lacks; and where the mean of what is held lies along an empty home's profile.
     """
     block = next(block for block in study.blocks if block.source == "area_profile")
     along, weights = basis.empty.ravel() / np.linalg.norm(basis.empty), column_weights(study, block)
@@ -140,7 +142,7 @@ def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Arr
     sent = clip_rows(np.column_stack([held, (read - held) @ along]) * weights, block.l2_bound) / weights
     short = read.mean(axis=0) - sent[:, :-1].mean(axis=0) - sent[:, -1].mean() * along
     lacks = lack(basis, block.l2_bound)
-    return np.asarray(short / lacks), float(sent[:, -1].mean() / lacks)
+    return np.asarray(short / lacks), float(sent[:, -1].mean() / lacks), float(sent[:, :-1].mean(axis=0) @ along)
 
 
 def _constants(places: list[_Place]) -> dict[str, Array]:
@@ -166,10 +168,11 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
         "kinds": _effects(places),
     }
     shares = {
-        "beyond": np.mean([one.beyond for one in places]),
         "moved": np.array((apart * moved).sum() / (apart * apart).sum()),
         "lost": np.mean([_lost(one) for one in places]),
     }
+    farther, beyond = np.polyfit([one.along for one in places], [one.beyond for one in places], 1)
+    shares["beyond"] = np.array([beyond, farther])
     return {name: value.reshape(*value.shape[:-1], 2, -1) for name, value in found.items()} | shares
 
 

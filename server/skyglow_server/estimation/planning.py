@@ -138,7 +138,7 @@ class Planning:
     presence_mix_deviation: float = 0.25
     presence_msoa_deviation: float = 0.004
     presence_lsoa_deviation: float = 0.013
-    presence_beyond_deviation: float = 0.1
+    presence_beyond_deviation: float = 0.07
     unseen_by_home: float = 0.31
     unseen_by_area: float = 0.0065
     unseen_by_mix: float = 0.036

@@ -133,18 +133,24 @@ def _measured(
     noise = noise + (typical * count_error[:, None] / metered[:, None]) ** 2
     frame = reader.lengths**2 * np.maximum(1 / metered - 1 / households, 0.0)[:, None]
     lad = areas.places("LAD", of="MSOA")
-    total, sums, squares = (
+    empty = basis.empty.ravel() / np.linalg.norm(basis.empty)
+    total, held, sums, squares = (
         added(lad, np.where(known, column, 0.0))
-        for column in (metered, profiles.values[:, -1], profiles.deviation[-1] ** 2)
+        for column in (
+            metered,
+            profiles.values[:, :-1] @ empty,
+            profiles.values[:, -1],
+            profiles.deviation[-1] ** 2,
+        )
     )
-    beyond, variance = _beyond(total, sums, squares, expected=reader.beyond * lack, planning=planning)
-    empty = directions @ basis.empty.ravel() / np.linalg.norm(basis.empty)
-    mean = raw + beyond[lad][:, None] * empty + directions @ reader.short.ravel() * lack
+    expected = lack * (reader.beyond[0] + reader.beyond[1] * held / np.maximum(total, 1.0))
+    beyond, variance = _beyond(total, sums, squares, expected=expected, planning=planning)
+    mean = raw + beyond[lad][:, None] * (directions @ empty) + directions @ reader.short.ravel() * lack
     seen = known[:, None]
     return _Sums(np.where(seen, mean, 0.0), np.where(seen, noise, np.inf), np.broadcast_to(frame, raw.shape), variance)
 
 
-def _beyond(homes: Array, sums: Array, noise: Array, *, expected: float, planning: Planning) -> tuple[Array, Array]:
+def _beyond(homes: Array, sums: Array, noise: Array, *, expected: Array, planning: Planning) -> tuple[Array, Array]:
     """Posterior mean and variance, by district, of how far homes go beyond the bound, from noised sums over homes.
 
     `noise` is the variance of the noise in the sums. What is expected is believed as `Planning` says, with small

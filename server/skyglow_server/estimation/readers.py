@@ -41,9 +41,10 @@ class Reader:
     short : ndarray, shape (2, K)
         What a bound on profiles takes from their mean beside what is given back of homes beyond it, for each unit by
         which it is shorter than an empty home's profile.
-    beyond : float
-        How far homes go beyond a bound on profiles along an empty home's, on average, likewise; good to a quarter of
-        its length.
+    beyond : ndarray, shape (2,)
+        How far homes go beyond a bound on profiles along an empty home's, on average, likewise, where the mean of what
+        is held lies at zero along it, and how much farther for each unit that this lies higher: the less people are
+        home, the more homes stand empty. Good to a quarter of the bound's length.
     cut : ndarray, shape (2, K)
         What a bound on diaries less meters takes from their mean, likewise; good to a quarter of its length.
     moved, lost : float
@@ -64,7 +65,7 @@ class Reader:
     profile_deviation: Array
     diary_deviation: Array
     short: Array
-    beyond: float
+    beyond: Array
     cut: Array
     moved: float
     lost: float

@@ -82,9 +82,8 @@ def test_means_and_variances_are_those_of_one_regression_at_every_level(simulato
         np.testing.assert_allclose(total[:, axis], np.diag(weights @ covariance @ weights.T), rtol=1e-6)
 
 
-def beyond_by_grid(sent, error, planning):
+def beyond_by_grid(sent, error, expected, planning):
     """Posterior mean and sd of how far homes go beyond the bound, by brute force: a mixture prior, a normal error."""
-    expected = READER.beyond * LACK
     grid = np.linspace(-40, 60, 400_001) * expected
     prior = sum(
         chance * norm.pdf(grid, expected, times * planning.presence_beyond_deviation * expected)
@@ -104,8 +103,9 @@ def test_homes_beyond_the_bound_are_given_back_as_far_as_sums_and_reader_say(sim
     profiles = replace(profiles, deviation=deviation)
     none, _ = area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=PLANNING)
     found, overall = area_means(areas, scores, profiles, basis, lack=LACK, reader=READER, planning=PLANNING)
-    mean, sd = beyond_by_grid(sent, error, PLANNING)
     along = basis.empty / np.linalg.norm(basis.empty)
+    held = float(profiles.values[:, :-1].sum(axis=0) @ along.ravel() / metered)
+    mean, sd = beyond_by_grid(sent, error, LACK * (READER.beyond[0] + READER.beyond[1] * held), PLANNING)
     for level in ("LSOA", "MSOA", "LAD"):
         moved = found[level].mean - none[level].mean - READER.short * LACK
         np.testing.assert_allclose(moved, np.broadcast_to(mean * along, moved.shape), rtol=0.01, atol=3e-5)
