@@ -135,7 +135,7 @@ class Planning:
     trained_slope_deviation: float = 0.3
     slope_area_deviation: float = 0.1
     component_deviations: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3)
-    presence_mix_deviation: float = 0.25
+    presence_mix_deviation: float = 0.2
     presence_msoa_deviation: float = 0.004
     presence_lsoa_deviation: float = 0.013
     presence_beyond_deviation: float = 0.07
