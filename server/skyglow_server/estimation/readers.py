@@ -137,18 +137,14 @@ def reader_of(study: Study) -> Reader:
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     basis: str
-    readers: dict[str, dict[str, object]]
+    readers: dict[str, Reader]
 
 
-def _load() -> tuple[str, dict[str, Reader]]:
+def _load() -> _File:
     content = (resources.files("skyglow_server.estimation") / "readers.json").read_bytes()
-    plain = msgspec.json.decode(content, type=_File)
-    readers = {
-        name: Reader(**{key: np.array(value) if isinstance(value, list) else value for key, value in known.items()})  # type: ignore[arg-type]
-        for name, known in plain.readers.items()
-    }
-    return plain.basis, readers
+    return msgspec.json.decode(content, type=_File, dec_hook=lambda _, numbers: np.array(numbers))
 
 
+_FILE = _load()
 #: The basis of all coefficients, and what is known of each reader on it.
-BASIS, READERS = _load()
+BASIS, READERS = _FILE.basis, _FILE.readers
