@@ -143,7 +143,7 @@ def _measured(
             profiles.deviation[-1] ** 2,
         )
     )
-    expected = lack * (reader.beyond[0] + reader.beyond[1] * held / np.maximum(total, 1.0))
+    expected = lack * reader.beyond_at(held / np.maximum(total, 1.0))
     beyond, variance = _beyond(total, sums, squares, expected=expected, planning=planning)
     mean = raw + beyond[lad][:, None] * (directions @ empty) + directions @ reader.short.ravel() * lack
     seen = known[:, None]

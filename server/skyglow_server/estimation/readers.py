@@ -101,6 +101,11 @@ class Reader:
         """What differences [..., 2, K] in what is read of areas say of differences in the truth."""
         return np.asarray(self.slope * read + self.tilt * read[..., :1, :1])
 
+    def beyond_at(self, held: Array) -> Array:
+        """`beyond` where the mean of what is held lies so far along an empty home's; some homes always stand empty."""
+        usual, farther = self.beyond
+        return np.maximum(usual + farther * held, usual / 4)
+
     def sent(self, read: Array, lack: float) -> tuple[Array, Array, float]:
         """What is known of diaries less meters as homes send them, held to a bound that lacks so much.
 

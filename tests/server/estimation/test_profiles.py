@@ -105,13 +105,20 @@ def test_homes_beyond_the_bound_are_given_back_as_far_as_sums_and_reader_say(sim
     found, overall = area_means(areas, scores, profiles, basis, lack=LACK, reader=READER, planning=PLANNING)
     along = basis.empty / np.linalg.norm(basis.empty)
     held = float(profiles.values[:, :-1].sum(axis=0) @ along.ravel() / metered)
-    mean, sd = beyond_by_grid(sent, error, LACK * (READER.beyond[0] + READER.beyond[1] * held), PLANNING)
+    usual, farther = READER.beyond
+    mean, sd = beyond_by_grid(sent, error, LACK * (usual + farther * held), PLANNING)
     for level in ("LSOA", "MSOA", "LAD"):
         moved = found[level].mean - none[level].mean - READER.short * LACK
         np.testing.assert_allclose(moved, np.broadcast_to(mean * along, moved.shape), rtol=0.01, atol=3e-5)
         np.testing.assert_allclose(np.sqrt(found[level].beyond), sd, rtol=0.002)
         assert not none[level].beyond.any()
     np.testing.assert_allclose(overall, found["LAD"].mean[0])
+
+
+def test_however_much_people_seem_to_be_home_some_homes_are_expected_to_stand_empty():
+    usual, farther = READER.beyond
+    found = READER.beyond_at(np.array([0.0, 0.01, -1.0]))
+    np.testing.assert_allclose(found, [usual, usual + 0.01 * farther, usual / 4])
 
 
 def test_areas_far_further_apart_than_planned_are_believed(simulator, areas, basis):
