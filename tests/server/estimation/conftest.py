@@ -49,9 +49,10 @@ class World:
     permuted: bool = False  # panel labels handed to the wrong homes
 
 
-def study_of(areas: AreaTable, suppliers: int = 6) -> Study:
+def study_of(areas: AreaTable, suppliers: int = 6, bounds: dict[str, float] | None = None) -> Study:
     def block(name, source, model=TOPIC):
-        return Block(name=name, source=source, model=model, l2_bound=1.5, noise_multiplier=3.0)
+        bound = (bounds or {}).get(source, 1.5)
+        return Block(name=name, source=source, model=model, l2_bound=bound, noise_multiplier=3.0)
 
     blocks = (
         block("class_scores", "class_score"),

@@ -140,3 +140,23 @@ def test_what_meters_do_not_show_goes_with_homes_and_kinds(simulator):
     np.testing.assert_allclose(units, (wanted + plan.unseen_everywhere**2)[:3], rtol=1e-6)
     assert units[0] > 2 * units[2]
     assert units[1] > 1.4 * units[2]
+
+
+def test_what_is_not_known_of_homes_beyond_the_bound_is_in_every_interval(simulator, monkeypatch):
+    """Where noise drowns the sum of what lies beyond, with the variance of the prior, along an empty home's curve."""
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(6))
+    drowned = np.r_[sums["profiles"].deviation[:-1], 1e9]
+    sums = {**sums, "profiles": replace(sums["profiles"], deviation=drowned)}
+    reader = replace(simulator.reader, beyond=np.array([0.02, 0.0]))
+    monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, reader))
+    found = occupancy_estimates(simulator.study_of(areas, bounds={"area_profile": 0.3}), areas, sums, PLANNING)
+    basis = simulator.basis()
+    length = np.linalg.norm(basis.empty)
+    expected = (length - 0.3) * 0.02
+    times, chances = np.array(PLANNING.presence_multiples).T
+    variance = chances @ (times * PLANNING.presence_beyond_deviation * expected) ** 2
+    effect = (basis.curve(basis.empty / length) - basis.mean).ravel()
+    for own in (found[:96], found[-96:]):
+        parts = [item.parts["bound on profiles"] for item in own]
+        np.testing.assert_allclose(parts, variance * effect**2, rtol=1e-6, atol=1e-12)
+        assert all(item.deviation**2 >= item.parts["bound on profiles"] for item in own)
