@@ -7,7 +7,7 @@ Homes are simulated in five districts that are not among those that coverage is 
 mill town, commuters' villages, farmland. All differences are from one fit over the areas of all of them. What a bound
 on diaries takes from their mean is measured at the bound that each reader wants: by a model the study's own, by the
 rule a long one, for the rule is far off in the mean and a short bound would cut off most of that. No home's data is
-involved. A quarter of an hour on two cores; the folder is that of the full census tables.
+involved. Five minutes on two cores; the folder is that of the full census tables.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from skyglow_simulations.stock import Stock, make
 _SEED = 1
 _DISTRICTS = ("E06000044", "E07000148", "E07000117", "E07000209", "E07000046")
 _BOUND_BY_THE_RULE = 0.6
-_PLACE = Path(__file__).parents[1] / "server/skyglow_server/estimation/readers.json"
+_FILE = Path(__file__).parents[1] / "server/skyglow_server/estimation/readers.json"
 _DIGITS = {"axes": 5, "moved": 2, "lost": 2}
 
 Array = NDArray[np.float64]
@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--census", required=True, help="folder with the full census tables")
     parser.add_argument("--scale", type=float, default=1.0, help="share of every area's households")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--to", type=Path, default=_PLACE, help="the file to write")
+    parser.add_argument("--to", type=Path, default=_FILE, help="the file to write")
     options = parser.parse_args()
     drafts = [drafted(Parameters(district=district, census=options.census)) for district in _DISTRICTS]
     readers = {}
@@ -116,18 +116,18 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
     )
     bound, (short, beyond, along) = held_bound(block), _sent(study, read, basis)
     return _Place(
-        true,
-        read,
-        gap,
-        clip_rows(gap, bound),
-        bound,
-        lack(basis, block.l2_bound),
-        short,
-        beyond,
-        along,
-        stock.area,
-        stock.composition,
-        kinds_of(area_table(census)),
+        true=true,
+        read=read,
+        gap=gap,
+        held=clip_rows(gap, bound),
+        bound=bound,
+        lack=lack(basis, block.l2_bound),
+        short=short,
+        beyond=beyond,
+        along=along,
+        area=stock.area,
+        composition=stock.composition,
+        kinds=kinds_of(area_table(census)),
     )
 
 
@@ -146,7 +146,7 @@ def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Arr
 
 
 def _constants(places: list[_Place]) -> dict[str, Array]:
-    """Every constant of a `Reader`, of shape (2, K) or ()."""
+    """Every constant of a `Reader`, in its shape."""
     read, true = (np.array([getattr(one, name).mean(axis=0) for one in places]) for name in ("read", "true"))
     gap, at = (true - read).mean(axis=0), read.mean(axis=0)
     slope = np.mean([_slopes(one) for one in places], axis=0)
