@@ -137,7 +137,7 @@ def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Arr
     Both for each unit the bound lacks; and where the mean of what is held lies along an empty home's profile.
     """
     block = next(block for block in study.blocks if block.source == "area_profile")
-    along, weights = basis.empty.ravel() / np.linalg.norm(basis.empty), column_weights(study, block)
+    along, weights = basis.towards_empty.ravel(), column_weights(study, block)
     held = clip_rows(read, held_bound(block))
     sent = clip_rows(np.column_stack([held, (read - held) @ along]) * weights, block.l2_bound) / weights
     short = read.mean(axis=0) - sent[:, :-1].mean(axis=0) - sent[:, -1].mean() * along
@@ -178,9 +178,9 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
 
 def _axes(places: list[_Place]) -> Array:
     """Principal axes of how homes of one kind differ in what is read [2 K, 2 K], the longest first."""
-    of_kinds = [np.cov(one.read[one.composition == kind].T) for one in places for kind in np.unique(one.composition)]
-    homes = [np.count_nonzero(one.composition == kind) for one in places for kind in np.unique(one.composition)]
-    variance, directions = np.linalg.eigh(np.average(of_kinds, axis=0, weights=homes))
+    alike = [one.read[one.composition == kind] for one in places for kind in np.unique(one.composition)]
+    covariance = np.average([np.cov(read.T) for read in alike], axis=0, weights=[len(read) for read in alike])
+    variance, directions = np.linalg.eigh(covariance)
     return np.asarray((directions * np.sqrt(variance)).T[::-1])
 
 

@@ -189,8 +189,8 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     name = study.occupancy.model
     seen = _chances(readings, study, name) if name else presence_rule(readings)
     kinds = frame.diary_days(period)
-    days = [rng.choice(np.flatnonzero(kind), len(homes.size)) for kind in (kinds == 0, kinds > 0)]
     one, own = np.arange(len(homes.size)), (kinds == 0, kinds > 0)
+    days = [rng.choice(np.flatnonzero(kind), len(homes.size)) for kind in own]
     gap = np.stack([there.occupied[one, day].astype(np.float32) - seen[one, day] for day in days], axis=1)
     curve = np.stack([there.occupied[:, kind].mean(axis=1) for kind in own], axis=1)
     profile = np.stack([seen[:, kind].mean(axis=1) for kind in own], axis=1)

@@ -161,11 +161,11 @@ def _gap(study: Study, homes: Homes, weights: Weights) -> Vectors:
 
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     profile = _profile(study, homes, weights)
-    empty = presence.load(study.occupancy.basis).empty.ravel()
-    flat = profile.reshape(len(homes), empty.size)
+    towards_empty = presence.load(study.occupancy.basis).towards_empty.ravel()
+    flat = profile.reshape(len(homes), towards_empty.size)
     held = _held(flat, block)
     with np.errstate(all="ignore"):
-        beyond = ((flat - held) * (empty / np.linalg.norm(empty))).sum(axis=1)
+        beyond = ((flat - held) * towards_empty).sum(axis=1)
     return np.column_stack([held, beyond]), homes.msoa
 
 

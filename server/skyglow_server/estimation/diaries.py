@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_server.estimation.inputs import BlockSum
+from skyglow_server.estimation.multiples import mixed, posterior, weights_of
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.readers import Reader
 
@@ -73,17 +74,15 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     sampling = _both_day_types(np.sqrt(count[:, None] * one_home), homes_alike)
     privacy = _both_day_types(np.sqrt(noise + noises[:, :1] * (likely**2 + sent**2)), np.zeros(components))
     whole, seen = total - count[:, None] * sent, left * count
-    times, chances = np.array(planning.presence_multiples).T
+    times = np.array([time for time, _ in planning.presence_multiples])
     fits = [_fit(whole, seen, _both_day_types(time * likely, gaps_alike), sampling, privacy) for time in times]
     spread = reader.profile_deviation[:, 0] ** 2
     cross = float(block.values[0, -1] - total[:, 0] @ all_homes[:, 0])
     error = count @ (one_home[:, 0] * spread) + block.deviation[-1] ** 2 + noise[:, 0] @ all_homes[:, 0] ** 2
-    slopes = [
-        _slope(cross, left * float(count @ spread), float(error), (float(reader.slope[0, 0]), deviation))
-        for deviation in times * planning.slope_deviation
-    ]
-    evidence = [fit.evidence + slope.evidence for fit, slope in zip(fits, slopes, strict=True)]
-    weight = weights_of(np.log(chances) + np.array(evidence))
+    known_slope, design = float(reader.slope[0, 0]), left * (count @ spread)
+    prior = (times * planning.slope_deviation) ** 2
+    slopes, variances, evidence = posterior(cross - (known_slope - 1) * design, design, prior, error)
+    weight = weights_of(planning, evidence + np.array([fit.evidence for fit in fits]))
     gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
     parts = {
         name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
@@ -92,9 +91,8 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
     doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (4 * np.sqrt(components))  # in whichever component
     parts["bound on diaries"] = np.einsum("kab,bk->ak", gain, count[:, None] * np.tile(doubt, (1, components))) ** 2
-    slope = float(weight @ [one.mean for one in slopes])
-    variance = float(weight @ [one.variance + (one.mean - slope) ** 2 for one in slopes])
-    return DiaryModel(known + gap, parts, slope, variance)
+    steeper, variance = mixed(weight, slopes, variances)
+    return DiaryModel(known + gap, parts, known_slope + float(steeper), float(variance))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +120,6 @@ def _fit(whole: Array, seen: Array, prior: Array, sampling: Array, privacy: Arra
     return _Fit(np.einsum("kab,bk->ak", gain, whole), parts, gain, float(evidence))
 
 
-def weights_of(logarithms: Array) -> Array:
-    """Weights that add up to one along the first axis from their logarithms, up to a constant."""
-    weights = np.exp(logarithms - logarithms.max(axis=0))
-    return np.asarray(weights / weights.sum(axis=0))
-
-
 def _both_day_types(deviation: Array, alike: Array) -> Array:
     """Covariance matrices [K, 2, 2] of weekday and weekend from standard deviations [2, K] and correlations [K]."""
     correlation = np.where(np.eye(2, dtype=np.bool_), 1.0, alike[:, None, None])
@@ -145,21 +137,3 @@ def _variance_of_a_home(block: BlockSum, count: Array, reader: Reader) -> Array:
     expected = max(float(count @ planned.sum(axis=1)), 1e-9)
     weight = (_BELIEF * expected) ** 2 / ((_BELIEF * expected) ** 2 + float(block.deviation[-2]) ** 2)
     return np.asarray(planned * max(1 + weight * (float(block.values[0, -2]) / expected - 1), _LEAST))
-
-
-@dataclass(frozen=True, slots=True)
-class _Slope:
-    """Posterior mean and variance of b under one prior, and the log of the evidence."""
-
-    mean: float
-    variance: float
-    evidence: float
-
-
-def _slope(cross: float, spread: float, error: float, prior: tuple[float, float]) -> _Slope:
-    """Posterior of b from Σ r z - R Z, whose variance is `error` and whose mean `spread` (b - 1)."""
-    mean, deviation = prior
-    off, total = cross - (mean - 1) * spread, (deviation * spread) ** 2 + error
-    gain = deviation**2 * spread / total
-    evidence = -0.5 * (off**2 / total + np.log(total))
-    return _Slope(mean + gain * off, deviation**2 * (1 - gain * spread), float(evidence))

@@ -105,7 +105,7 @@ def _curves(
     parts["privacy noise of areas"] = means.noise @ moved**2
     parts["homes without a meter"] = means.frame @ moved**2
     parts["area model"] = means.model @ moved**2
-    empty = reader.carried(basis.empty / np.linalg.norm(basis.empty)).ravel() @ alone
+    empty = reader.carried(basis.towards_empty).ravel() @ alone
     parts["bound on profiles"] = np.outer(means.beyond, empty**2)
     spread = np.clip(values * (1 - values), _LEAST_SPREAD, None)
     parts["what meters do not show"] = _unseen(areas, level, means.apart, planning)[:, None] * spread

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.estimation.diaries import weights_of
 from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum, added
+from skyglow_server.estimation.multiples import mixed, posterior, weights_of
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.readers import Reader
 from skyglow_server.estimation.results import Level
@@ -96,7 +96,8 @@ def area_means(
     for place in range(len(areas.areas("LAD"))):
         rows = {level: np.flatnonzero(districts == place) for level, districts in district_of.items()}
         part = areas.part(district_of["LSOA"] == place)
-        own, kinds = _district(part, sums, rows["MSOA"], reader, planning), kinds_of(part)
+        kinds = kinds_of(part)
+        own = _district(part, kinds, sums, rows["MSOA"], reader=reader, planning=planning)
         for level in LEVELS:
             apart[level][rows[level]] = np.square(part.weights(level) @ kinds).sum(axis=1)
             for into, values in zip(found[level], own[level], strict=True):
@@ -133,7 +134,7 @@ def _measured(
     noise = noise + (typical * count_error[:, None] / metered[:, None]) ** 2
     frame = reader.lengths**2 * np.maximum(1 / metered - 1 / households, 0.0)[:, None]
     lad = areas.places("LAD", of="MSOA")
-    empty = basis.empty.ravel() / np.linalg.norm(basis.empty)
+    empty = basis.towards_empty.ravel()
     total, held, sums, squares = (
         added(lad, np.where(known, column, 0.0))
         for column in (
@@ -156,26 +157,22 @@ def _beyond(homes: Array, sums: Array, noise: Array, *, expected: Array, plannin
     `noise` is the variance of the noise in the sums. What is expected is believed as `Planning` says, with small
     chances of being off by far.
     """
-    times, chances = np.array(planning.presence_multiples).T[:, :, None]
+    times = np.array([[time] for time, _ in planning.presence_multiples])
     prior = (times * planning.presence_beyond_deviation * expected) ** 2
-    total = np.maximum(prior * homes**2 + noise, 1e-30)
-    off = sums - homes * expected
-    weight = weights_of(np.log(chances) - 0.5 * (off**2 / total + np.log(total)))
-    gain = prior * homes / total
-    found = (weight * gain * off).sum(axis=0)
-    variance = (weight * (prior * (1 - gain * homes) + (gain * off - found) ** 2)).sum(axis=0)
-    return expected + found, variance
+    means, variances, evidence = posterior(sums - homes * expected, homes, prior, noise)
+    farther, variance = mixed(weights_of(planning, evidence), means, variances)
+    return expected + farther, variance
 
 
 def _district(
-    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], reader: Reader, planning: Planning
+    part: AreaTable, kinds: Array, sums: _Sums, msoas: NDArray[np.intp], *, reader: Reader, planning: Planning
 ) -> dict[Level, Array]:
     """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
     fits = [
-        _fit(part, sums, msoas, times, reader=reader, planning=planning) for times, _ in planning.presence_multiples
+        _fit(part, kinds, sums, msoas, times=times, reader=reader, planning=planning)
+        for times, _ in planning.presence_multiples
     ]
-    chances = np.log([chance for _, chance in planning.presence_multiples])
-    weight = weights_of(chances + np.array([evidence for _, evidence in fits]))
+    weight = weights_of(planning, np.array([evidence for _, evidence in fits]))
     found = {}
     for level in LEVELS:
         every = np.stack([values[level] for values, _ in fits])
@@ -185,10 +182,17 @@ def _district(
 
 
 def _fit(
-    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], times: float, *, reader: Reader, planning: Planning
+    part: AreaTable,
+    kinds: Array,
+    sums: _Sums,
+    msoas: NDArray[np.intp],
+    *,
+    times: float,
+    reader: Reader,
+    planning: Planning,
 ) -> tuple[dict[Level, Array], float]:
     """What `_district` finds if areas differ so many times as much as planned, and the log of the evidence for it."""
-    kinds, inside = kinds_of(part), part.membership("MSOA")
+    inside = part.membership("MSOA")
     weights = {level: part.weights(level) for level in LEVELS}
     to_msoa = weights["MSOA"]
     effects = reader.effects[: kinds.shape[1]]

@@ -53,6 +53,12 @@ class PresenceBasis:
         """Coefficients [2, K] of a home where nobody ever is."""
         return self.project(np.zeros((2, SLOTS)))
 
+    @property
+    def towards_empty(self) -> NDArray[np.float64]:
+        """Coefficients [2, K] of length one, along those of a home where nobody ever is."""
+        empty = self.empty
+        return np.asarray(empty / np.linalg.norm(empty))
+
     def curve(self, coefficients: NDArray[np.floating]) -> NDArray[np.float64]:
         """Profiles [..., 2, 48] of coefficients [..., 2, K]: the inverse of `project` within the components' span."""
         centred: NDArray[np.float64] = np.einsum("...tk,tks->...ts", coefficients, self.components)
