@@ -117,7 +117,7 @@ def made_up(areas: AreaTable, study: Study) -> tuple[dict[str, BlockSum], int]:
     exact: Mapping[str, Array] = {
         "area_score": np.stack([homes.sum(axis=1), totals.sum(axis=1)], axis=1),
         "class_score": np.concatenate([calibrated, np.outer(bound * training.sum(axis=0), [1, 0, 0])]),
-        "area_label": areas.totals("MSOA", (panel + both * training) @ np.array([[1, 1]] * 2 + [[1, 0]] * 4)),
+        "area_label": areas.totals("MSOA", (panel + both * training) @ np.array([[1, 1]] * 2 + [[1, -1]] * 4)),
         "area_profile": curve * areas.totals("MSOA", homes.sum(axis=1))[:, None],
         "diary_profile": diary,
     }

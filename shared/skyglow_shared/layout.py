@@ -37,7 +37,7 @@ def block_shape(study: Study, block: Block) -> tuple[int, int]:
     gradient          1                      one a model parameter
     area_score        LSOAs of the study     1, score
     class_score       see `strata`           1, score, score²
-    area_label        MSOAs of the study     1, label
+    area_label        MSOAs of the study     1, 1 if the label is 1 and -1 if it is 0
     area_profile      MSOAs of the study     K weekday, K weekend coefficients held to `held_bound`, and how far
                                              they went beyond it towards those of an empty home
     diary_profile     1                      for weekday then weekend: 1, K coefficients r of the diary less the
@@ -158,6 +158,11 @@ def held_bound(block: Block) -> float:
     if block.source == "area_profile":
         return _HELD * block.l2_bound
     return math.sqrt(max(block.l2_bound**2 - 2 * _DIARY_COUNT**2, block.l2_bound**2 / 4))
+
+
+def label_length(block: Block) -> float:
+    """How long every home's vector of an ``area_label`` block is: a weighted 1 and as many of 1 or -1 as models."""
+    return math.hypot(_COUNT, math.sqrt(len(block.models)))
 
 
 def share_block(study: Study, block: Block) -> Block:

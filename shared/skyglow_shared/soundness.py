@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 
 from skyglow_shared.errors import StudyError
+from skyglow_shared.layout import label_length
 from skyglow_shared.models.features import HALF_HOURS
 from skyglow_shared.models.logistic import first_weights, parameter_count
 from skyglow_shared.models.temporal import CHANNELS, installed
@@ -266,6 +267,8 @@ def _score_problems(study: Study) -> Iterable[str]:
     for block in study.blocks:
         if block.counts_trainers and block.source not in _COUNT_TRAINERS:
             yield f"block {block.name} may have counts_trainers only if its source is {' or '.join(_COUNT_TRAINERS)}"
+        if block.source == "area_label" and block.l2_bound < (length := label_length(block)):
+            yield f"block {block.name} shortens every home's labels, which are {length:.6f} long; raise its l2_bound"
     for model in study.models:
         if len({frozenset(block.models) for block in scored if model.name in block.models}) > 1:
             yield f"the blocks of scores and of class scores of model {model.name} must have the same models beside it"

@@ -41,7 +41,7 @@ Source = Literal[
     "area_score",  # every metered home: (1, score); by LSOA
     # calibration half: (1, score, score²); by composition class, and by label for another question; training half: 1
     "class_score",
-    "area_label",  # calibration half, or the whole panel: (1, label); by MSOA
+    "area_label",  # calibration half, or the whole panel: (1, ±1 by label); by MSOA
     "area_profile",  # every metered home: projected presence profile; by MSOA
     "diary_profile",  # panel homes with a diary, less their meter; one group
     "area_capped_count",  # every metered home: 1; by LSOA, each supplier's own sum held to the block's cap

@@ -14,10 +14,11 @@ from skyglow_client.learning.contributions import contributions, labels
 from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
 from skyglow_client.learning.rows import ROWS, by_blocks
-from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import block_shape, column_weights, held_bound, share_block
+from skyglow_shared.errors import InternalError, StudyError
+from skyglow_shared.layout import block_shape, column_weights, held_bound, label_length, share_block
 from skyglow_shared.models import logistic, presence
 from skyglow_shared.privacy.noise import sensitivity_steps
+from skyglow_shared.soundness import check
 from skyglow_shared.study import COMPOSITION_CLASSES
 
 K = presence.load("presence_basis_v2").components.shape[1]
@@ -138,7 +139,7 @@ def test_columns_are_what_the_layout_says(study):
     wanted = {
         "area_scores": (np.c_[one, score], homes.lsoa),
         "class_scores": (np.c_[one, score, score**2], homes.composition),
-        "panel_labels": (np.c_[one, label], homes.msoa),
+        "panel_labels": (np.c_[one, 2 * label - 1], homes.msoa),
         "profiles": (np.c_[held, (profile - held) @ empty / np.linalg.norm(empty)], homes.msoa),
         "diaries": (np.c_[np.concatenate([kept, gap], axis=2).reshape(200, -1), square, cross], np.zeros(200)),
     }
@@ -238,7 +239,7 @@ def test_homes_that_trained_answer_by_area_like_all_others(study):
     assert block_shape(study, block) == block_shape(study, plain)
     panel = homes.metered & (homes.composition >= 0)
     calibrates, counted = homes.calibrates[panel], homes.composition[panel] < 2
-    np.testing.assert_array_equal(found.vectors, np.c_[np.full(panel.sum(), 0.5), counted])
+    np.testing.assert_array_equal(found.vectors, np.c_[np.full(panel.sum(), 0.5), 2 * counted - 1])
     np.testing.assert_array_equal(found.groups, homes.msoa[panel])
     np.testing.assert_array_equal(before.vectors, found.vectors[calibrates])
     np.testing.assert_array_equal(before.groups, found.groups[calibrates])
@@ -250,3 +251,20 @@ def test_homes_that_trained_answer_by_area_like_all_others(study):
         rest = homes.take(np.arange(400) != home)
         assert 0 < np.linalg.norm(whole - sums_of(study, block, rest)) <= most
         np.testing.assert_array_equal(measured, sums_of(study, scores, rest))
+
+
+def test_yes_and_no_are_told_at_the_same_length(study):
+    """A bound that would shorten all answers is refused, so that no sum is of less than it says."""
+    homes = make_homes(200)
+    block = next(block for block in study.blocks if block.source == "area_label")
+    told = contributions(study, block, homes, weights_of()).vectors
+    assert set(told[:, 1]) == {-1.0, 1.0}
+    np.testing.assert_array_equal(np.linalg.norm(told, axis=1), label_length(block))
+    short = msgspec.structs.replace(block, l2_bound=label_length(block) - 1e-9)
+    phases = tuple(
+        msgspec.structs.replace(phase, blocks=tuple(short if one is block else one for one in phase.blocks))
+        for phase in study.phases
+    )
+    check(study)
+    with pytest.raises(StudyError, match="shortens every home's labels"):
+        check(msgspec.structs.replace(study, phases=phases))

@@ -217,6 +217,9 @@ CONTRADICTIONS = {
     "block profiles may have counts_trainers only if its source is class_score or area_label": (
         lambda plain: plain["phases"][1]["blocks"][1].update(counts_trainers=True)
     ),
+    "block area_scores shortens every home's labels, which are 1.118034 long": (
+        lambda plain: plain["phases"][1]["blocks"][0].update(source="area_label", l2_bound=1.0)
+    ),
     "block profiles must have a cap if and only if": lambda plain: plain["phases"][1]["blocks"][1].update(cap=40),
     "without one of source area_use": lambda plain: plain["phases"][1]["blocks"][1].update(source="area_use_histogram"),
     "without one of source class_histogram": lambda plain: plain["phases"][1]["blocks"][0].update(

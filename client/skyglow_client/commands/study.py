@@ -20,7 +20,7 @@ _SOURCES = {
     "gradient": "training half of the panel: the gradient of each home's loss, all together",
     "area_score": "every metered home: a count and its score, by LSOA",
     "class_score": "calibration half of the panel: a count, its score and the score's square, by composition class",
-    "area_label": "calibration half of the panel: a count and its label, by MSOA",
+    "area_label": "calibration half of the panel: a count, and 1 or -1 by its label, by MSOA",
     "area_profile": "every metered home: its presence profile on a public basis, by MSOA",
     "diary_profile": "panel homes with a diary: presence by diary less presence by meter that day, all together",
     "area_histogram": "every metered home: a count in the bin of its score, by LSOA",
@@ -31,7 +31,7 @@ _SOURCES = {
 }
 _OF_BOTH_HALVES = {
     "class_score": f"{_SOURCES['class_score']}; and a count of the training half",
-    "area_label": "every home of the panel, those that train too: a count and its label, by MSOA",
+    "area_label": "every home of the panel, those that train too: a count, and 1 or -1 by its label, by MSOA",
 }
 _APART = (
     "panel      kept apart: no home is in its sums and in those of all others; you are charged the dearer of the two"

@@ -136,7 +136,7 @@ def _class_score(study: Study, block: Block, homes: Homes, weights: Weights) -> 
 
 def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
     del weights
-    return _counted(label_table(study, block, homes)), homes.msoa
+    return _counted(2 * label_table(study, block, homes) - 1), homes.msoa
 
 
 def _learnt(study: Study, weights: Weights) -> PresenceModel | None:

@@ -108,13 +108,13 @@ def _mean(count: float, total: float, deviation: NDArray[np.float64], variance: 
 
 def _labels(evidence: Evidence) -> float:
     by_class, noise = _positive(evidence.classes, evidence.positive)
-    by_area = float(evidence.labels.values[:, 1].sum())
+    by_area = float(evidence.labels.values.sum()) / 2  # of one and minus one
     if evidence.labels_of_all and evidence.trained is not None:
         others, further = _positive(evidence.trained, evidence.positive)
         by_class, noise = by_class + others, noise + further
     elif evidence.labels_of_all:  # who calibrates is a fair draw
         by_class, noise = 2 * by_class, 4 * noise + max(2 * by_class, 0.0)
-    noise += len(evidence.labels.values) * float(evidence.labels.deviation[1]) ** 2
+    noise += len(evidence.labels.values) * float(np.sum(evidence.labels.deviation**2)) / 4
     return (by_class - by_area) / float(np.sqrt(noise))
 
 

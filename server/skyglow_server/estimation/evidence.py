@@ -30,7 +30,7 @@ class Evidence:
     positive : ndarray of bool, shape (C,)
         Which strata count as one.
     scores, classes, labels : BlockSum
-        area_score by LSOA, class_score by stratum, area_label by MSOA.
+        area_score by LSOA, class_score by stratum, area_label by MSOA, in which a home says 1 or -1.
     mix : ndarray of float64, shape (C,), optional
         Old composition of all homes that the class sums are of, where those are of more areas than these; the class
         counts then say nothing of these areas' own panel.

@@ -16,9 +16,10 @@ areas' sums say of it is more than what the class sums do. Their errors δm = L 
 a the district's contrast r1 - r0, that moves s: the grid of `mixed` gives t = uᵀe its values, and s turns with it by
 D = -n* (r1 - r0)ᵀ L u, so that a slope that may be zero is never divided by.
 
-Panel. MSOA m has ŷ positives among n̂ homes, and the district's panel has class counts n̂_c of the same homes::
+Panel. MSOA m has n̂ homes, and so many more that count than half of them, ŷ - n̂/2; and the district's panel has class
+counts n̂_c of the same homes::
 
-    ŷ_m = ñ_m θ_m + e_m,    n̂_P - π n̂_all = Σ_m ñ_m (θ_m - π) + e,   π = any fixed share near the truth
+    (ŷ - n̂/2)_m = ñ_m (θ_m - ½) + e_m,   n̂_P - π n̂_all = Σ_m ñ_m (θ_m - π) + e,   π = any fixed share near the truth
 
 whose sampling errors are the same, and whose noise in n̂_c also moves the class means. Where homes that trained the
 model are counted by class too, they are another such row: other homes, other noise. If labels are of both halves, and
@@ -235,9 +236,10 @@ class _Asked:
         return _Homes(part * size, drawn, counted)
 
     def labels(self, block: BlockSum, homes: _Homes) -> _Panel:
-        """Rows ŷ = ñ θ + e, one a MSOA."""
-        noise = {"privacy noise of labels": block.deviation[1] * np.eye(homes.size.size)}
-        return self._rows(block.values[:, 1], homes, np.eye(homes.size.size), np.zeros(homes.size.size), noise)
+        """Rows ŷ - n̂/2 = ñ (θ - ½) + e, one a MSOA: half of what homes say, as they say 1 or -1."""
+        every = np.eye(homes.size.size)
+        noise = {"privacy noise of labels": block.deviation[1] / 2 * every}
+        return self._rows(block.values[:, 1] / 2, homes, every, np.full(homes.size.size, 0.5), noise)
 
     def classes(self, block: BlockSum, name: str, homes: _Homes) -> _Panel:
         """One row n̂_P - π n̂_all = Σ ñ (θ - π) + e."""

@@ -16,7 +16,7 @@ from skyglow_simulations.report.data import ReportData, Sent
 _WHAT = {
     "gradient": "how the model’s weights should change to fit the sampled panel homes better, added up",
     "class_score": "by household type, how many panel homes there are and the sum of their scores",
-    "area_label": "by MSOA, how many panel homes there are and how many of them the topic counts",
+    "area_label": "by MSOA, how many panel homes there are, and how many more of them the topic counts than not",
     "diary_profile": "how far the homes’ own diaries are from what the meters say of the same days, added up",
     "area_score": "by LSOA, how many metered homes there are and the sum of their scores",
     "area_profile": "by MSOA, the sum of the homes’ profiles of presence",

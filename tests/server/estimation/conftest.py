@@ -151,7 +151,7 @@ def replicate(world: World, areas: AreaTable, rng: np.random.Generator):
     sums = {
         "area_scores": grouped(area[metered], world.lsoas, np.ones(metered.size), score[metered]),
         "class_scores": grouped(label, 6, np.ones(panel.size), score[panel], score[panel] ** 2),
-        "panel_labels": grouped(msoa[area[asked]], world.msoas, np.ones(asked.size), POSITIVE[kind[asked]]),
+        "panel_labels": grouped(msoa[area[asked]], world.msoas, np.ones(asked.size), 2.0 * POSITIVE[kind[asked]] - 1),
     }
     if world.both_halves:
         sums["trained"] = grouped(kind[asked[~half]], 6, np.ones(asked.size - panel.size))

@@ -31,7 +31,7 @@ CASES = {
     "an empty panel": ("class_scores", slice(None), (0.0, 0.0, 0.0)),
     "an MSOA without panel": ("panel_labels", 0, (0.0, 0.0)),
     "a negative panel": ("panel_labels", slice(None), (-9.0, -4.0)),
-    "more positives than panel": ("panel_labels", 0, (5.0, 40.0)),
+    "more positives than panel": ("panel_labels", 0, (5.0, 75.0)),
     "no diaries": ("diaries", 0, 0.0),
     "profiles beyond any home's": ("profiles", slice(None), 1e6),
 }

@@ -35,7 +35,7 @@ def drawn(simulator, areas, exact, rng, *, labels_of_all, noise):
     older = rng.hypergeometric(left[:, 0], left[:, 1], size)
     half = rng.binomial(size, 1 / 2)
     own = rng.hypergeometric(older, size - older, half)
-    labels = np.stack([size, older], axis=1) if labels_of_all else np.stack([half, own], axis=1)
+    labels = np.stack([size, 2 * older - size] if labels_of_all else [half, 2 * own - half], axis=1)
     classes = by_class(own, half)
     return {
         "area_scores": simulator.noised(np.stack([homes.sum(axis=1), 0 * homes[:, 0]], axis=1), 1e-3, rng),

@@ -34,7 +34,7 @@ def expected(simulator, *, apart=False):
     count, msoas = panel.sum(axis=0), areas.membership("MSOA")
     scores = np.stack([added.sum(axis=1), added @ world.means], axis=1)
     classes = np.stack([count, count * world.means, count * (world.means**2 + 0.25)], axis=1)
-    labels = np.stack([msoas @ panel.sum(axis=1), msoas @ panel[:, older].sum(axis=1)], axis=1)
+    labels = np.stack([msoas @ panel.sum(axis=1), msoas @ panel @ np.where(older, 1, -1)], axis=1)
     quiet = [simulator.Sum(values, np.full(values.shape[1], 0.1), 6) for values in (scores, classes, labels)]
     return Evidence(areas, older, *quiet, apart=apart), mix @ older
 

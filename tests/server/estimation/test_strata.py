@@ -108,12 +108,12 @@ def replicate(areas, simulator, rng):
     panel = rng.choice(len(cell), 1500, replace=False)
     metered = rng.random(len(cell)) < 0.75
     msoa = areas.membership("MSOA").argmax(axis=0)
-    ones, label = np.ones(len(cell)), (kind <= 1).astype(float)
+    ones, labels = np.ones(len(cell)), 2.0 * np.stack([kind <= 1, large]) - 1
     columns = (ones, older, older**2, score, score**2)
     sums = {
         "area_scores": simulator.grouped(lsoa[metered], 60, *(each[metered] for each in (ones, older, score))),
         "class_scores": simulator.grouped(cell[panel], 12, *(column[panel] for column in columns)),
-        "panel_labels": simulator.grouped(msoa[lsoa[panel]], 12, ones[panel], label[panel], large[panel].astype(float)),
+        "panel_labels": simulator.grouped(msoa[lsoa[panel]], 12, ones[panel], *labels[:, panel]),
     }
     noise = simulator.World().noise
     return truth, {name: simulator.noised(exact, noise[name], rng) for name, exact in sums.items()}
