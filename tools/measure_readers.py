@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.estimation.profiles import kinds_of
 from skyglow_server.estimation.readers import INSTALLED, RULE, lack
 from skyglow_shared.files import write_atomically
@@ -38,7 +39,7 @@ _SEED = 1
 _DISTRICTS = ("E06000044", "E07000148", "E07000117", "E07000209", "E07000046")
 _BOUND_BY_THE_RULE = 0.6
 _FILE = Path(__file__).parents[1] / "server/skyglow_server/estimation/readers.json"
-_DIGITS = {"axes": 5, "moved": 2, "lost": 2}
+_DIGITS = {"axes": 5, "moved": 2, "lost": 2, "unread": 5, "lsoa_deviation": 6, "msoa_deviation": 6}
 
 Array = NDArray[np.float64]
 
@@ -73,12 +74,14 @@ def _laid_out(told: dict[str, object]) -> str:
 class _Place:
     """One district's homes and areas.
 
-    `true` and `read` are coefficients [homes, 2 K], `gap` and `held` those of a day's gap as it is and as it is held to
-    the bound, which `lack`s so much; `short` [2 K] is what the bound on profiles takes from their mean for good, and
-    `beyond` what it takes along an empty home's and gives back, where the mean of what it holds lies `along` that.
-    `kinds` [areas, 7] is what the old census says of the areas.
+    `curve` [homes, 96] are shares of days occupied, `true` and `read` coefficients [homes, 2 K], `gap` and `held` those
+    of a day's gap as it is and as it is held to the bound, which `lack`s so much; `short` [2 K] is what the bound on
+    profiles takes from their mean for good, and `beyond` what it takes along an empty home's and gives back, where the
+    mean of what it holds lies `along` that.
     """
 
+    basis: presence.PresenceBasis
+    curve: Array
     true: Array
     read: Array
     gap: Array
@@ -90,13 +93,26 @@ class _Place:
     along: float
     area: NDArray[np.int64]
     composition: NDArray[np.int8]
-    kinds: Array
+    areas: AreaTable
+
+    @property
+    def kinds(self) -> Array:
+        """What the old census says of the areas [areas, 7]."""
+        return kinds_of(self.areas)
+
+    @property
+    def homes(self) -> Array:
+        """Of every area."""
+        return np.bincount(self.area).astype(np.float64)
 
     def by_area(self, values: Array) -> Array:
         """Means of areas."""
-        homes = np.bincount(self.area)
-        starts = np.cumsum(homes) - homes
-        return np.add.reduceat(values, starts, axis=0) / homes[:, None]
+        starts = (np.cumsum(self.homes) - self.homes).astype(np.int64)
+        return np.add.reduceat(values, starts, axis=0, dtype=np.float64) / self.homes[:, None]
+
+    def mean_kinds(self) -> Array:
+        """What the old census says of the place [7]."""
+        return np.average(self.kinds, axis=0, weights=self.homes)
 
 
 def _read_by(study: Study, model: str) -> Study:
@@ -116,6 +132,8 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
     )
     bound, (short, beyond, along) = held_bound(block), _sent(study, read, basis)
     return _Place(
+        basis=basis,
+        curve=stock.curve.reshape(homes, -1),
         true=true,
         read=read,
         gap=gap,
@@ -127,7 +145,7 @@ def _place(census: Census, study: Study, scale: float, workers: int) -> _Place:
         along=along,
         area=stock.area,
         composition=stock.composition,
-        kinds=kinds_of(area_table(census)),
+        areas=area_table(census),
     )
 
 
@@ -147,33 +165,38 @@ def _sent(study: Study, read: Array, basis: presence.PresenceBasis) -> tuple[Arr
 
 def _constants(places: list[_Place]) -> dict[str, Array]:
     """Every constant of a `Reader`, in its shape."""
-    read, true = (np.array([getattr(one, name).mean(axis=0) for one in places]) for name in ("read", "true"))
-    gap, at = (true - read).mean(axis=0), read.mean(axis=0)
+    gap = np.mean([(one.true - one.read).mean(axis=0) for one in places], axis=0)
     slope = np.mean([_slopes(one) for one in places], axis=0)
-    areas = np.concatenate([one.by_area(one.read) for one in places]) - at
-    left = np.concatenate([one.by_area(one.true) for one in places]) - at - gap - slope * areas
-    tilt = areas[:, 0] @ left / (areas[:, 0] @ areas[:, 0])
+    usual = np.mean([one.mean_kinds() for one in places], axis=0)
     taken = np.array([(one.gap - one.held).mean(axis=0) / one.lack for one in places])
-    apart, moved = (true - read) - gap, taken - taken.mean(axis=0)
+    apart = np.array([(one.true - one.read).mean(axis=0) for one in places]) - gap
+    moved = taken - taken.mean(axis=0)
+    unseen, by_area = _unseen(places, slope, usual)
+    axes, effects = _axes(places), _effects(places)
     found = {
         "gap": gap,
-        "at": at,
         "slope": slope,
-        "tilt": tilt,
+        "unread": _unread(places, slope, usual),
+        "unseen": unseen,
         "profile_deviation": np.sqrt(np.mean([one.read.var(axis=0) for one in places], axis=0)),
         "diary_deviation": np.sqrt(np.mean([one.gap.var(axis=0) for one in places], axis=0)),
         "short": np.mean([one.short for one in places], axis=0),
         "cut": taken.mean(axis=0),
-        "axes": _axes(places),
-        "kinds": _effects(places),
+        "axes": axes,
+        "kinds": effects,
     }
+    by_lsoa, by_msoa = _between(places, axes, effects)
     shares = {
+        "usual": usual,
+        "unseen_by_area": by_area,
+        "lsoa_deviation": by_lsoa,
+        "msoa_deviation": by_msoa,
         "moved": np.array((apart * moved).sum() / (apart * apart).sum()),
         "lost": np.mean([_lost(one) for one in places]),
     }
     farther, beyond = np.polyfit([one.along for one in places], [one.beyond for one in places], 1)
     shares["beyond"] = np.array([beyond, farther])
-    return {name: value.reshape(*value.shape[:-1], 2, -1) for name, value in found.items()} | shares
+    return {name: np.asarray(value).reshape(*value.shape[:-1], 2, -1) for name, value in found.items()} | shares
 
 
 def _axes(places: list[_Place]) -> Array:
@@ -186,10 +209,76 @@ def _axes(places: list[_Place]) -> Array:
 
 def _effects(places: list[_Place]) -> Array:
     """How much what is read goes with what kinds of homes areas have [7, 2 K], from area to area of a district."""
-    kinds = np.concatenate([one.kinds for one in places])
+    kinds = np.concatenate([one.kinds - one.mean_kinds() for one in places])
     read = np.concatenate([one.by_area(one.read) - one.read.mean(axis=0) for one in places])
-    weight = np.sqrt(np.concatenate([np.bincount(one.area) for one in places]))[:, None]
-    return np.linalg.lstsq(kinds * weight, read * weight)[0]  # shares add up to one: of all that fit, the smallest
+    return _fitted(kinds, read, np.concatenate([one.homes for one in places]))
+
+
+def _fitted(design: Array, values: Array, homes: Array) -> Array:
+    """Least squares weighted by homes; as shares of kinds add up to one, of all that fit the smallest."""
+    weight = np.sqrt(homes)[:, None]
+    return np.asarray(np.linalg.lstsq(design * weight, values * weight)[0])
+
+
+def _left(place: _Place, slope: Array) -> Array:
+    """What is not read of areas [areas, 96]: their share of homes occupied less the curve of `slope` times the read."""
+    shown = (slope * place.by_area(place.read)).reshape(len(place.homes), *place.basis.empty.shape)
+    return place.by_area(place.curve) - place.basis.curve(shown).reshape(len(shown), -1)
+
+
+def _unread(places: list[_Place], slope: Array, usual: Array) -> Array:
+    """What is not read of places with the usual kinds of homes, and for each unit more of each kind [8, 96]."""
+    kinds = np.concatenate([one.kinds for one in places]) - usual
+    left = np.concatenate([_left(one, slope) for one in places])
+    return _fitted(np.column_stack([np.ones(len(kinds)), kinds]), left, np.concatenate([one.homes for one in places]))
+
+
+def _unseen(places: list[_Place], slope: Array, usual: Array) -> tuple[Array, Array]:
+    """Sds in units of sqrt(p (1 - p)): of one home by half-hour [96], and of an area beyond its homes.
+
+    The second is of districts that what is known was not fitted to, each in turn left out.
+    """
+    by_home, by_area = [], []
+    for place in places:
+        share = place.curve.mean(axis=0, dtype=np.float64)
+        units = share * (1 - share)
+        own = np.array([_variance(place, slope, slot) for slot in range(len(share))])
+        known = _unread([one for one in places if one is not place], slope, usual)
+        apart = _left(place, slope) - np.column_stack([np.ones(len(place.kinds)), place.kinds - usual]) @ known
+        excess = np.square(apart - np.average(apart, axis=0, weights=place.homes)) - own / place.homes[:, None]
+        by_home.append(own / units)
+        by_area.append(np.average(excess / units, axis=0, weights=place.homes).mean())
+    return np.sqrt(np.mean(by_home, axis=0)), np.sqrt(max(np.mean(by_area), 0.0))
+
+
+def _variance(place: _Place, slope: Array, slot: int) -> float:
+    """Between homes, of what is not read of a half-hour."""
+    effect = (place.basis.curve(np.eye(slope.size).reshape(-1, *place.basis.empty.shape)) - place.basis.mean).reshape(
+        slope.size, -1
+    )
+    return float(np.var(place.curve[:, slot] - (slope * place.read) @ effect[:, slot]))
+
+
+def _between(places: list[_Place], axes: Array, effects: Array) -> tuple[Array, Array]:
+    """Sds along the axes [2 K] of LSOAs of a MSOA, and of MSOAs, beside their kinds of homes and which homes they have.
+
+    By the moments of both levels. As five districts tell little of a short axis, half of each variance is what it would
+    be if it went with the axis' length; and LSOAs near each other are taken to be alike by a third at least.
+    """
+    lengths = np.linalg.norm(axes, axis=1)
+    moments = []
+    for place in places:
+        kinds, homes = place.kinds - place.mean_kinds(), place.homes
+        own = (place.by_area(place.read) - place.read.mean(axis=0) - kinds @ effects) @ (axes / lengths[:, None]).T
+        to_msoa, whole = place.areas.weights("MSOA"), place.areas.totals("MSOA", homes)
+        shared = np.average(np.square(to_msoa).sum(axis=1), weights=whole)
+        chance = np.average(np.square(to_msoa) @ (1 / homes), weights=whole)
+        lsoa = np.average(own**2, axis=0, weights=homes) / lengths**2 - 1 / homes.mean()
+        msoa = np.average((to_msoa @ own) ** 2, axis=0, weights=whole) / lengths**2 - chance
+        moments.append([(lsoa - msoa) / (1 - shared), (msoa - shared * lsoa) / (1 - shared)])
+    variance = np.mean(moments, axis=0)
+    lsoas, msoas = lengths * np.sqrt(np.maximum((variance + variance.mean(axis=1, keepdims=True)) / 2, 0.0))
+    return lsoas, np.maximum(msoas, lsoas / 3)
 
 
 def _lost(place: _Place) -> float:

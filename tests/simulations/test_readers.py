@@ -35,8 +35,16 @@ def test_means_and_spreads_of_other_homes_are_as_known(drafts, model):
     stock = make(census, study, seed=77, copies=1, scale=SCALE)
     read = stock.profile.astype(float)
     gap = basis.project(stock.curve) - read
-    left = gap.mean(axis=0) - reader.gap_at(read.mean(axis=0))
+    kinds = np.bincount(stock.area) @ (kinds_of(area_table(census)) - reader.usual) / len(stock.area)
+    unread = reader.unread_at(kinds)
+    left = gap.mean(axis=0) - reader.gap_at(read.mean(axis=0), basis.difference(unread))
     assert (np.abs(left) < 4 * gap.std(axis=0) / np.sqrt(len(gap)) + 0.001).all()
+    apart = stock.curve - basis.curve(reader.slope * read) - unread
+    share = stock.curve.mean(axis=0, dtype=float)
+    unseen = apart.std(axis=0) / np.sqrt(share * (1 - share))
+    assert (np.abs(apart.mean(axis=0)) < 4 * apart.std(axis=0) / np.sqrt(len(gap)) + 0.001).all()
+    np.testing.assert_allclose(unseen, reader.unseen, rtol=0.25)
+    assert unseen.mean() == pytest.approx(reader.unseen.mean(), rel=0.05)
     np.testing.assert_allclose(read.std(axis=0), reader.profile_deviation, rtol=0.17)
     np.testing.assert_allclose(stock.diary.std(axis=0), reader.diary_deviation, rtol=0.17)
 
@@ -52,7 +60,7 @@ def test_homes_of_a_kind_differ_along_the_axes_and_areas_go_with_their_kinds(dra
     within = along - kinds @ (kinds.T @ along / kinds.sum(axis=0)[:, None])
     np.testing.assert_allclose(within.std(axis=0), reader.lengths, rtol=0.17)
     assert np.abs(np.corrcoef(within.T) - np.eye(len(reader.lengths))).max() < 0.2
-    expected = (kinds_of(area_table(census)) @ reader.effects)[stock.area]
+    expected = ((kinds_of(area_table(census)) - reader.usual) @ reader.effects)[stock.area]
     for axis in (0, 1):
         x, y = (values[:, axis] - values[:, axis].mean() for values in (expected, along))
         error = y.std() / np.sqrt(x @ x)
@@ -65,14 +73,16 @@ def test_of_everything_that_reads_presence_something_is_known(drafts):
     shape = presence.load(BASIS).components.shape[:2]
     for name in (study.occupancy.model, ""):
         reader = reader_of(read_by(study, name))
-        for values in (reader.gap, reader.at, reader.slope, reader.tilt, reader.cut, reader.profile_deviation):
+        for values in (reader.gap, reader.slope, reader.cut, reader.profile_deviation):
             assert values.shape == shape
         assert reader.axes.shape == (8, *shape)
         assert reader.kinds.shape == (7, *shape)
         np.testing.assert_allclose(reader.directions @ reader.directions.T, np.eye(8), atol=1e-12)
         np.testing.assert_allclose(reader.directions, reader.axes.reshape(8, -1) / reader.lengths[:, None], atol=0.002)
-        sent, cut, left = reader.sent(reader.at, 0.0)
-        np.testing.assert_allclose(sent, reader.gap)
+        assert (reader.unread.shape, reader.unseen.shape, reader.usual.shape) == ((8, 2, 48), (2, 48), (7,))
+        assert reader.usual[:6].sum() == pytest.approx(1, abs=1e-3)
+        sent, cut, left = reader.sent(reader.gap + 0.01, 0.0)
+        np.testing.assert_allclose(sent, reader.gap + 0.01)
         assert not cut.any()
         assert left == 1
     assert set(READERS) == {study.occupancy.model, "rule"}

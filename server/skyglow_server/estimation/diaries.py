@@ -9,9 +9,9 @@ component::
     R = n (r0 + s (ρ - ρ0)) + e,    ρ_weekday, ρ_weekend ~ N(ρ0, prior),    e: sampling and noise
 
 ρ is what has to be added to the mean of all meters: a difference estimator. Of what reads presence it is known
-(`readers`) that it is off by ρ0 where homes are as these, that r0 is what homes send of it under the bound on r, and
-that s is left of what ρ lies elsewhere. The prior is narrow, with a chance of a far wider one that the sums decide on.
-How much homes differ in r as it is sent is measured too, by the sum of all r².
+(`readers`) that it is off by ρ0 where homes are of such kinds, that r0 is what homes send of it under the bound on r,
+and that s is left of what ρ lies elsewhere. The prior is narrow, with a chance of a far wider one that the sums decide
+on. How much homes differ in r as it is sent is measured too, by the sum of all r².
 
 Slope. If the meters tell homes apart too little or too much, r goes with the home's own profile z; the block has the
 sum of r z of the first component for it::
@@ -38,15 +38,17 @@ _LEAST = 0.25  # of it, however little noise leaves of the squares: a bound make
 
 @dataclass(frozen=True, slots=True)
 class DiaryModel:
-    """The mean gap ρ [2, K] with its variance by source, [2, K] each, and the slope with its variance."""
+    """How far the gap is from the known one, ρ - ρ0 [2, K], and the variance of that by source; slope and variance."""
 
-    gap: Array
+    shift: Array
     parts: dict[str, Array]
     slope: float
     slope_variance: float
 
 
-def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, planning: Planning) -> DiaryModel:
+def diary_model(
+    block: BlockSum, lack: float, all_homes: Array, known: Array, *, reader: Reader, planning: Planning
+) -> DiaryModel:
     """Fit gap and slope.
 
     Parameters
@@ -57,6 +59,8 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
         By how much the block's `l2_bound` is shorter than the profile of a home that stands empty; 0 if it is not.
     all_homes : ndarray, shape (2, K)
         Z: mean profile coefficients over all metered homes.
+    known : ndarray, shape (2, K)
+        ρ0: what is known of the gap where homes are of such kinds, see `Reader.gap_at`.
     reader : Reader
         Of the profiles.
     planning : Planning
@@ -67,7 +71,7 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     count, total, noise = np.maximum(sums[:, 0], 0.0), sums[:, 1:], noises[:, 1:]
     one_home = _variance_of_a_home(block, count, reader)
     likely = np.tile(planning.by_component(planning.presence_model_deviation, components), (2, 1))
-    known, (sent, beyond, left) = reader.gap_at(all_homes), reader.sent(all_homes, lack)
+    sent, beyond, left = reader.sent(known, lack)
     gaps_alike, homes_alike = (
         planning.first_alike(first, components) for first in (planning.gap_alike, planning.residual_alike)
     )
@@ -83,23 +87,23 @@ def diary_model(block: BlockSum, lack: float, all_homes: Array, reader: Reader, 
     prior = (times * planning.slope_deviation) ** 2
     slopes, variances, evidence = posterior(cross - (known_slope - 1) * design, design, prior, error)
     weight = weights_of(planning, evidence + np.array([fit.evidence for fit in fits]))
-    gap = np.einsum("f,fak->ak", weight, np.stack([fit.gap for fit in fits]))
+    shift = np.einsum("f,fak->ak", weight, np.stack([fit.shift for fit in fits]))
     parts = {
         name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
     }
-    parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.gap - gap) ** 2 for fit in fits]))
+    parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.shift - shift) ** 2 for fit in fits]))
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
     doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (4 * np.sqrt(components))  # in whichever component
     parts["bound on diaries"] = np.einsum("kab,bk->ak", gain, count[:, None] * np.tile(doubt, (1, components))) ** 2
     steeper, variance = mixed(weight, slopes, variances)
-    return DiaryModel(known + gap, parts, known_slope + float(steeper), float(variance))
+    return DiaryModel(shift, parts, known_slope + float(steeper), float(variance))
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
     """Under one prior: posterior mean [2, K], its variance by source, gain [K, 2, 2], and the log of the evidence."""
 
-    gap: Array
+    shift: Array
     parts: dict[str, Array]
     gain: Array
     evidence: float

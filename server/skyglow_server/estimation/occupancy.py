@@ -4,19 +4,21 @@
 A rule or model on the meter gives every home coefficients z on a few public components. Their noised sums by MSOA say
 how areas differ (`profiles`), the diaries how far all meters are off (`diaries`)::
 
-    D_a = ρ + Z + (B + b - B11) (Z_a - Z) + T (Z_a1 - Z_1) + η_a,    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s)
+    D_a = B Z_a + r + b (Z_a - Z),    curve_a(s) = mean(s) + √48 Σ_k D_ak φ_k(s) + γ_0(s) + x_a γ(s) + η_a(s)
 
-B, by coefficient, is how much the truth goes with profiles from home to home, T how much more it does from area to
-area, both known of what reads them (`readers`); b is what this study's diaries say of B's first. η is what meters do
-not show: of a share p of homes occupied it has variance p (1 - p) (u²/N + v² + w² d_a), of which homes there happen to
-be, of what a LSOA has to itself, and of how far its kinds of homes lie from its district's. The variance of a slot is
-the sum over coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that. MSOAs
-and districts are household-weighted means of their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve
-is what its MSOA's sum and the kinds of homes it has lead to expect, and its interval holds how far LSOAs differ beyond
+B, by coefficient, is how much the truth goes with profiles, γ_0 and γ what is not read of places as usual and of what
+kinds of homes x_a an area has more: known of what reads them (`readers`). r is what this study's diaries say that is
+not known, b likewise of B's first. η is what meters do not show: of a share p of homes occupied it has variance
+p (1 - p) (u(s)²/N + v² + w²), of which homes there happen to be, of what a LSOA has to itself, and of all areas alike;
+and |x_a|² ν² γ(s)², as kinds of homes may do somewhat else than is known. The variance of a slot is the sum over
+coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that. MSOAs and
+districts are household-weighted means of their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is
+what its MSOA's sum and the kinds of homes it has lead to expect, and its interval holds how far LSOAs differ beyond
 that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from skyglow_server.estimation.diaries import DiaryModel, diary_model
 from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
 from skyglow_server.estimation.planning import Planning
-from skyglow_server.estimation.profiles import AreaMeans, area_means
+from skyglow_server.estimation.profiles import AreaMeans, area_means, kinds_of
 from skyglow_server.estimation.readers import Reader, lack, reader_of
 from skyglow_server.estimation.results import Estimate, Level, with_intervals
 from skyglow_shared.models import presence
@@ -60,29 +62,44 @@ def occupancy_estimates(
     means, overall = area_means(
         areas, scores, profiles, basis, lack=lacks["area_profile"], reader=reader, planning=planning
     )
-    diaries = diary_model(find(study, sums, "diary_profile"), lacks["diary_profile"], overall, reader, planning)
+    kinds = kinds_of(areas)
+    kinds = kinds - reader.usual[: kinds.shape[1]]
+    everywhere = areas.households @ kinds / areas.households.sum()
+    known = reader.gap_at(overall, basis.difference(reader.unread_at(everywhere)))
+    diaries = diary_model(
+        find(study, sums, "diary_profile"), lacks["diary_profile"], overall, known, reader=reader, planning=planning
+    )
+    places = _Places(areas, kinds, overall)
     return tuple(
         estimate
         for level in (study.occupancy.levels if levels is None else levels)
         for estimate in _curves(
-            areas, level, means[level], overall, diaries=diaries, basis=basis, reader=reader, planning=planning
+            places, level, means[level], diaries=diaries, basis=basis, reader=reader, planning=planning
         )
     )
 
 
-def _unseen(areas: AreaTable, level: Level, apart: Array, planning: Planning) -> Array:
-    """Variance of what meters do not show of the areas of a level, in units of p (1 - p)."""
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The areas; by how much LSOAs have more of each kind of homes than is usual [A, 6 or 7]; and Z [2, K]."""
+
+    areas: AreaTable
+    kinds: Array
+    overall: Array
+
+
+def _unseen(areas: AreaTable, level: Level, reader: Reader, planning: Planning) -> Array:
+    """Variance [areas, 96] of what meters do not show of the areas of a level, in units of p (1 - p)."""
     homes = areas.households
-    own = planning.unseen_by_home**2 * homes + planning.unseen_by_area**2 * homes**2
-    alone = areas.totals(level, own) / areas.totals(level, homes) ** 2 + planning.unseen_everywhere**2
-    return np.asarray(alone + planning.unseen_by_mix**2 * apart)
+    whole = areas.totals(level, homes)
+    own = areas.totals(level, homes**2) / whole**2 * reader.unseen_by_area**2 + planning.unseen_everywhere**2
+    return np.asarray(np.outer(1 / whole, reader.unseen.ravel() ** 2) + own[:, None])
 
 
 def _curves(
-    areas: AreaTable,
+    places: _Places,
     level: Level,
     means: AreaMeans,
-    overall: Array,
     *,
     diaries: DiaryModel,
     basis: PresenceBasis,
@@ -90,9 +107,11 @@ def _curves(
     planning: Planning,
 ) -> Iterator[Estimate]:
     """Estimates of all areas of a level."""
-    offset = means.mean - overall
+    areas, kinds = places.areas, places.areas.weights(level) @ places.kinds
+    offset = means.mean - places.overall
     steeper = diaries.slope - float(reader.slope[0, 0])
-    values = basis.curve(diaries.gap + overall + reader.carried(offset) + steeper * offset).reshape(len(offset), -1)
+    shown = basis.curve(reader.slope * means.mean + diaries.shift + steeper * offset)
+    values = (shown + reader.unread_at(kinds)).reshape(len(offset), -1)
     coefficients = {
         **{name: np.broadcast_to(part, offset.shape) for name, part in diaries.parts.items()},
         "slope": (diaries.slope_variance + planning.slope_area_deviation**2) * offset**2,
@@ -100,13 +119,15 @@ def _curves(
     units = np.eye(basis.empty.size).reshape(-1, *basis.empty.shape)
     alone = (basis.curve(units) - basis.mean).reshape(len(units), -1)  # of each coefficient on each slot
     axes = reader.directions.reshape(-1, *basis.empty.shape)
-    moved = (reader.carried(axes) + steeper * axes).reshape(len(alone), -1) @ alone
+    moved = ((reader.slope + steeper) * axes).reshape(len(alone), -1) @ alone
     parts = {name: part.reshape(len(offset), -1) @ alone**2 for name, part in coefficients.items()}
     parts["privacy noise of areas"] = means.noise @ moved**2
     parts["homes without a meter"] = means.frame @ moved**2
     parts["area model"] = means.model @ moved**2
-    empty = reader.carried(basis.towards_empty).ravel() @ alone
+    empty = (reader.slope * basis.towards_empty).ravel() @ alone
     parts["bound on profiles"] = np.outer(means.beyond, empty**2)
     spread = np.clip(values * (1 - values), _LEAST_SPREAD, None)
-    parts["what meters do not show"] = _unseen(areas, level, means.apart, planning)[:, None] * spread
+    otherwise = planning.unread_deviation**2 * np.square(reader.unread[1:]).mean(axis=0).ravel()
+    apart = np.square(kinds).sum(axis=1)
+    parts["what meters do not show"] = _unseen(areas, level, reader, planning) * spread + np.outer(apart, otherwise)
     return with_intervals(areas.areas(level), level, TOPIC, values, parts, groups=GROUPS)

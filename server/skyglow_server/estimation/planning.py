@@ -83,20 +83,15 @@ class Planning:
     presence_mix_deviation : float
         How far what areas' kinds of homes do to their mean profiles may lie from what is known of the reader: prior sd,
         relative to the mean size of the effects along each of the reader's axes.
-    presence_msoa_deviation, presence_lsoa_deviation : float
-        Prior sd of what mean profiles further differ by between MSOAs and between the LSOAs of a MSOA, beside which
-        homes there happen to be: areas' homes are of other kinds than at the census. Along each of the reader's axes,
-        relative to how much homes differ along it.
     presence_beyond_deviation : float
         Relative prior sd of how far homes go beyond the bound on profiles, on average over a district, around what is
         known of the reader: how often homes stand empty for days.
-    unseen_by_home, unseen_by_area, unseen_by_mix, unseen_everywhere : float
-        Sd of what meters do not show of a share p of homes occupied, in units of sqrt(p (1 - p)): of one home, so that
-        an area's falls with the root of how many it has (of coin tosses it would be 1); of a LSOA beyond that; of an
-        area for each unit by which its shares of kinds of homes, and in employment, lie from its district's; and of all
-        areas alike.
-    rule_unseen_by_home, rule_unseen_by_area : float
-        The same of presence by the rule.
+    unread_deviation : float
+        How far what kinds of homes do beyond what is read may lie from what is known of the reader, relative to the
+        mean size of what they do.
+    unseen_everywhere : float
+        Sd of what meters do not show of a share p of homes occupied in all areas alike, beside what the components
+        express, in units of sqrt(p (1 - p)).
     """
 
     class_level_deviation: float = 0.5
@@ -125,26 +120,20 @@ class Planning:
     metering_deviation: float = 0.0
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
-    rule_deviation: float = 0.008
-    presence_model_deviation: float = 0.001
+    rule_deviation: float = 0.0015
+    presence_model_deviation: float = 0.0005
     trained_model_deviation: float = 0.02
-    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.985), (6.0, 0.01), (40.0, 0.005))
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.975), (6.0, 0.015), (40.0, 0.01))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
     slope_deviation: float = 0.04
     trained_slope_deviation: float = 0.3
-    slope_area_deviation: float = 0.1
+    slope_area_deviation: float = 0.06
     component_deviations: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3)
     presence_mix_deviation: float = 0.2
-    presence_msoa_deviation: float = 0.004
-    presence_lsoa_deviation: float = 0.013
     presence_beyond_deviation: float = 0.07
-    unseen_by_home: float = 0.31
-    unseen_by_area: float = 0.0065
-    unseen_by_mix: float = 0.036
-    unseen_everywhere: float = 0.0025
-    rule_unseen_by_home: float = 0.4
-    rule_unseen_by_area: float = 0.012
+    unread_deviation: float = 0.2
+    unseen_everywhere: float = 0.0007
 
     def by_component(self, first: float, components: int) -> NDArray[np.float64]:
         """Standard deviations [K] from that of the first."""
@@ -157,12 +146,7 @@ class Planning:
 
     def for_rule(self) -> "Planning":
         """What is expected of profiles by the rule, in place of those by a model."""
-        return replace(
-            self,
-            presence_model_deviation=self.rule_deviation,
-            unseen_by_home=self.rule_unseen_by_home,
-            unseen_by_area=self.rule_unseen_by_area,
-        )
+        return replace(self, presence_model_deviation=self.rule_deviation)
 
     def for_trained(self) -> "Planning":
         """What is expected of profiles by a model that a study trained: noise may have moved it anywhere near."""

@@ -3,15 +3,15 @@
 
 Along each of the reader's axes by itself, district by district: homes of a kind differ along them independently, over
 weekdays and weekends together, and the noise is the same along each. With x_a the old census's shares of composition
-classes and of residents in employment, centred on the district::
+classes and of residents in employment, less the district's::
 
     Z_a = μ + x_a β + v_MSOA + u_a,    β ~ N(β0, mix²), v ~ N(0, msoa²), u ~ N(0, lsoa² + home²/N_a), μ unknown
 
-β0 is known of the reader. A MSOA's noised sum over its noised count measures the household-weighted mean of its LSOAs'
-Z_a, with an error from the noise and one from which homes have a meter. Everything is normal, so that the Z_a given all
-sums, their means over MSOAs and the district, and all covariances are a matter of linear algebra; levels agree by
-construction. Areas may differ far more than planned, or go otherwise with their kinds of homes: a second, wider set of
-deviations has a small chance, which the sums raise or lower.
+β0, msoa and lsoa are known of the reader. A MSOA's noised sum over its noised count measures the household-weighted
+mean of its LSOAs' Z_a, with an error from the noise and one from which homes have a meter. Everything is normal, so
+that the Z_a given all sums, their means over MSOAs and the district, and all covariances are a matter of linear
+algebra; levels agree by construction. Areas may differ far more than planned, or go otherwise with their kinds of
+homes: a second, wider set of deviations has a small chance, which the sums raise or lower.
 
 The bound on a home's profile would make all means too high, for it is homes that stood empty for days that it shortens.
 How far they went beyond it is a number of its own in the block; its mean, from that and from what is known of the
@@ -39,8 +39,7 @@ _UNKNOWN = 0.3  # sd of μ: as good as nothing known
 class AreaMeans:
     """Mean profile coefficients [areas, 2, K], and their variance along the reader's axes by source, each [areas, 2 K].
 
-    `beyond` [areas] is the variance, along an empty home's profile, of what is given back of homes beyond the bound;
-    `apart` [areas] is the squared distance of an area's kinds of homes, and share in employment, from its district's.
+    `beyond` [areas] is the variance, along an empty home's profile, of what is given back of homes beyond the bound.
     """
 
     mean: Array
@@ -48,7 +47,6 @@ class AreaMeans:
     frame: Array
     model: Array
     beyond: Array
-    apart: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +89,12 @@ def area_means(
     """
     sums = _measured(areas, scores, profiles, basis, lack=lack, reader=reader, planning=planning)
     found = {level: np.zeros((4, len(areas.areas(level)), len(reader.lengths))) for level in LEVELS}
-    apart = {level: np.zeros(len(areas.areas(level))) for level in LEVELS}
     district_of = {level: areas.places("LAD", of=level) for level in LEVELS}
     for place in range(len(areas.areas("LAD"))):
         rows = {level: np.flatnonzero(districts == place) for level, districts in district_of.items()}
         part = areas.part(district_of["LSOA"] == place)
-        kinds = kinds_of(part)
-        own = _district(part, kinds, sums, rows["MSOA"], reader=reader, planning=planning)
+        own = _district(part, sums, rows["MSOA"], reader=reader, planning=planning)
         for level in LEVELS:
-            apart[level][rows[level]] = np.square(part.weights(level) @ kinds).sum(axis=1)
             for into, values in zip(found[level], own[level], strict=True):
                 into[rows[level]] = values
     share = areas.totals("LAD", areas.households) / areas.households.sum()
@@ -107,8 +102,7 @@ def area_means(
     for level in LEVELS:
         mean, noise, frame, model = found[level]
         coefficients = (mean @ reader.directions).reshape(-1, *basis.empty.shape)
-        beyond = sums.beyond[district_of[level]]
-        means[level] = AreaMeans(coefficients, noise, frame, model, beyond, apart[level])
+        means[level] = AreaMeans(coefficients, noise, frame, model, sums.beyond[district_of[level]])
     return means, np.einsum("d,dtk->tk", share, means["LAD"].mean)
 
 
@@ -165,9 +159,11 @@ def _beyond(homes: Array, sums: Array, noise: Array, *, expected: Array, plannin
 
 
 def _district(
-    part: AreaTable, kinds: Array, sums: _Sums, msoas: NDArray[np.intp], *, reader: Reader, planning: Planning
+    part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], *, reader: Reader, planning: Planning
 ) -> dict[Level, Array]:
     """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
+    kinds = kinds_of(part)
+    kinds = kinds - part.weights("LAD") @ kinds
     fits = [
         _fit(part, kinds, sums, msoas, times=times, reader=reader, planning=planning)
         for times, _ in planning.presence_multiples
@@ -197,8 +193,7 @@ def _fit(
     to_msoa = weights["MSOA"]
     effects = reader.effects[: kinds.shape[1]]
     mix = (times * planning.presence_mix_deviation) ** 2 * np.square(effects).mean(axis=0)
-    msoa = (times * planning.presence_msoa_deviation * reader.lengths) ** 2
-    lsoa = (times * planning.presence_lsoa_deviation * reader.lengths) ** 2
+    msoa, lsoa = (times * reader.msoa_deviation) ** 2, (times * reader.lsoa_deviation) ** 2
     alike, near, likely = kinds @ kinds.T, inside.T @ inside, kinds @ effects
     single = lsoa + reader.lengths**2 / part.households[:, None]  # variance of one LSOA's own
     found = {level: np.zeros((4, len(rows), len(mix))) for level, rows in weights.items()}
@@ -225,9 +220,7 @@ def _fit(
     return found, evidence
 
 
-def kinds_of(part: AreaTable) -> Array:
-    """Of LSOAs: old shares [A, 6 or 7] of composition classes and of residents in employment, less the district's."""
-    kinds = part.counts / part.counts.sum(axis=1, keepdims=True)
-    if part.employed is not None:
-        kinds = np.column_stack([kinds, part.employed])
-    return np.asarray(kinds - part.weights("LAD") @ kinds)
+def kinds_of(areas: AreaTable) -> Array:
+    """Of LSOAs: old shares [A, 6 or 7] of composition classes and, where known, of residents in employment."""
+    kinds = areas.counts / areas.counts.sum(axis=1, keepdims=True)
+    return np.asarray(kinds if areas.employed is None else np.column_stack([kinds, areas.employed]))

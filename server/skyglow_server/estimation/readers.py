@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of how presence errs as it is read off meters, by an installed model or by the rule.
 
-What reads presence errs in its own way, and hardly by place but for this: it draws homes towards those it was made of,
-so that places where people are home more are read too low. So it is measured once, on simulated homes whose truth is
-known, and is a public constant of what reads, as its weights are (``readers.json``, by ``tools/measure_readers.py``).
+What reads presence errs in its own way, and by place as places have other kinds of homes: who sits quietly at night is
+read as out, so that where many homes are of people of 66 and over more are at home than is read. So it is measured
+once, on simulated homes whose truth is known, and is a public constant of what reads, as its weights are
+(``readers.json``, by ``tools/measure_readers.py``).
 """
 
 from dataclasses import dataclass, replace
@@ -28,14 +29,19 @@ class Reader:
     Attributes
     ----------
     gap : ndarray, shape (2, K)
-        Mean of the share of days somebody is home, less what is read, weekday and weekend, where the mean of what is
-        read is `at`.
-    at : ndarray, shape (2, K)
+        Mean of the share of days somebody is home, less what is read, weekday and weekend, where it was measured.
     slope : ndarray, shape (2, K)
         How much the truth goes with what is read, from home to home.
-    tilt : ndarray, shape (2, K)
-        How much more it is, from area to area, for each unit that the first of a weekday lies higher: what all homes of
-        an area have in common draws a model towards the homes it was made of.
+    usual : ndarray, shape (7,)
+        Mean old shares of the composition classes, and of residents in employment, of the places where it was measured.
+    unread : ndarray, shape (8, 2, 48)
+        By how much the share of homes occupied, by half-hour, is above the basis' curve of `slope` times what is read:
+        of a place whose kinds of homes are the usual ones; and for each unit by which a place has more of each of them.
+    unseen : ndarray, shape (2, 48)
+        Sd, by half-hour, of what is read of one home neither so nor otherwise, in units of sqrt(p (1 - p)) of the share
+        p of homes occupied: of coin tosses it would be 1.
+    unseen_by_area : float
+        Likewise, of what is left of an area's mean beyond which homes there happen to be; of all half-hours alike.
     profile_deviation, diary_deviation : ndarray, shape (2, K)
         Sd between homes of a profile's coefficients, and of those of one day's diary less what is read of that day.
     short : ndarray, shape (2, K)
@@ -56,12 +62,17 @@ class Reader:
     kinds : ndarray, shape (7, 2, K)
         How much more is read, from area to area, for each unit of an area's old share of a composition class, and of
         residents in employment.
+    lsoa_deviation, msoa_deviation : ndarray, shape (2 K,)
+        Sd along each axis of what the mean profiles of LSOAs of a MSOA, and of MSOAs, further differ by, beside which
+        homes there happen to be.
     """
 
     gap: Array
-    at: Array
     slope: Array
-    tilt: Array
+    usual: Array
+    unread: Array
+    unseen: Array
+    unseen_by_area: float
     profile_deviation: Array
     diary_deviation: Array
     short: Array
@@ -71,6 +82,8 @@ class Reader:
     lost: float
     axes: Array
     kinds: Array
+    lsoa_deviation: Array
+    msoa_deviation: Array
 
     @property
     def lengths(self) -> Array:
@@ -90,33 +103,34 @@ class Reader:
 
     def unknown(self) -> "Reader":
         """The same of a reader of the same kind that a study has trained: nothing is known of its mean."""
-        nothing = np.zeros_like(self.gap)
-        return replace(self, gap=nothing, tilt=nothing, slope=nothing + 1)
+        unread = np.concatenate([np.zeros_like(self.unread[:1]), self.unread[1:]])
+        return replace(self, gap=np.zeros_like(self.gap), slope=np.ones_like(self.slope), unread=unread)
 
-    def gap_at(self, read: Array) -> Array:
-        """ρ0 [2, K] where the mean of what is read is [2, K]."""
-        return np.asarray(self.gap - (read - self.at) + self.carried(read - self.at))
+    def unread_at(self, kinds: Array) -> Array:
+        """`unread` [..., 2, 48] of places that have so much more of each kind [..., 6 or 7] than is usual."""
+        effects = self.unread[1 : 1 + kinds.shape[-1]]
+        return np.asarray(self.unread[0] + np.tensordot(kinds, effects, axes=1))
 
-    def carried(self, read: Array) -> Array:
-        """What differences [..., 2, K] in what is read of areas say of differences in the truth."""
-        return np.asarray(self.slope * read + self.tilt * read[..., :1, :1])
+    def gap_at(self, read: Array, unread: Array) -> Array:
+        """ρ0 [2, K] where the mean of what is read, and the coefficients of what is not, are [2, K]."""
+        return np.asarray(unread + (self.slope - 1) * read)
 
     def beyond_at(self, held: Array) -> Array:
         """`beyond` where the mean of what is held lies so far along an empty home's; some homes always stand empty."""
         usual, farther = self.beyond
         return np.maximum(usual + farther * held, usual / 4)
 
-    def sent(self, read: Array, lack: float) -> tuple[Array, Array, float]:
+    def sent(self, known: Array, lack: float) -> tuple[Array, Array, float]:
         """What is known of diaries less meters as homes send them, held to a bound that lacks so much.
 
         Returns
         -------
         tuple of ndarray, ndarray, float
-            Their mean [2, K] where that of what is read is [2, K], what of it the bound cuts off everywhere, and the
-            share that it leaves of what the mean lies elsewhere than is known.
+            Their mean [2, K] where the known gap is [2, K], what of it the bound cuts off everywhere, and the share
+            that it leaves of what the mean lies elsewhere than is known.
         """
         cut = self.cut * lack
-        return self.gap - cut + (1 - self.moved * lack) * (self.gap_at(read) - self.gap), cut, 1 - self.lost * lack
+        return self.gap - cut + (1 - self.moved * lack) * (known - self.gap), cut, 1 - self.lost * lack
 
 
 def lack(basis: PresenceBasis, bound: float) -> float:

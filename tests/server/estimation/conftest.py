@@ -208,9 +208,11 @@ class Days:
 #: What is known of the rule in `presence_replicate`'s towns: how far homes differ, and no more.
 READER = Reader(
     gap=np.zeros((2, 4)),
-    at=np.zeros((2, 4)),
     slope=np.ones((2, 4)),
-    tilt=np.zeros((2, 4)),
+    usual=np.append(MIX, 0.6),
+    unread=np.zeros((8, 2, 48)),
+    unseen=np.full((2, 48), 0.4),
+    unseen_by_area=0.012,
     profile_deviation=np.tile([0.07, 0.05, 0.045, 0.045], (2, 1)),
     diary_deviation=np.tile([0.1, 0.06, 0.06, 0.05], (2, 1)),
     short=np.zeros((2, 4)),
@@ -220,6 +222,8 @@ READER = Reader(
     lost=0.0,
     axes=np.diag(np.tile([0.07, 0.05, 0.045, 0.045], 2)).reshape(8, 2, 4),
     kinds=np.zeros((7, 2, 4)),
+    lsoa_deviation=np.full(8, 0.001),
+    msoa_deviation=np.full(8, 0.0004),
 )
 
 

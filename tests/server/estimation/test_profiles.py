@@ -55,8 +55,8 @@ def by_hand(areas, profiles, planning, axis):
     spread = np.linalg.norm(READER.axes[axis])
     direction = READER.directions[axis]
     known = READER.kinds.reshape(7, 2 * K) @ direction
-    sds = (0.3, planning.presence_mix_deviation * np.sqrt(np.mean(known**2)), planning.presence_msoa_deviation * spread)
-    own = spread * np.sqrt(planning.presence_lsoa_deviation**2 + 1 / areas.households)
+    sds = (0.3, planning.presence_mix_deviation * np.sqrt(np.mean(known**2)), READER.msoa_deviation[axis])
+    own = np.sqrt(READER.lsoa_deviation[axis] ** 2 + spread**2 / areas.households)
     prior = np.concatenate([np.repeat(sds, (1, kinds.shape[1], MSOAS)), own])
     expected = np.concatenate([[0.0], known, np.zeros(MSOAS + LSOAS)])
     households = areas.totals("MSOA", areas.households)
