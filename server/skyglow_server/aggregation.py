@@ -22,6 +22,7 @@ from skyglow_shared.aggregation import MOST_ATTEMPTS, session_of
 from skyglow_shared.errors import AttemptError, ProtocolError
 from skyglow_shared.layout import largest_number
 from skyglow_shared.messages import Refusal, Reply, Request, RoundRequest, StepReply, StepRequest
+from skyglow_shared.privacy.spare import spare_noise
 from skyglow_shared.secagg import office
 from skyglow_shared.secagg.messages import FromOffice, FromSupplier, decode_reply, encode
 from skyglow_shared.secagg.recovering import Recovering, Sum
@@ -41,14 +42,16 @@ class Exchange(Protocol):
         """Give what `read` makes of the answers of those that answered, by name."""
 
 
-def add(study: Study, phase: Phase, request: RoundRequest, exchange: Exchange) -> tuple[NDArray[np.int64], int]:
-    """Add one round's shares without seeing one.
+def add(study: Study, phase: Phase, request: RoundRequest, exchange: Exchange) -> tuple[NDArray[np.int64], int, int]:
+    """Add one round's shares without seeing one, and take out what spare noise their suppliers tell.
 
     Returns
     -------
     total : ndarray of int64, shape (numbers of a round,)
     shares : int
         How many suppliers' shares are in it: at least the study's suppliers less the dropouts it tolerates.
+    spares : int
+        Of how many of them the spare noise is still in it.
 
     Raises
     ------
@@ -71,7 +74,10 @@ def add(study: Study, phase: Phase, request: RoundRequest, exchange: Exchange) -
         added = attempt.ask("unmask", handed_out, recovering.unmasked)
         attempt.note(added.left_out)
         _check_bounds(study, phase, added)
-        return added.values, len(added.survivors)
+        total = added.values
+        for key in added.spares.values():
+            total = total - spare_noise(study, key, total.size)
+        return total, len(added.survivors), len(added.survivors) - len(added.spares)
     raise failure
 
 

@@ -131,8 +131,7 @@ class Coordinator:
 
     def _sums(self, phase: Phase, request: RoundRequest) -> dict[str, BlockSum]:
         if self.study.aggregation is not None:
-            total, shares = aggregation.add(self.study, phase, request, self.exchange)
-            return block_sums(self.study, phase, total, shares)
+            return block_sums(self.study, phase, *aggregation.add(self.study, phase, request, self.exchange))
         place = Place(request.study, request.phase, request.round)
         return self._everybody(place, request, lambda replies: self._add(phase, request, replies))
 

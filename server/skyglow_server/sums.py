@@ -12,6 +12,7 @@ from skyglow_shared.errors import ProtocolError
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import Share
 from skyglow_shared.privacy.release import noise_deviation, step_size
+from skyglow_shared.privacy.spare import deviation_steps
 from skyglow_shared.study import Phase, Study
 
 
@@ -41,10 +42,10 @@ def add_shares(study: Study, phase: Phase, shares: Sequence[Share]) -> dict[str,
         if set(share.blocks) != wanted:
             raise ProtocolError(f"the share of {share.supplier} holds other blocks than phase {phase.name} asks for")
     total = sum((joined(study, phase, share.blocks) for share in shares), np.zeros((), np.int64))
-    return block_sums(study, phase, total, len(shares))
+    return block_sums(study, phase, total, len(shares), 0)
 
 
-def block_sums(study: Study, phase: Phase, total: NDArray[np.int64], shares: int) -> dict[str, BlockSum]:
+def block_sums(study: Study, phase: Phase, total: NDArray[np.int64], shares: int, spares: int) -> dict[str, BlockSum]:
     """One round's sums in real units.
 
     Parameters
@@ -53,12 +54,12 @@ def block_sums(study: Study, phase: Phase, total: NDArray[np.int64], shares: int
     phase : Phase
     total : ndarray of int64, shape (numbers of a round,)
         The sum of the suppliers' shares, on the blocks' grids.
-    shares : int
-        How many were added.
+    shares, spares : int
+        How many were added, and whose spare noise is still in the sum (`privacy.spare`).
     """
-    parts, sums = parted(study, phase, total), {}
+    parts, steps, sums = parted(study, phase, total), deviation_steps(study, shares, spares), {}
     for block in phase.blocks:
         made, weights = share_block(study, block), column_weights(study, block)
         values = parts[block.name] * step_size(made) / weights
-        sums[block.name] = BlockSum(values, noise_deviation(made, shares) / weights, shares)
+        sums[block.name] = BlockSum(values, noise_deviation(made, steps) / weights, shares)
     return sums

@@ -14,6 +14,7 @@ from skyglow_shared.electricity import EDGES_KWH, PARTS
 from skyglow_shared.models import presence
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.noise import SIGMA_STEPS, TAIL_SIGMAS, sensitivity_steps
+from skyglow_shared.privacy.spare import spare_steps
 from skyglow_shared.secagg import codec
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 
@@ -168,8 +169,8 @@ def label_length(block: Block) -> float:
 def share_block(study: Study, block: Block) -> Block:
     """The block as one supplier makes it.
 
-    In trust mode ``aggregate`` a share holds the part of the noise that makes the whole when only `study.noise_shares`
-    honest shares are in a sum; in ``local`` it holds all of it.
+    In trust mode ``aggregate`` a share holds the part of the noise that makes the whole when the shares of all that are
+    honest, `study.noise_shares`, are in a sum, and for dropouts what `privacy.spare` adds; in ``local`` all of it.
 
     Notes
     -----
@@ -196,7 +197,7 @@ def word_bits(study: Study, phase: Phase) -> int:
 def largest_number(study: Study, phase: Phase) -> int:
     """The largest that a number of one supplier's share can be in one round, for any homes there may be."""
     steps = (sensitivity_steps(share_block(study, block).noise_multiplier) for block in phase.blocks)
-    return study.households * max(steps) + TAIL_SIGMAS * SIGMA_STEPS
+    return study.households * max(steps) + TAIL_SIGMAS * (SIGMA_STEPS + spare_steps(study))
 
 
 def round_numbers(study: Study, phase: Phase) -> int:

@@ -6,7 +6,7 @@ of a round is keyed by (study, phase, round, attempt, step): in `local` trust mo
 step ``share``; in `aggregate` an attempt begins with ``advertise``, and its other steps are `StepRequest`s.
 """
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -73,7 +73,8 @@ class Share(Message, frozen=True, kw_only=True, tag=True):
     -------
     The only message that depends on readings; in trust mode ``aggregate`` it is sealed and leaves under masks alone.
     Each block is a sum of clipped per-home vectors plus discrete Gaussian
-    noise, charged to the supplier's ledger before it was computed.
+    noise, charged to the supplier's ledger before it was computed. `spare` is the key of what is added to all numbers
+    in turn before they leave under masks (`privacy.spare`); empty in ``local``.
     """
 
     study: str
@@ -83,6 +84,7 @@ class Share(Message, frozen=True, kw_only=True, tag=True):
     step: str
     supplier: str
     blocks: dict[str, bytes]
+    spare: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
 
 class StepReply(Message, frozen=True, kw_only=True, tag=True):

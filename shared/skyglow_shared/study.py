@@ -263,9 +263,9 @@ class Study(Record, frozen=True, kw_only=True):
 
     @property
     def noise_shares(self) -> int:
-        """Over how many shares the noise that is charged is spread: the honest suppliers that are in every sum."""
+        """Over how many shares the noise that is charged is spread: the honest suppliers, `privacy.spare` apart."""
         lost = self.aggregation
-        return 1 if lost is None else len(self.suppliers) - lost.dropouts - lost.colluders
+        return 1 if lost is None else len(self.suppliers) - lost.colluders
 
     @property
     def lsoas(self) -> tuple[str, ...]:

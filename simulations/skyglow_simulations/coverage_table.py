@@ -24,8 +24,19 @@ _FALSE_ALARM = 0.05
 _HELD, _ERROR, _SQUARE, _WIDTH = range(4)  # rows of a replicate's arrays
 
 
-def tables(found: Replicates, census: Census, *, ours: str) -> tuple[list[str], bool]:
-    """Lines to print, and whether coverage is within the goal everywhere and no stratum is shown to be outside it."""
+def together(districts: Sequence[Replicates]) -> list[dict[str, Array]]:
+    """Replicates of several districts as ones of all their areas: of the first of each, of the second, and so on."""
+    return [
+        {key: np.concatenate([one[key] for one in drawn], axis=1) for key in drawn[0]}
+        for drawn in zip(*districts, strict=False)
+    ]
+
+
+def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[list[str], bool]:
+    """Lines to print, and whether coverage is within the goal everywhere and no stratum is shown to be outside it.
+
+    Replicates have the areas of these places, one after the other.
+    """
     if not found:
         return ["no replicate is finished"], False
     lines = [f"{'epsilon':>7}  {'topic':<20}{'level':<6}{'coverage':>15}{'bias, points':>17}{'width':>8}{'rmse':>8}"]
@@ -42,7 +53,7 @@ def tables(found: Replicates, census: Census, *, ours: str) -> tuple[list[str], 
         share = float(np.mean([one[key][0, 0] for one in found]))
         if share > 0:
             lines.append(f"{epsilon:>7}  {topic:<20}withheld by diagnostics in {share:.1%} of the studies")
-    areas, enough = area_table(census), len(found) > 2
+    areas, enough = [area_table(census) for census in places], len(found) > 2
     outside = rejected(found, mine, areas, GOAL) if enough else []
     inexact = rejected(found, mine, areas) if enough else []
     lines.append("")
@@ -91,20 +102,29 @@ def pooled(found: Replicates, key: str) -> dict[str, float]:
     }
 
 
-def strata(areas: AreaTable, level: Level) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """(name, areas): thirds of a level's areas by households, share in employment and old share of older homes."""
+def strata(places: Sequence[AreaTable], level: Level) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """(name, areas): thirds of a level's areas by households, share in employment and old share of older homes.
+
+    Of several places these are thirds of each, so that a stratum is of all of them.
+    """
+    for parts in zip(*(_thirds(areas, level) for areas in places), strict=True):
+        chosen = np.concatenate([part for _, part in parts])
+        if chosen.any():
+            yield parts[0][0], chosen
+
+
+def _thirds(areas: AreaTable, level: Level) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     weights = areas.weights(level)
     older = weights @ (areas.counts[:, :2].sum(axis=1) / areas.counts.sum(axis=1))
     employed = older if areas.employed is None else weights @ areas.employed
     for name, value in (("size", areas.totals(level, areas.households)), ("employment", employed), ("share", older)):
         third = np.argsort(np.argsort(value)) * 3 // value.size
         for number, word in enumerate(("lowest", "middle", "highest")):
-            if (third == number).any():
-                yield f"{word} {name}", third == number
+            yield f"{word} {name}", third == number
 
 
 def rejected(
-    found: Replicates, keys: Sequence[str], areas: AreaTable, within: tuple[float, float] = (0.95, 0.95)
+    found: Replicates, keys: Sequence[str], places: Sequence[AreaTable], within: tuple[float, float] = (0.95, 0.95)
 ) -> list[tuple[str, str, float, float]]:
     """(key, stratum, coverage, p) whose coverage is not `within`: t-test over replicates, Holm-corrected over all.
 
@@ -115,7 +135,7 @@ def rejected(
         level = next(level for level in LEVELS if key.endswith(level))
         if level == LEVELS[-1]:
             continue
-        for name, chosen in strata(areas, level):
+        for name, chosen in strata(places, level):
             held = np.array([one[key][_HELD][chosen].mean() for one in found])
             chance = np.sqrt(0.95 * 0.05 / chosen.sum())  # where all replicates are alike, as if areas were independent
             spread = float(held.std(ddof=1) or chance) / np.sqrt(held.size)

@@ -38,6 +38,7 @@ from skyglow_shared.study import Block, Study, digest
 from skyglow_simulations import coverage_table
 from skyglow_simulations.experiment import drafted, trusting
 from skyglow_simulations.frontier.levels import factor, mapped, scaled, without_noise
+from skyglow_simulations.population.census import Census
 from skyglow_simulations.population.frame import FRAMES
 from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.processes import each
@@ -216,25 +217,45 @@ def _unbounded(block: Block) -> Block:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is missing of the replicates and print the tables; 0 if coverage is within the goal everywhere."""
+    """Run what is missing of the replicates and print the tables; 0 if coverage is within the goal everywhere.
+
+    Of several districts the tables of each are printed, and judged is that of all of them together.
+    """
     options = _parser().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + 60 * options.minutes
+    own = [argparse.Namespace(**vars(options) | {"area": area}) for area in options.area]
+    places, drawn = zip(*(_drawn(one, until) for one in own), strict=True)
+    holds = False
+    for name, found, of in zip(map(_name, own), drawn, places, strict=True):
+        holds = _told(options, name, found, [of])
+    if len(own) > 1:
+        holds = _told(options, _name(options), coverage_table.together(drawn), places)
+    return 0 if holds else 1
+
+
+def _drawn(options: argparse.Namespace, until: float) -> tuple[Census, list[dict[str, Array]]]:
+    """All replicates of a district that there is time for."""
     setting = setting_of(options, options.out)
     folder = options.out / _name(options)
     folder.mkdir(exist_ok=True)
     _keep(folder / "plan.json", _plan(options, setting))
     seeds = range(options.seed, options.seed + options.replicates)
     missing = [seed for seed in seeds if not (folder / f"{seed}.npz").exists()]
-    until = time.monotonic() + 60 * options.minutes
     for _ in each(partial(_kept, setting, folder), missing, options.workers):
         if time.monotonic() > until:
             break  # what has not begun is cancelled
-    found = [_read(folder / f"{seed}.npz") for seed in seeds if (folder / f"{seed}.npz").exists()]
-    lines, holds = coverage_table.tables(found, setting.world.census, ours=OURS)
-    text = f"{_name(options)}: {len(found)} of {len(seeds)} replicates\n\n" + "\n".join(lines) + "\n"
+    done = (folder / f"{seed}.npz" for seed in seeds)
+    return setting.world.census, [_read(path) for path in done if path.exists()]
+
+
+def _told(options: argparse.Namespace, name: str, found: Sequence[dict[str, Array]], places: Sequence[Census]) -> bool:
+    """Print and keep the tables; whether all that was asked for is there and within the goal."""
+    lines, holds = coverage_table.tables(found, places, ours=OURS)
+    text = f"{name}: {len(found)} of {options.replicates} replicates\n\n" + "\n".join(lines) + "\n"
     sys.stdout.write(text)
-    write_atomically(options.out / f"{_name(options)}.txt", text.encode())
-    return 0 if holds and len(found) == len(seeds) else 1
+    write_atomically(options.out / f"{name}.txt", text.encode())
+    return holds and len(found) == options.replicates
 
 
 _DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "epsilon", "methods")
@@ -242,7 +263,8 @@ _DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "epsilon", "method
 
 def _name(options: argparse.Namespace) -> str:
     lie, scale = options.lie and f"lie-{options.lie}", "" if options.scale == 1 else f"scale{options.scale:g}"
-    words = (options.area, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
+    area = options.area if isinstance(options.area, str) else "-".join(options.area)
+    words = (area, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
     return "-".join(word for word in words if word)
 
 
@@ -277,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trust", choices=("local", "aggregate"), default="aggregate")
     parser.add_argument("--panel", type=float, default=0.05, help="share of homes surveyed")
     parser.add_argument("--scale", type=float, default=1.0, help="share of every area's households")
-    parser.add_argument("--area", default="E06000045")
+    parser.add_argument("--area", nargs="+", default=["E06000045"], help="districts; of several all together too")
     parser.add_argument("--census", default="", help="folder with the full census tables, for other districts")
     parser.add_argument("--frame", choices=tuple(FRAMES), default="even")
     lies = "scores that say nothing, or a panel whose answers are other homes'"

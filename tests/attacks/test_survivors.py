@@ -9,7 +9,9 @@ import pytest
 
 from skyglow_shared.errors import OrderError, PeerError, ProtocolError, StudyError
 from skyglow_shared.layout import share_block
+from skyglow_shared.privacy.noise import SIGMA_STEPS
 from skyglow_shared.privacy.randomness import SystemRandomness
+from skyglow_shared.privacy.spare import spare_steps
 from skyglow_shared.secagg import keys, messages
 from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.secagg.messages import Confirmations, SurvivorSet
@@ -35,15 +37,23 @@ def test_more_dropouts_than_the_noise_was_made_for(attempt):
 
 @pytest.mark.parametrize(("suppliers", "dropouts", "colluders"), [(5, 1, 1), (7, 2, 2), (6, 2, 1), (3, 1, 0)])
 def test_thinned_noise_with_colluders_among_the_survivors(town, suppliers, dropouts, colluders):
-    """The office cuts d suppliers off, and c colluders take their noise out: no less is left than was charged."""
+    """The office cuts suppliers off, and c colluders take their noise out: no less is left than was charged.
+
+    Of a sum of everybody all spare noise may be known; if somebody is missing, none of it is.
+    """
     roster = [{"name": f"supplier-{n}", "public_key": f"{n:02x}" * 32} for n in range(suppliers)]
     withstood = {"dropouts": dropouts, "colluders": colluders}
     study = town.study(trust_mode="aggregate", aggregation=withstood, suppliers=roster)
     left = suppliers - dropouts - colluders
+    with_spare = 1 + (spare_steps(study) / SIGMA_STEPS) ** 2
     for block in study.blocks:
         part = share_block(study, block)
-        assert left * part.noise_multiplier**2 >= block.noise_multiplier**2
-        assert (left - 1) * part.noise_multiplier**2 < block.noise_multiplier**2
+        assert (suppliers - colluders) * part.noise_multiplier**2 >= block.noise_multiplier**2
+        for gone in range(1, dropouts + 1):
+            honest = suppliers - gone - colluders
+            assert honest * with_spare * part.noise_multiplier**2 >= block.noise_multiplier**2
+            assert honest * part.noise_multiplier**2 < block.noise_multiplier**2, "what is spare is needed then"
+        assert (left - 1) * with_spare * part.noise_multiplier**2 < block.noise_multiplier**2
         unprovisioned = block.noise_multiplier**2 / suppliers
         assert left * unprovisioned < block.noise_multiplier**2, "without provision the attack would succeed"
 

@@ -18,6 +18,7 @@ from skyglow_shared.errors import AttemptError, RollbackError
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import Refusal, RoundRequest, Share, StepReply, encode_weights, open_reply, seal_request
 from skyglow_shared.privacy.release import noise_deviation, step_size
+from skyglow_shared.privacy.spare import deviation_steps, spare_noise
 from skyglow_shared.study import digest
 from skyglow_simulations import experiment as experiments
 from skyglow_simulations import run as runs
@@ -68,8 +69,8 @@ class Office:
             study=digest(self.study), phase=phase, round=round_, attempt=attempt, step="advertise", weights=weights
         )
 
-    def shares(self, phase, round_):
-        """Every supplier's sealed share of a round, read from its own ledger: what never left."""
+    def shares(self, phase, round_, spare=()):
+        """Every supplier's sealed share of a round, read from its own ledger; of some with its spare noise."""
         key = f"{digest(self.study)}/{phase.name}/{round_}/0/share"
         found = {}
         for entry in self.study.suppliers:
@@ -80,6 +81,8 @@ class Office:
                 share = open_reply(reply, entry.name, entry.public_key)
                 assert isinstance(share, Share)
                 found[entry.name] = joined(self.study, phase, share.blocks)
+                if entry.name in spare:
+                    found[entry.name] += spare_noise(self.study, share.spare, found[entry.name].size)
         return found
 
 
@@ -133,12 +136,13 @@ def test_the_sum_is_exactly_that_of_shares_that_never_left(office, accounts):
 
 
 def test_the_noise_of_the_fewest_honest_suppliers_is_the_noise_that_is_charged(office):
-    """Six suppliers, one may drop and one collude: four shares must hold all of the noise, and one alone does not."""
-    assert office.study.noise_shares == 4
+    """Six suppliers, one may drop and one collude: five shares, or four with what is spare, hold all of the noise."""
+    assert office.study.noise_shares == 5
     for block in office.study.blocks:
         made, whole = share_block(office.study, block), block.noise_multiplier * block.l2_bound
-        assert whole <= noise_deviation(made, 4) < 1.01 * whole
-        assert noise_deviation(made, 1) < 0.51 * whole
+        for shares, spares in ((5, 0), (4, 4)):
+            assert whole <= noise_deviation(made, deviation_steps(office.study, shares, spares)) < 1.01 * whole
+        assert noise_deviation(made, deviation_steps(office.study, 1, 1)) < 0.51 * whole
 
 
 @pytest.mark.parametrize("step", range(5), ids=STEPS)
@@ -149,7 +153,7 @@ def test_one_supplier_may_drop_out_at_any_step_and_stay_away(office, step, how):
     assert outcome.sums.keys() == {block.name for phase in office.study.phases[1:] for block in phase.blocks}
     assert {found.shares for found in outcome.sums.values()} == {5}
     phase = office.study.phases[-1]
-    others = [share for name, share in office.shares(phase, 0).items() if name != gone]
+    others = [share for name, share in office.shares(phase, 0, spare=NAMES).items() if name != gone]
     np.testing.assert_allclose(on_the_grid(office.study, phase, outcome), np.sum(others, axis=0), atol=1e-3)
 
 

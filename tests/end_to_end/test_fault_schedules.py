@@ -28,6 +28,7 @@ from skyglow_shared.errors import SkyglowError
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import open_reply
 from skyglow_shared.privacy.release import step_size
+from skyglow_shared.privacy.spare import spare_noise
 from skyglow_shared.study import digest
 from skyglow_simulations import experiment as experiments
 from skyglow_simulations import run as runs
@@ -126,19 +127,17 @@ def spoilt(message):
 
 
 def sealed(town, held, phase, round_):
-    """Every supplier's share of a round as its ledger has it."""
+    """Every supplier's share of a round as its ledger has it, and its spare noise."""
     key = f"{digest(town.study)}/{phase.name}/{round_}/0/share"
     keys = {entry.name: entry.public_key for entry in town.study.suppliers}
     replies = {name: supplier.gate.ledger.sealed(key) for name, supplier in held.items()}
-    return {
-        name: joined(town.study, phase, open_reply(reply, name, keys[name]).blocks)
-        for name, reply in replies.items()
-        if reply is not None
-    }
+    shares = {name: open_reply(reply, name, keys[name]) for name, reply in replies.items() if reply is not None}
+    vectors = {name: joined(town.study, phase, share.blocks) for name, share in shares.items()}
+    return {name: (one, spare_noise(town.study, shares[name].spare, one.size)) for name, one in vectors.items()}
 
 
 def check_sum(town, held, phase, round_, sums):
-    """The sum is that of as many sealed shares as it says, whosever they are."""
+    """The sum is that of as many sealed shares as it says, whosever they are; with some spare noise only if of all."""
     parts, counts = [], set()
     for block in phase.blocks:
         scale = column_weights(town.study, block) / step_size(share_block(town.study, block))
@@ -148,8 +147,16 @@ def check_sum(town, held, phase, round_, sums):
     withstood = town.study.aggregation.dropouts if town.study.aggregation else 0
     assert count >= len(NAMES) - withstood
     total, shares = np.concatenate(parts), sealed(town, held, phase, round_)
-    sets = itertools.combinations(shares.values(), count)
+    sets = [
+        [share + spare * (name in left) for name, (share, spare) in some]
+        for some in itertools.combinations(shares.items(), count)
+        for left in (subsets(NAMES) if count == len(NAMES) else [NAMES])
+    ]
     assert any(np.allclose(total, np.sum(some, axis=0), rtol=0, atol=1e-3) for some in sets), (phase.name, round_)
+
+
+def subsets(names):
+    return [some for size in range(len(names) + 1) for some in itertools.combinations(names, size)]
 
 
 def play(town, held, place, schedule, deaths, monkeypatch):

@@ -63,7 +63,7 @@ def test_what_six_shares_add_up_to_withholds_the_owned_places_and_no_other(asked
     for number, own in enumerate(counts):
         exact = block_sum(asked, block, homes_of(own, rng), {})
         total += add_noise(exact, SystemRandomness().stream(f"test {number}")).ravel()
-    found = block_sums(asked, phase, total, 6)["spread"]
+    found = block_sums(asked, phase, total, 6, 0)["spread"]
     spreads = [
         Spread("LSOA", code, "t", float(value), float(found.deviation[0]), block.cap, 500.0, 15.0)
         for code, value in zip(asked.lsoas, found.values[:, 0], strict=True)

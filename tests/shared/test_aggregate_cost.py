@@ -10,6 +10,7 @@ import pytest
 from skyglow_shared.layout import share_block
 from skyglow_shared.privacy.accounting import plan, study_cost
 from skyglow_shared.privacy.noise import SIGMA_STEPS, sensitivity_steps
+from skyglow_shared.privacy.spare import deviation_steps
 from skyglow_shared.study import Aggregation, Block, Supplier
 
 NUMBERS = {"training": 23, "calibration": 60, "release": 100}
@@ -59,8 +60,13 @@ def subsets(names, most):
 
 
 def hidden(study, dropped, told):
-    """In how many shares of the sum is noise that the office and its colluders do not know."""
-    return sum(supplier.name not in dropped | told for supplier in study.suppliers)
+    """In how many shares of the sum is noise that the office and its colluders do not know; is spare noise among it."""
+    return sum(supplier.name not in dropped | told for supplier in study.suppliers), bool(dropped)
+
+
+def noise_of(study, honest, spare):
+    """As how many shares without spare noise so many honest ones hide."""
+    return (deviation_steps(study, honest, honest * spare) / SIGMA_STEPS) ** 2
 
 
 def seen(study, honest, made):
@@ -80,16 +86,18 @@ def test_no_allowed_pattern_costs_more_than_the_study_says(town):
     allowed = {}
     for victim, dropped, told in patterns(town):
         allowed.setdefault(hidden(town, dropped, told), []).append((victim, dropped, told))
-    floor = len(town.suppliers) - town.aggregation.dropouts - town.aggregation.colluders
-    assert min(allowed) == floor == town.noise_shares
-    assert {victim for victim, _, _ in allowed[floor]} == {supplier.name for supplier in town.suppliers}
+    whole, floor = town.noise_shares, town.noise_shares - town.aggregation.dropouts
+    assert min(each for each, _ in allowed) == floor
+    for pattern in {(whole, False), (floor, floor < whole)}:  # the worst with nobody missing, and with all that may be
+        assert {victim for victim, _, _ in allowed[pattern]} == {supplier.name for supplier in town.suppliers}
     spent = {
-        honest: cost(town, seen(town, honest, lambda block: share_block(town, block)))
-        for honest in ({floor, floor + 1} & set(allowed)) | {max(allowed)}
+        pattern: cost(town, seen(town, noise_of(town, *pattern), lambda block: share_block(town, block)))
+        for pattern in allowed
+        if pattern in {(whole, False), (floor, floor < whole), (floor + 1, True), max(allowed)}
     }
     assert all(epsilon <= town.epsilon * (1 + 1e-9) for epsilon in spent.values()), spent
-    assert sorted(spent.values(), reverse=True) == [spent[honest] for honest in sorted(spent)], "more noise costs less"
-    assert spent[floor] > 0.98 * town.epsilon  # and nothing is wasted on patterns that are not allowed
+    assert spent[whole, False] > 0.98 * town.epsilon  # and nothing is wasted on patterns that are not allowed
+    assert spent[floor, floor < whole] > 0.98 * town.epsilon
 
 
 FORGETFUL = {
@@ -105,8 +113,16 @@ def test_noise_made_for_more_than_are_left_is_too_little(town, forgotten):
     forgetful = msgspec.structs.replace(town, aggregation=FORGETFUL[forgotten](town.aggregation))
     if forgetful.aggregation == town.aggregation:
         pytest.skip("there is nothing to forget")
-    spent = cost(town, seen(town, town.noise_shares, lambda block: share_block(forgetful, block)))
-    assert spent > 1.05 * town.epsilon
+    floor = town.noise_shares - town.aggregation.dropouts
+    left = noise_of(forgetful, floor, spare=True)
+    assert cost(town, seen(town, left, lambda block: share_block(forgetful, block))) > 1.05 * town.epsilon
+
+
+def test_without_what_is_spare_a_sum_with_one_missing_would_cost_more(town):
+    if not town.aggregation.dropouts:
+        pytest.skip("nobody may be missing")
+    left = noise_of(town, town.noise_shares - 1, spare=False)
+    assert cost(town, seen(town, left, lambda block: share_block(town, block))) > 1.02 * town.epsilon
 
 
 @pytest.mark.parametrize("phase", ["training", "calibration", "release"])

@@ -159,6 +159,6 @@ def test_the_stated_deviation_is_the_deviation(make_block):
     """20,000 numbers: the sample deviation is within 3 % but for a chance of 1e-9; the key is fixed."""
     block = make_block(l2_bound=1.5, noise_multiplier=3.0)
     noise = add_noise(ExactSum(np.zeros((20_000, 1), np.int64)), ByteStream(bytes(range(32)))) * step_size(block)
-    assert noise_deviation(block, 1) == pytest.approx(noise.std(), rel=0.03)
-    assert noise_deviation(block, 1) == pytest.approx(1.5 * 3.0, rel=1e-4)
-    assert noise_deviation(block, 6) == pytest.approx(1.5 * 3.0 * 6**0.5, rel=1e-4)
+    assert noise_deviation(block) == pytest.approx(noise.std(), rel=0.03)
+    assert noise_deviation(block) == pytest.approx(1.5 * 3.0, rel=1e-4)
+    assert noise_deviation(block, SIGMA_STEPS * 6**0.5) == pytest.approx(1.5 * 3.0 * 6**0.5, rel=1e-4)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawn studies: homes are those of the stock, sums those of the homes, and the judgement of coverage can fail."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -119,6 +120,27 @@ def test_a_run_is_kept_and_goes_on(setting, tmp_path, monkeypatch, capsys):
         replication.main(arguments)
 
 
+def test_several_districts_are_told_each_and_together(setting, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(replication, "setting_of", lambda options, folder: setting)
+    drawn = iter(fakes(setting, lambda level: 0.95, 6))
+    monkeypatch.setattr(replication, "replicate", lambda *_: next(drawn))
+    arguments = ["--replicates", "3", "--workers", "1", "--out", str(tmp_path), "--area", "E06000001", "E06000002"]
+    replication.main(arguments)
+    text = capsys.readouterr().out
+    places = ("E06000001-", "E06000002-", "E06000001-E06000002-")
+    assert [
+        line.startswith(place) for line, place in zip(re.findall("^E.*replicates$", text, re.M), places, strict=True)
+    ]
+    both = coverage_table.together(
+        [fakes(setting, lambda level: 0.95, 6)[:3], fakes(setting, lambda level: 0.95, 6)[3:]]
+    )
+    assert [one[f"1|{OURS}|{TOPIC}|LSOA"].shape for one in both] == [(4, 18)] * 3
+    tables = [area_table(setting.world.census)] * 2
+    for name, chosen in coverage_table.strata(tables, "LSOA"):
+        assert chosen.shape == (18,), name
+        assert chosen[:9].sum() == chosen[9:].sum() == 3
+
+
 def test_every_method_is_judged_by_the_same_truth(setting):
     study = replace_epsilon(setting.studies[0])
     compared = replace(setting, studies=(study, replication.without_noise(study)), compared=True)
@@ -128,7 +150,7 @@ def test_every_method_is_judged_by_the_same_truth(setting):
         OURS, "meters alone", "panel alone", "panel alone without noise", "without noise", "old census",
         "classify and count", "adjusted count", "noise and clip", "public curve",
     }  # fmt: skip
-    lines, _ = coverage_table.tables([found, found], setting.world.census, ours=OURS)
+    lines, _ = coverage_table.tables([found, found], [setting.world.census], ours=OURS)
     errors = [
         line.split()[-4:] for line in lines if line.split()[1:3] == ["occupancy", "MSOA"] and len(line.split()) == 7
     ]
@@ -161,7 +183,7 @@ def fakes(setting, chance, runs=60):
 
 
 def test_intervals_that_are_too_narrow_are_found(setting):
-    areas = area_table(setting.world.census)
+    areas = [area_table(setting.world.census)]
     keys = [f"1|{OURS}|{TOPIC}|{level}" for level in ("LSOA", "MSOA", "LAD")]
     assert coverage_table.rejected(fakes(setting, lambda level: 0.95), keys, areas) == []
     found = coverage_table.rejected(fakes(setting, lambda level: 0.8 if level == "LSOA" else 0.95), keys, areas)
@@ -172,7 +194,7 @@ def test_intervals_that_are_too_narrow_are_found(setting):
     assert {key for key, *_ in outside} == set(keys[:2])
     figures = coverage_table.pooled(fakes(setting, lambda level: 0.8), keys[0])
     assert figures["coverage"] == pytest.approx(0.8, abs=0.05)
-    lines, holds = coverage_table.tables(fakes(setting, lambda level: 0.8), setting.world.census, ours=OURS)
+    lines, holds = coverage_table.tables(fakes(setting, lambda level: 0.8), [setting.world.census], ours=OURS)
     assert not holds
     assert sum("outside the goal" in line for line in lines) == 3
     assert any(line.startswith("strata whose coverage is outside 93.5% to 96.5%") for line in lines)

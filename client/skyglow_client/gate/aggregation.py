@@ -22,6 +22,7 @@ from skyglow_shared.aggregation import joined, session_of
 from skyglow_shared.errors import InternalError, OrderError, RollbackError
 from skyglow_shared.messages import RoundRequest, Share, StepReply, StepRequest, open_reply, seal_reply
 from skyglow_shared.privacy.randomness import Randomness
+from skyglow_shared.privacy.spare import spare_noise
 from skyglow_shared.secagg import ledger_heads
 from skyglow_shared.secagg.channels import Channel, open_channel
 from skyglow_shared.secagg.ledger_heads import Witness
@@ -99,7 +100,9 @@ class Aggregation:
         session_of(study, phase, request.round, request.attempt).check(message.session)
         witness = self._witness(study)
         try:
-            after, reply = before.answer(message, lambda: self._vector(study, phase, share), witness)
+            after, reply = before.answer(
+                message, lambda: self._vector(study, phase, share), witness, lambda: self._opened(share).spare
+            )
         except RollbackError:
             self._convict(before, message, witness)
             raise
@@ -114,10 +117,16 @@ class Aggregation:
         return self.channels[study]
 
     def _vector(self, study: Study, phase: Phase, share: bytes) -> NDArray[np.int64]:
+        """What leaves under masks: the share with its spare noise."""
+        message = self._opened(share)
+        vector = joined(study, phase, message.blocks)
+        return vector + spare_noise(study, message.spare, vector.size)
+
+    def _opened(self, share: bytes) -> Share:
         message = open_reply(share, self.name, self.identity.public_key)
         if not isinstance(message, Share):
             raise InternalError("a round's sealed share is something else; please report this")
-        return joined(study, phase, message.blocks)
+        return message
 
     def _keep(
         self, study: Study, request: RoundRequest | StepRequest, key: str, after: Round, content: FromSupplier

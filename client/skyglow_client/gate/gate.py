@@ -27,6 +27,7 @@ from skyglow_shared.errors import ApprovalError, ExpiredError, OrderError, Study
 from skyglow_shared.messages import Approval, RoundRequest, Share, StepRequest, StudyRequest, seal_reply
 from skyglow_shared.models import logistic, presence, temporal
 from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness
+from skyglow_shared.privacy.spare import draw_key
 from skyglow_shared.secagg.channels import Channel
 from skyglow_shared.signing import Identity
 from skyglow_shared.soundness import decode_study
@@ -284,10 +285,8 @@ class Gate:
         homes = panels.as_begun(self.ledger, study, prepare(study))
         secret = self.ledger.secret(round_key(request))
         chosen = homes.take(rounds.sampler_for(study, phase).members(secret, homes.pseudonyms, request.round))
-        blocks = {}
-        for block in phase.blocks:
-            stream = self.randomness.stream("noise", *label(request), block.name)
-            blocks[block.name] = noised(study, block, chosen, weights, stream)
+        streams = ((block, self.randomness.stream("noise", *label(request), block.name)) for block in phase.blocks)
+        blocks = {block.name: noised(study, block, chosen, weights, stream) for block, stream in streams}
         return Share(
             study=request.study,
             phase=request.phase,
@@ -296,4 +295,5 @@ class Gate:
             step=request.step,
             supplier=self.name,
             blocks=blocks,
+            spare=draw_key(study, self.randomness, *label(request)),
         )

@@ -18,6 +18,7 @@ from skyglow_shared.messages import Share, decode_integers, encode_integers, sea
 from skyglow_shared.models.logistic import first_weights
 from skyglow_shared.privacy.randomness import KEY_BYTES, Randomness, SystemRandomness
 from skyglow_shared.privacy.release import step_size
+from skyglow_shared.privacy.spare import draw_key, spare_noise
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Block, Phase, Study, digest
 
@@ -112,4 +113,6 @@ def _block(study: Study, block: Block, homes: Homes, weights: Weights, randomnes
     part = share_block(study, block)
     content = noised(study, block, homes, weights, randomness.stream("preview noise", block.name))
     integers = decode_integers(content, block_shape(study, block))
+    key = draw_key(study, randomness, "preview", block.name)
+    integers = integers + spare_noise(study, key, integers.size).reshape(integers.shape)
     return BlockPreview(part, integers, integers * step_size(part) / column_weights(study, block))

@@ -132,6 +132,6 @@ def step_size(block: Block) -> float:
     return block.l2_bound / sensitivity_steps(block.noise_multiplier)
 
 
-def noise_deviation(block: Block, shares: int) -> float:
-    """Standard deviation of the noise in a sum of `shares` shares, in the units of the per-home vectors."""
-    return float(SIGMA_STEPS * step_size(block) * np.sqrt(shares))
+def noise_deviation(block: Block, steps: float = SIGMA_STEPS) -> float:
+    """Standard deviation of noise of so many steps of a block's grid, in the units of the per-home vectors."""
+    return steps * step_size(block)

@@ -136,12 +136,14 @@ class Unmasking(Step, frozen=True, kw_only=True, tag=True):
     """Shares of survivors' self-mask seeds and of dropped suppliers' recovery keys: for each supplier one kind only.
 
     They are in the roster's order. `doubted` are those whose confirmation was wrong, though enough others were right.
+    `spare` is the key of what the sender added for the case that somebody drops out, if all confirmed that nobody did.
     """
 
     sender: str
     seeds: bytes
     recovery_keys: bytes
     doubted: tuple[str, ...]
+    spare: Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES)] = b""
 
 
 class Advertisements(Step, frozen=True, kw_only=True, tag=True):

@@ -40,15 +40,16 @@ class Recovering:
             Too few shares for the survivor set, or no choice of them gives what was committed to; or what somebody who
             dropped sent for this does not hold the masks that it committed to.
         """
-        size, survivors = shamir.SHARE_BYTES, set(self.survivors)
+        size, survivors, places = shamir.SHARE_BYTES, set(self.survivors), self.session.places()
 
         def check(name: str, reply: Unmasking) -> None:
             if len(reply.seeds) != len(survivors) * size or len(reply.recovery_keys) != len(self.gone) * size:
                 raise ProtocolError("it sent shares of other secrets than the survivor set needs")
+            if reply.spare and (len(reply.spare) != keys.KEY_BYTES or len(survivors) < len(places)):
+                raise ProtocolError("it told the key of its spare noise though not all are in the sum, or another key")
 
         ordered, wrong = answers.sound(self.session, replies, Unmasking, self.survivors, check)
         answers.check_threshold(self.session, ordered, wrong, "sent shares for unmasking")
-        places = self.session.places()
         seeds = {places[sender]: reply.seeds for sender, reply in ordered.items()}
         recovery_keys = {places[sender]: reply.recovery_keys for sender, reply in ordered.items()}
         owns, plus, minus = self._keys(self.survivors, keys.SELF, seeds, wrong), list[bytes](), list[bytes]()
@@ -59,7 +60,8 @@ class Recovering:
         for sender, reply in ordered.items():
             for name in survivors & set(reply.doubted):
                 wrong.setdefault(name, f"it confirmed another survivor set, says {sender}")
-        return Sum(values, self.survivors, {**self.left_out, **wrong})
+        spares = {sender: reply.spare for sender, reply in ordered.items() if reply.spare}
+        return Sum(values, self.survivors, {**self.left_out, **wrong}, spares)
 
     def _keys(self, names: Collection[str], use: str, given: Mapping[int, bytes], wrong: dict[str, str]) -> list[bytes]:
         """The key of one secret of each of these suppliers, from shares of them in turn by their senders' places."""
@@ -129,8 +131,11 @@ class Sum:
         Whose vectors are in it.
     left_out : mapping of str
         Who answered wrongly in some step, and how. A survivor can be among them, with its vector in the sum.
+    spares : mapping of str to bytes
+        The keys of what is in the sum for the case that somebody drops out, where nobody did.
     """
 
     values: NDArray[np.int64]
     survivors: tuple[str, ...]
     left_out: LeftOut = field(default_factory=dict)
+    spares: Mapping[str, bytes] = field(default_factory=dict)

@@ -38,6 +38,8 @@ from skyglow_shared.signing import Identity
 
 #: Gives the noised share, shape (words,), when it is needed; the same numbers for every attempt.
 Vector = Callable[[], NDArray[np.int64]]
+#: Gives the key of what the vector holds for the case that somebody drops out; empty if nothing.
+Spare = Callable[[], bytes]
 
 
 class Round(Secret, frozen=True):
@@ -95,7 +97,9 @@ class Round(Secret, frozen=True):
             raise OrderError("a new attempt must be of the same round, and later than those before", rule="order")
         return Round.begin(session, self.state.name, identity, head, randomness, channel=channel, seen=seen)
 
-    def answer(self, message: FromOffice, vector: Vector, witness: Witness) -> tuple["Round", FromSupplier]:
+    def answer(
+        self, message: FromOffice, vector: Vector, witness: Witness, spare: Spare = bytes
+    ) -> tuple["Round", FromSupplier]:
         """Take the step that a message of the office asks for.
 
         Parameters
@@ -104,6 +108,7 @@ class Round(Secret, frozen=True):
         vector : callable
         witness : Witness
             What is known of ledgers: others' are checked before secrets are shared, the own before it is masked.
+        spare : callable
 
         Raises
         ------
@@ -127,7 +132,7 @@ class Round(Secret, frozen=True):
             case Masked() as state, SurvivorSet():
                 return _after(state.confirm(message))
             case Confirmed() as state, Confirmations():
-                return _after(state.unmask(message))
+                return _after(state.unmask(message, spare()))
         raise OrderError(
             "this step of the attempt was taken before, or is not next; ask for the next one", rule="order"
         )

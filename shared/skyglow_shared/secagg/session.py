@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 MAX_WORDS = 10_000_000
 
-_DOMAIN = b"skyglow-secagg-session-v4\0"
+_DOMAIN = b"skyglow-secagg-session-v5\0"
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +60,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def honest(self) -> int:
-        """How many honest suppliers are in every sum: K − d − c. Their noise alone must do."""
+        """How many honest suppliers are in every sum: K − d − c."""
         return self.floor - self.colluders
 
     @property

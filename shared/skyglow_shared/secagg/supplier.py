@@ -175,8 +175,15 @@ class Confirmed(State, frozen=True, kw_only=True, tag=True):
     awaited: dict[str, bytes]
     heads: dict[str, Seen]
 
-    def unmask(self, message: Confirmations) -> tuple["Unmasked", Unmasking]:
+    def unmask(self, message: Confirmations, spare: bytes) -> tuple["Unmasked", Unmasking]:
         """Give the shares that this survivor set needs, once enough survivors have confirmed the very same set.
+
+        Parameters
+        ----------
+        message : Confirmations
+        spare : bytes
+            The key of what was added to the vector for the case that somebody drops out; it is told if all suppliers of
+            the roster are survivors, and every one of them has confirmed it.
 
         Raises
         ------
@@ -190,6 +197,8 @@ class Confirmed(State, frozen=True, kw_only=True, tag=True):
         Of each supplier one secret at most: the seed of a survivor, the recovery key of a dropped one. A code of an
         honest supplier is for the one set that it was told. For two sets to be unmasked, each needs the threshold of
         suppliers behind it, and only the c colluders can stand behind both: 2 × threshold ≤ K + c, and it is more.
+
+        Who tells its spare key has closed the round, so that its vector is in no sum but this one's, of all suppliers.
         """
         self.session.check(message.session)
         codes = messages.by_name(message.senders, message.codes, keys.KEY_BYTES)
@@ -199,12 +208,14 @@ class Confirmed(State, frozen=True, kw_only=True, tag=True):
         doubted = tuple(name for name, code in given.items() if not keys.is_same(code, self.awaited[name]))
         self._check_enough(1 + len(given) - len(doubted), doubted)
         survivors = {self.name, *self.awaited}
+        everybody = not doubted and {self.name, *given} == set(self.session.places())
         reply = Unmasking(
             session=message.session,
             sender=self.name,
             seeds=b"".join([both[_SEED] for name, both in self.held.items() if name in survivors]),
             recovery_keys=b"".join([both[_RECOVERY] for name, both in self.held.items() if name not in survivors]),
             doubted=doubted,
+            spare=spare if everybody else b"",
         )
         return Unmasked(session=self.session, name=self.name), reply
 

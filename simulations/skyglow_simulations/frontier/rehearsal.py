@@ -137,7 +137,7 @@ def rehearse(studies: Sequence[Study], parties: Sequence[Party], device: str = "
             weights = [parameters(*pair) for pair in zip(phases, outcomes, strict=True)]
             totals = np.sum([_shares(crowd, studies, place, round_, weights) for crowd in crowds], axis=0)
             outcomes = [
-                advance(study, phase, round_, outcome, block_sums(study, phase, total, len(parties)))
+                advance(study, phase, round_, outcome, block_sums(study, phase, total, len(parties), 0))
                 for study, phase, outcome, total in zip(studies, phases, outcomes, totals, strict=True)
             ]
     return outcomes

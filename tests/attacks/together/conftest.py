@@ -2,7 +2,7 @@
 """Five suppliers with real folders that add their shares together; tests play the office, or one supplier that lies."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from skyglow_shared.aggregation import joined, session_of
 from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import RoundRequest, StepReply, StepRequest, seal_reply
 from skyglow_shared.privacy.release import step_size
+from skyglow_shared.privacy.spare import spare_noise
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg import office
 from skyglow_shared.secagg.recovering import Sum
@@ -101,14 +102,17 @@ class League:
         store = Checkpoints.in_file(self.path / "checkpoints.sqlite")
         return Coordinator(self.study, self.towns["north"].office, federation, store, lambda *_: None).run()
 
-    def shares(self, phase: str, round_: int = 0) -> dict[str, np.ndarray]:
-        """Every supplier's sealed share of a round, which never left."""
+    def shares(self, phase: str, round_: int = 0, *, spare: Collection[str] = ()) -> dict[str, np.ndarray]:
+        """Every supplier's sealed share of a round, which never left; of some with the spare noise it leaves with."""
         wanted = next(each for each in self.study.phases if each.name == phase)
         found = {}
         for name, supplier in self.suppliers.items():
             sealed = supplier.gate.ledger.sealed(f"{digest(self.study)}/{phase}/{round_}/0/share")
             if sealed:
-                found[name] = joined(self.study, wanted, self.towns[name].read(sealed).blocks)
+                share = self.towns[name].read(sealed)
+                found[name] = joined(self.study, wanted, share.blocks)
+                if name in spare:
+                    found[name] += spare_noise(self.study, share.spare, found[name].size)
         return found
 
     def numbers(self, outcome) -> np.ndarray:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from skyglow_shared.errors import AttemptError, ProtocolError
+from skyglow_shared.layout import column_weights, share_block
 from skyglow_shared.messages import Refusal, StepReply, seal_reply
+from skyglow_shared.privacy.release import step_size
+from skyglow_shared.privacy.spare import deviation_steps
 from skyglow_shared.secagg import messages as secagg
 from skyglow_shared.secagg.channels import ChannelKey, show
 from skyglow_shared.secagg.messages import COMMITTED_BYTES
@@ -23,6 +26,9 @@ def at(step, change):
     return lambda now, said: change(said) if now == step else said
 
 
+NAMES = ("east", "north", "south", "up", "west")
+
+
 def run(league, caplog, lie):
     """The study's outcome with the liar, and what the office's log says of who was left out."""
     with caplog.at_level("WARNING", logger="skyglow_server"):
@@ -33,15 +39,18 @@ def run(league, caplog, lie):
 def goes_on_without(league, caplog, lie, why):
     outcome, told = run(league, caplog, lie)
     assert {found.shares for found in outcome.sums.values()} == {4}
-    honest = [share for name, share in league.shares("release").items() if name != LIAR]
+    honest = [share for name, share in league.shares("release", spare=NAMES).items() if name != LIAR]
     np.testing.assert_array_equal(league.numbers(outcome), np.sum(honest, axis=0))
     assert any(LIAR in line and why in line for line in told), told
 
 
-def goes_on_with(league, caplog, lie, why):
+def goes_on_with(league, caplog, lie, why, spare=()):
+    """Its vector is in the sum, and of whom `spare` says the noise that was made for dropouts too."""
     outcome, told = run(league, caplog, lie)
     assert {found.shares for found in outcome.sums.values()} == {5}
-    np.testing.assert_array_equal(league.numbers(outcome), np.sum(list(league.shares("release").values()), axis=0))
+    np.testing.assert_array_equal(
+        league.numbers(outcome), np.sum(list(league.shares("release", spare=spare).values()), axis=0)
+    )
     assert any(f"without {LIAR}: " in line and why in line for line in told), told
 
 
@@ -120,7 +129,22 @@ def test_wrong_secret_shares(league, caplog):
 @pytest.mark.parametrize("step", ["confirm", "unmask"])
 def test_silence_or_rubbish_once_its_vector_is_in_the_sum(league, caplog, step):
     change = {"confirm": {"codes": b""}, "unmask": {"seeds": b""}}[step]
-    goes_on_with(league, caplog, at(step, lambda said: replace(said, **change)), "")
+    spare = {"confirm": NAMES, "unmask": (LIAR,)}[step]
+    goes_on_with(league, caplog, at(step, lambda said: replace(said, **change)), "", spare)
+
+
+@pytest.mark.parametrize("size", [0, 31])
+def test_a_spare_key_that_is_none(league, caplog, size):
+    """Its noise stays in the sum, which is known to hold it; the others' is taken out."""
+    lie = at("unmask", lambda said: replace(said, spare=bytes(size)))
+    outcome, told = run(league, caplog, lie)
+    np.testing.assert_array_equal(
+        league.numbers(outcome), np.sum(list(league.shares("release", spare=(LIAR,)).values()), axis=0)
+    )
+    for block in league.study.phases[-1].blocks:
+        steps = deviation_steps(league.study, 5, 1) * step_size(share_block(league.study, block))
+        np.testing.assert_allclose(outcome.sums[block.name].deviation, steps / column_weights(league.study, block))
+    assert any("spare" in line for line in told) == bool(size)
 
 
 def test_confirmations_of_another_survivor_set(league, caplog):
@@ -129,7 +153,8 @@ def test_confirmations_of_another_survivor_set(league, caplog):
     def lie(said):
         return replace(said, codes=bytes(len(said.codes)))
 
-    goes_on_with(league, caplog, at("confirm", lie), "it confirmed another survivor set, says")
+    others = [name for name in NAMES if name != LIAR]  # who tell nothing of their spare noise without its code
+    goes_on_with(league, caplog, at("confirm", lie), "it confirmed another survivor set, says", others)
 
 
 def test_a_mask_that_it_did_not_commit_to(league, caplog):

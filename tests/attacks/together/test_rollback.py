@@ -84,7 +84,7 @@ def test_one_that_has_grown_since_masks_nothing_and_leaves_nothing(league, put_b
     for _ in range(3):
         messages = league.take(league.everybody(messages, lost=(VICTIM,)))
     assert messages.survivors == tuple(name for name in NAMES if name != VICTIM)
-    shares = league.shares("training", 1)
+    shares = league.shares("training", 1, spare=NAMES)
     np.testing.assert_array_equal(messages.values, sum(share for name, share in shares.items() if name != VICTIM))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lies of the office about who is in a sum, told to suppliers with real ledgers: two sums never differ by one share."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -98,7 +99,7 @@ def test_a_second_attempt_without_one_supplier(league):
     """After a round was unmasked with everybody, no other attempt of it, with or without one: no difference of sums."""
     messages = league.until("unmask")
     total = league.take(league.everybody(messages))
-    np.testing.assert_array_equal(total.values, sum(league.shares("training").values()))
+    np.testing.assert_array_equal(total.values, sum(league.shares("training", spare=NAMES).values()))
     for attempt in (1, 15):
         for name in HONEST:
             assert refusal(league.begin(name, "training", 0, attempt), "order", "no other")
@@ -106,11 +107,36 @@ def test_a_second_attempt_without_one_supplier(league):
     assert refusal(league.begin(NAMES[0], "training", 0, -1), "order", "at most")
 
 
+def spares_told(replies):
+    return {name for name, reply in replies.items() if secagg.decode_reply(reply.content).spare}
+
+
+@pytest.mark.parametrize("missing", ["nobody", "a code of the colluder", "a code of an honest one", "a supplier"])
+def test_spare_noise_is_told_when_everybody_confirmed_that_everybody_is_in_the_sum(league, missing):
+    """However the office makes it seem: with one code missing, or one supplier cut off, all of it stays in."""
+    lost = {"a supplier": (COLLUDER,)}.get(missing, ())
+    messages = league.until("mask")
+    messages = league.take(league.everybody(messages, lost=lost))
+    messages = league.take(league.everybody(messages, lost=lost))
+    silent = {"a code of the colluder": COLLUDER, "a code of an honest one": NAMES[1]}.get(missing, "")
+    told = {}
+    for name, message in messages.items():
+        codes = secagg.by_name(message.senders, message.codes, 32)
+        left = {sender: code for sender, code in codes.items() if sender != silent}
+        told[name] = msgspec.structs.replace(message, senders=tuple(left), codes=b"".join(left.values()))
+    replies = {name: league.say(name, message) for name, message in told.items() if name != silent}
+    assert all(isinstance(reply, StepReply) for reply in replies.values())
+    assert spares_told(replies) == (set(NAMES) if missing == "nobody" else set())
+
+
 def test_two_attempts_of_which_both_are_ready_to_be_unmasked(league):
     """The office collects everybody's codes, then begins anew, and hands out both: one at most is answered."""
     first = league.until("unmask")
     early = {name: league.say(name, first[name]) for name in NAMES[:1]}
     assert isinstance(early[NAMES[0]], StepReply)
+    assert secagg.decode_reply(early[NAMES[0]].content).spare, (
+        "for a sum of everybody; its share can be in no other now"
+    )
     for name in NAMES[1:4]:
         assert isinstance(league.begin(name, "training", 0, 1), StepReply)
         assert refusal(league.say(name, first[name]), "ProtocolError", "another study, round or attempt")
@@ -128,7 +154,7 @@ def test_a_round_asked_again_for_fresh_noise(league):
         words.append({name: secagg.decode_reply(reply.content).words for name, reply in replies.items()})
     messages = league.take(replies)
     total = league.take(league.everybody(league.take(league.everybody(messages))))
-    shares = league.shares("training")
+    shares = league.shares("training", spare=NAMES)
     np.testing.assert_array_equal(total.values, sum(shares.values()))
     for name, supplier in league.suppliers.items():
         assert len(supplier.gate.ledger.entries("charge")) == 1
