@@ -110,6 +110,10 @@ class _Place:
         starts = (np.cumsum(self.homes) - self.homes).astype(np.int64)
         return np.add.reduceat(values, starts, axis=0, dtype=np.float64) / self.homes[:, None]
 
+    def shown(self, read: Array) -> Array:
+        """Curves [..., 96] of coefficients [..., 2 K]."""
+        return self.basis.curve(read.reshape(len(read), *self.basis.empty.shape)).reshape(len(read), -1)
+
     def mean_kinds(self) -> Array:
         """What the old census says of the place [7]."""
         return np.average(self.kinds, axis=0, weights=self.homes)
@@ -222,8 +226,7 @@ def _fitted(design: Array, values: Array, homes: Array) -> Array:
 
 def _left(place: _Place, slope: Array) -> Array:
     """What is not read of areas [areas, 96]: their share of homes occupied less the curve of `slope` times the read."""
-    shown = (slope * place.by_area(place.read)).reshape(len(place.homes), *place.basis.empty.shape)
-    return place.by_area(place.curve) - place.basis.curve(shown).reshape(len(shown), -1)
+    return place.by_area(place.curve) - place.shown(slope * place.by_area(place.read))
 
 
 def _unread(places: list[_Place], slope: Array, usual: Array) -> Array:
@@ -242,21 +245,13 @@ def _unseen(places: list[_Place], slope: Array, usual: Array) -> tuple[Array, Ar
     for place in places:
         share = place.curve.mean(axis=0, dtype=np.float64)
         units = share * (1 - share)
-        own = np.array([_variance(place, slope, slot) for slot in range(len(share))])
+        own = np.var(place.curve - place.shown(slope * place.read), axis=0)
         known = _unread([one for one in places if one is not place], slope, usual)
         apart = _left(place, slope) - np.column_stack([np.ones(len(place.kinds)), place.kinds - usual]) @ known
         excess = np.square(apart - np.average(apart, axis=0, weights=place.homes)) - own / place.homes[:, None]
         by_home.append(own / units)
         by_area.append(np.average(excess / units, axis=0, weights=place.homes).mean())
     return np.sqrt(np.mean(by_home, axis=0)), np.sqrt(max(np.mean(by_area), 0.0))
-
-
-def _variance(place: _Place, slope: Array, slot: int) -> float:
-    """Between homes, of what is not read of a half-hour."""
-    effect = (place.basis.curve(np.eye(slope.size).reshape(-1, *place.basis.empty.shape)) - place.basis.mean).reshape(
-        slope.size, -1
-    )
-    return float(np.var(place.curve[:, slot] - (slope * place.read) @ effect[:, slot]))
 
 
 def _between(places: list[_Place], axes: Array, effects: Array) -> tuple[Array, Array]:

@@ -107,7 +107,8 @@ def _curves(
     planning: Planning,
 ) -> Iterator[Estimate]:
     """Estimates of all areas of a level."""
-    areas, kinds = places.areas, places.areas.weights(level) @ places.kinds
+    areas, homes = places.areas, places.areas.households
+    kinds = areas.totals(level, homes[:, None] * places.kinds) / areas.totals(level, homes)[:, None]
     offset = means.mean - places.overall
     steeper = diaries.slope - float(reader.slope[0, 0])
     shown = basis.curve(reader.slope * means.mean + diaries.shift + steeper * offset)

@@ -32,6 +32,7 @@ from skyglow_server.estimation.results import Level
 from skyglow_shared.models.presence import PresenceBasis
 
 Array = NDArray[np.float64]
+_NOBODY = 1e-6  # of a household, so that there is one
 _UNKNOWN = 0.3  # sd of μ: as good as nothing known
 
 
@@ -221,6 +222,11 @@ def _fit(
 
 
 def kinds_of(areas: AreaTable) -> Array:
-    """Of LSOAs: old shares [A, 6 or 7] of composition classes and, where known, of residents in employment."""
-    kinds = areas.counts / areas.counts.sum(axis=1, keepdims=True)
+    """Of LSOAs: old shares [A, 6 or 7] of composition classes and, where known, of residents in employment.
+
+    A LSOA in which the old census found nobody has everybody's composition.
+    """
+    overall = areas.counts.sum(axis=0)
+    counts = areas.counts + _NOBODY * overall / overall.sum()
+    kinds = counts / counts.sum(axis=1, keepdims=True)
     return np.asarray(kinds if areas.employed is None else np.column_stack([kinds, areas.employed]))

@@ -151,6 +151,18 @@ def test_what_kinds_of_homes_do_beyond_what_is_read_is_added(simulator, monkeypa
     np.testing.assert_allclose(alone, expected[:, None] * np.clip(value * (1 - value), 0.0196, None), rtol=1e-6)
 
 
+def test_an_area_where_the_old_census_found_nobody_has_everybodys_kinds(simulator):
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(8))
+    counts = areas.counts.copy()
+    counts[2] = 0
+    usual = replace(areas, counts=np.where(counts.any(axis=1, keepdims=True), counts, counts.sum(axis=0)))
+    found, wanted = (
+        [item.unclipped for item in occupancy_estimates(simulator.study_of(one), one, sums, PLANNING)]
+        for one in (replace(areas, counts=counts), usual)
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 def test_what_is_not_known_of_homes_beyond_the_bound_is_in_every_interval(simulator, monkeypatch):
     """Where noise drowns the sum of what lies beyond, with the variance of the prior, along an empty home's curve."""
     areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(6))
