@@ -22,37 +22,27 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.coordinator import Outcome
-from skyglow_server.estimation import PLANNING, AreaTable, Estimate
+from skyglow_server.estimation import PLANNING, Estimate
 from skyglow_server.estimation.diagnostics import diagnose
-from skyglow_server.estimation.evidence import Evidence
 from skyglow_server.estimation.inputs import LEVELS
-from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
-from skyglow_server.estimation.results import without_intervals
-from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
+from skyglow_server.estimation.shares import evidence_of
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
-from skyglow_shared.models import presence
 from skyglow_shared.study import Block, Study, digest
 from skyglow_simulations import coverage_table
 from skyglow_simulations.experiment import drafted, trusting
 from skyglow_simulations.frontier.levels import factor, mapped, scaled, without_noise
+from skyglow_simulations.methods import COMPARED, DAYTIME, OURS, estimated, held, noise_and_clip, truth_of
 from skyglow_simulations.population.census import Census
 from skyglow_simulations.population.frame import FRAMES
 from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.processes import each
-from skyglow_simulations.replicates import Drawn, World, carried_out, counted, draw, positives, untrained
+from skyglow_simulations.replicates import World, carried_out, draw, untrained
 from skyglow_simulations.run import Parameters
 from skyglow_simulations.stock import Stock, load_or_make
 
 Array = NDArray[np.float64]
-#: Methods of the table of errors, ours first.
-OURS = "meters and panel"
-_COMPARED = 1.0  # the epsilon at which every other method is tried too
-#: Occupancy from 9:00 to 17:00 on weekdays, as a topic of its own.
-DAYTIME = f"{OCCUPANCY} 9-17"
-_DAYTIME_GROUPS = GROUPS[18:34]
 _UNBOUNDED = 5.0  # longer than any home's profile or diary
 
 
@@ -93,106 +83,24 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
     """
     drawn = draw(setting.world, _stock(setting.stock), setting.studies[0], seed)
     outcomes = carried_out(drawn, setting.studies)
+    tried = partial(estimated, drawn, known=known_of(setting.world.gaps), compared=setting.compared)
     found: dict[str, Array] = {}
     curves: dict[str, dict[float, Sequence[Estimate]]] = {OCCUPANCY: {}, DAYTIME: {}}
     for study, outcome in zip(setting.studies, outcomes, strict=True):
         quiet = setting.compared and study is setting.studies[-1]
-        level = _COMPARED if quiet else study.epsilon
+        level = COMPARED if quiet else study.epsilon
         model = study.models[0]
         evidence = evidence_of(study, model, drawn.areas, outcome.sums)
         withheld = any(not check.passed for check in diagnose(evidence, model.name))
         found[f"{level:g}|withheld{' without noise' * quiet}|{model.name}|LAD"] = np.full((4, 1), float(withheld))
-        for method, topic, items in _estimated(drawn, study, outcome, evidence, setting, quiet=quiet):
+        for method, topic, items in tried(study, outcome, evidence, quiet=quiet):
             if topic in curves and method in (OURS, "without noise"):
                 curves[topic][0.0 if quiet else level] = items
             for one in LEVELS:
                 rows = [item for item in items if item.level == one]
                 if rows:
-                    found[f"{level:g}|{method}|{topic}|{one}"] = _held(rows, _truth(drawn, study, topic, one))
-    return found | _noise_and_clip(curves)
-
-
-def _noise_and_clip(curves: dict[str, dict[float, Sequence[Estimate]]]) -> dict[str, Array]:
-    """How far estimates of occupancy are from those of the same homes without noise and bounds, where there are."""
-    found = {}
-    for topic, by_epsilon in curves.items():
-        twin = by_epsilon.pop(0.0, ())
-        for epsilon, items in by_epsilon.items():
-            for level in LEVELS:
-                plain = np.array([item.unclipped for item in twin if item.level == level], dtype=float)
-                rows = [item for item in items if item.level == level]
-                if plain.size:
-                    areas = len({item.area_code for item in rows})
-                    found[f"{epsilon:g}|noise and clip|{topic}|{level}"] = _held(rows, plain.reshape(areas, -1))
-    return found
-
-
-def _estimated(
-    drawn: Drawn, study: Study, outcome: Outcome, evidence: Evidence, setting: Setting, *, quiet: bool
-) -> list[tuple[str, str, Sequence[Estimate]]]:
-    """(method, topic, estimates) of one study."""
-    model, areas = study.models[0], drawn.areas
-    share = partial(share_estimates, evidence, model.name, known_of(setting.world.gaps))
-    occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING, LEVELS)
-    daytime = [item for item in occupied if item.group in _DAYTIME_GROUPS]
-    if quiet:
-        public = _public(study, areas)
-        return [
-            ("without noise", model.name, share()),
-            ("panel alone without noise", model.name, share(meters=False)),
-            ("without noise", OCCUPANCY, occupied),
-            ("without noise", DAYTIME, daytime),
-            ("public curve", OCCUPANCY, public),
-            ("public curve", DAYTIME, [item for item in public if item.group in _DAYTIME_GROUPS]),
-        ]
-    found: list[tuple[str, str, Sequence[Estimate]]] = [
-        (OURS, model.name, share()),
-        (OURS, OCCUPANCY, occupied),
-        (OURS, DAYTIME, daytime),
-    ]
-    if setting.compared and study.epsilon == _COMPARED:
-        found.append(("meters alone", model.name, share(panel=False)))
-        found.append(("panel alone", model.name, share(meters=False)))
-        found.append(("old census", model.name, census_estimates(evidence, model.name)))
-        for name, values in zip(("classify and count", "adjusted count"), counted(drawn, study, outcome), strict=True):
-            found.append((name, model.name, _plain(areas, values)))
-    return found
-
-
-def _plain(areas: AreaTable, values: Array) -> list[Estimate]:
-    """Estimates without an interval from values by LSOA."""
-    return [
-        item
-        for level in LEVELS
-        for item in without_intervals(areas.areas(level), level, "", areas.weights(level) @ values)
-    ]
-
-
-def _public(study: Study, areas: AreaTable) -> list[Estimate]:
-    """The public mean curve as every area's estimate."""
-    curve = presence.load(study.occupancy.basis).mean.ravel()
-    return [
-        Estimate(*area, level, OCCUPANCY, group, unclipped=float(value))
-        for level in LEVELS
-        for area in areas.areas(level)
-        for group, value in zip(GROUPS, curve, strict=True)
-    ]
-
-
-def _truth(drawn: Drawn, study: Study, topic: str, level: str) -> Array:
-    """True values [areas, groups] of a level."""
-    curves = {OCCUPANCY: drawn.occupied, DAYTIME: drawn.occupied[:, 18:34]}
-    values = curves[topic] if topic in curves else (drawn.composition @ positives(study))[:, None]
-    return np.asarray(drawn.areas.weights(level) @ values)  # type: ignore[arg-type]
-
-
-def _held(rows: Sequence[Estimate], truth: Array) -> Array:
-    """Coverage, mean error, mean squared error and width by area."""
-    numbers = [(item.unclipped, item.lower, item.upper) for item in rows]
-    value, low, high = np.array(numbers, dtype=float).reshape(*truth.shape, 3).transpose(2, 0, 1)
-    error = value - truth
-    held = (low <= truth) & (truth <= high)
-    return np.stack([held.mean(axis=1), error.mean(axis=1), np.square(error).mean(axis=1), (high - low).mean(axis=1)])
+                    found[f"{level:g}|{method}|{topic}|{one}"] = held(rows, truth_of(drawn, study, topic, one))
+    return found | noise_and_clip(curves)
 
 
 def setting_of(options: argparse.Namespace, folder: Path) -> Setting:

@@ -11,9 +11,10 @@ import pytest
 
 from skyglow_simulations import coverage_table, replication, stock
 from skyglow_simulations.experiment import begin
+from skyglow_simulations.methods import OURS
 from skyglow_simulations.population.frame import UNEVEN
 from skyglow_simulations.replicates import World, area_table, carried_out, draw, positives, untrained
-from skyglow_simulations.replication import OURS, Setting
+from skyglow_simulations.replication import Setting
 from skyglow_simulations.run import Folder
 
 TOPIC = "all_aged_66_plus"

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every method makes of one drawn study, and how far that is from the truth."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyglow_server.coordinator import Outcome
+from skyglow_server.estimation import PLANNING, AreaTable, Estimate
+from skyglow_server.estimation.evidence import Evidence
+from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
+from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
+from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.results import without_intervals
+from skyglow_server.estimation.shares import census_estimates, share_estimates
+from skyglow_shared.models import presence
+from skyglow_shared.study import Study
+from skyglow_simulations.replicates import Drawn, counted, positives
+
+Array = NDArray[np.float64]
+#: Methods of the table of errors, ours first.
+OURS = "meters and panel"
+#: The epsilon at which every other method is tried too.
+COMPARED = 1.0
+#: Occupancy from 9:00 to 17:00 on weekdays, as a topic of its own.
+DAYTIME = f"{OCCUPANCY} 9-17"
+_DAYTIME_GROUPS = GROUPS[18:34]
+
+
+def noise_and_clip(curves: dict[str, dict[float, Sequence[Estimate]]]) -> dict[str, Array]:
+    """How far estimates of occupancy are from those of the same homes without noise and bounds, where there are."""
+    found = {}
+    for topic, by_epsilon in curves.items():
+        twin = by_epsilon.pop(0.0, ())
+        for epsilon, items in by_epsilon.items():
+            for level in LEVELS:
+                plain = np.array([item.unclipped for item in twin if item.level == level], dtype=float)
+                rows = [item for item in items if item.level == level]
+                if plain.size:
+                    areas = len({item.area_code for item in rows})
+                    found[f"{epsilon:g}|noise and clip|{topic}|{level}"] = held(rows, plain.reshape(areas, -1))
+    return found
+
+
+def estimated(
+    drawn: Drawn, study: Study, outcome: Outcome, evidence: Evidence, known: Planning, *, compared: bool, quiet: bool
+) -> list[tuple[str, str, Sequence[Estimate]]]:
+    """(method, topic, estimates) of one study.
+
+    Parameters
+    ----------
+    drawn : Drawn
+    study : Study
+    outcome : Outcome
+    evidence : Evidence
+        Of the study's first model.
+    known : Planning
+        What the survey organisation knows too.
+    compared : bool
+        By every other method too, at `COMPARED`.
+    quiet : bool
+        The study is the one without noise.
+    """
+    model, areas = study.models[0], drawn.areas
+    share = partial(share_estimates, evidence, model.name, known)
+    occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING, LEVELS)
+    daytime = [item for item in occupied if item.group in _DAYTIME_GROUPS]
+    if quiet:
+        public = _public(study, areas)
+        return [
+            ("without noise", model.name, share()),
+            ("panel alone without noise", model.name, share(meters=False)),
+            ("without noise", OCCUPANCY, occupied),
+            ("without noise", DAYTIME, daytime),
+            ("public curve", OCCUPANCY, public),
+            ("public curve", DAYTIME, [item for item in public if item.group in _DAYTIME_GROUPS]),
+        ]
+    found: list[tuple[str, str, Sequence[Estimate]]] = [
+        (OURS, model.name, share()),
+        (OURS, OCCUPANCY, occupied),
+        (OURS, DAYTIME, daytime),
+    ]
+    if compared and study.epsilon == COMPARED:
+        found.append(("meters alone", model.name, share(panel=False)))
+        found.append(("panel alone", model.name, share(meters=False)))
+        found.append(("old census", model.name, census_estimates(evidence, model.name)))
+        for name, values in zip(("classify and count", "adjusted count"), counted(drawn, study, outcome), strict=True):
+            found.append((name, model.name, _plain(areas, values)))
+    return found
+
+
+def _plain(areas: AreaTable, values: Array) -> list[Estimate]:
+    """Estimates without an interval from values by LSOA."""
+    return [
+        item
+        for level in LEVELS
+        for item in without_intervals(areas.areas(level), level, "", areas.weights(level) @ values)
+    ]
+
+
+def _public(study: Study, areas: AreaTable) -> list[Estimate]:
+    """The public mean curve as every area's estimate."""
+    curve = presence.load(study.occupancy.basis).mean.ravel()
+    return [
+        Estimate(*area, level, OCCUPANCY, group, unclipped=float(value))
+        for level in LEVELS
+        for area in areas.areas(level)
+        for group, value in zip(GROUPS, curve, strict=True)
+    ]
+
+
+def truth_of(drawn: Drawn, study: Study, topic: str, level: str) -> Array:
+    """True values [areas, groups] of a topic at a level, areas sorted by code."""
+    curves = {OCCUPANCY: drawn.occupied, DAYTIME: drawn.occupied[:, 18:34]}
+    values = curves[topic] if topic in curves else (drawn.composition @ positives(study))[:, None]
+    return np.asarray(drawn.areas.weights(level) @ values)  # type: ignore[arg-type]
+
+
+def held(rows: Sequence[Estimate], truth: Array) -> Array:
+    """Coverage, mean error, mean squared error and width by area."""
+    numbers = [(item.unclipped, item.lower, item.upper) for item in rows]
+    value, low, high = np.array(numbers, dtype=float).reshape(*truth.shape, 3).transpose(2, 0, 1)
+    error = value - truth
+    held = (low <= truth) & (truth <= high)
+    return np.stack([held.mean(axis=1), error.mean(axis=1), np.square(error).mean(axis=1), (high - low).mean(axis=1)])
