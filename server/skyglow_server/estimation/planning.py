@@ -121,7 +121,7 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.0015
-    presence_model_deviation: float = 0.0005
+    presence_model_deviation: float = 0.00045
     trained_model_deviation: float = 0.02
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.975), (6.0, 0.015), (40.0, 0.01))
     gap_alike: float = 0.8
@@ -133,7 +133,7 @@ class Planning:
     presence_mix_deviation: float = 0.2
     presence_beyond_deviation: float = 0.07
     unread_deviation: float = 0.2
-    unseen_everywhere: float = 0.0007
+    unseen_everywhere: float = 0.0006
 
     def by_component(self, first: float, components: int) -> NDArray[np.float64]:
         """Standard deviations [K] from that of the first."""
