@@ -12,8 +12,7 @@ leave over is the wedge, less than a hundredth of the law: it is inverted intege
 single integers and there is no wedge. The first 16 bits of a random word nearly always decide the block; where they do
 not, the whole word does, and where that equals a threshold's first word (never, in practice) a second word.
 
-The distance to the ideal distribution is at most `DISTANCE_PER_SAMPLE` for each number drawn; the accountant adds it to
-delta.
+The distance to the ideal distribution is at most `DISTANCE_PER_SAMPLE` a number; the accountant adds it to delta.
 """
 
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ from skyglow_shared.privacy.randomness import ByteStream
 #: Standard deviation of every block's noise, in steps of the block's grid.
 SIGMA_STEPS = 1 << 16
 
-#: Total-variation distance to the ideal, per number drawn: thresholds × 2⁻¹²⁸, the arithmetic's error and the tails.
+#: Total-variation distance to the ideal, per number released, be its noise of one draw or of two (`privacy.spare`): of
+#: each thresholds × 2⁻¹²⁸, the arithmetic's error and the tails, together below a thirtieth of this.
 DISTANCE_PER_SAMPLE = 2.0**-100
 
 #: No number drawn is further from zero than so many standard deviations: P(|X| ≥ 14σ) < 2⁻¹⁴⁰.
