@@ -59,7 +59,9 @@ def main() -> int:
         found = _constants(places)
         readers[name] = {key: value.round(_DIGITS.get(key, 4)).tolist() for key, value in found.items()}
     source = f"tools/measure_readers.py; simulated homes of {', '.join(_DISTRICTS)}, no home's data"
-    told = {"source": source, "basis": drafts[0][1].occupancy.basis, "readers": readers}
+    study = drafts[0][1]
+    weeks = {"start": study.period.start.isoformat(), "days": study.period.days}
+    told = {"source": source, "basis": study.occupancy.basis, **weeks, "readers": readers}
     write_atomically(options.to, _laid_out(told).encode())
     return 0
 

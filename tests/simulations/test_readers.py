@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of how presence errs, held against simulated homes that it was not measured on."""
 
+import datetime
+
 import msgspec
 import numpy as np
 import pytest
 
 from skyglow_server.estimation.profiles import kinds_of
-from skyglow_server.estimation.readers import BASIS, READERS, reader_of
+from skyglow_server.estimation.readers import BASIS, READERS, reader_of, weeks_apart
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models import presence
 from skyglow_simulations.experiment import drafted
@@ -86,6 +88,15 @@ def test_of_everything_that_reads_presence_something_is_known(drafts):
         assert not cut.any()
         assert left == 1
     assert set(READERS) == {study.occupancy.model, "rule"}
+
+
+@pytest.mark.parametrize(
+    ("start", "weeks"), [("2026-03-09", 0), ("2027-03-09", 0), ("2026-02-23", 2), ("2026-09-07", 16.6)]
+)
+def test_how_far_a_studys_weeks_are_from_those_that_readers_were_measured_in(drafts, start, weeks):
+    _, study = drafts
+    moved = msgspec.structs.replace(study.period, start=datetime.date.fromisoformat(start))
+    assert weeks_apart(msgspec.structs.replace(study, period=moved)) == pytest.approx(weeks, abs=0.1)
 
 
 def test_an_unknown_reader_or_basis_is_refused(drafts):

@@ -7,6 +7,8 @@ once, on simulated homes whose truth is known, and is a public constant of what 
 (``readers.json``, by ``tools/measure_readers.py``).
 """
 
+import datetime
+import math
 from dataclasses import dataclass, replace
 from importlib import resources
 
@@ -20,6 +22,7 @@ from skyglow_shared.study import Study
 
 Array = NDArray[np.float64]
 RULE, INSTALLED = "rule", "presence_model_v1"
+_YEAR = datetime.timedelta(days=365.2425)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +156,21 @@ def reader_of(study: Study) -> Reader:
     return reader.unknown() if trained else reader
 
 
+def weeks_apart(study: Study) -> float:
+    """How many weeks of the year a study's period lies from the one that readers were measured in.
+
+    Along the chord of the year's circle: of half a year, seventeen.
+    """
+    half = datetime.timedelta(days=study.period.days) / 2
+    apart = (study.period.start + half - _FILE.start - datetime.timedelta(days=_FILE.days) / 2) / _YEAR
+    return abs(_YEAR / datetime.timedelta(weeks=1) * math.sin(math.pi * apart) / math.pi)
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     basis: str
+    start: datetime.date
+    days: int
     readers: dict[str, Reader]
 
 

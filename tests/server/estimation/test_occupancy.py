@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Coverage, bias and robustness of the presence curves over simulated towns (fixed seeds; bands as in test_shares)."""
 
+import datetime
 from dataclasses import replace
 
 import msgspec
@@ -103,6 +104,17 @@ def test_less_is_believed_of_a_model_that_the_study_trained_and_of_the_rule(simu
         widths.append(np.mean([item.deviation for item in found]))
     assert widths == sorted(widths)
     assert widths[1] > 1.02 * widths[0]
+
+
+def test_less_is_believed_of_what_reads_presence_in_another_season(simulator):
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(3))
+    study, widths = simulator.study_of(areas), []
+    for start in (datetime.date(2026, 3, 9), datetime.date(2026, 1, 26), datetime.date(2026, 9, 7)):
+        period = msgspec.structs.replace(study.period, start=start, days=28)
+        found = occupancy_estimates(msgspec.structs.replace(study, period=period), areas, sums, planning.PLANNING)
+        widths.append(found[-1].parts["public mean curve"])
+    assert widths == sorted(widths)
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_areas_differ_by_as_much_more_as_is_known_of_the_reader(simulator, monkeypatch):
