@@ -66,7 +66,7 @@ calibration: env ## print simulated homes beside real ones, where those are at h
 	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.population.calibration
 
 coverage: env ## see how often the intervals contain the truth, over many simulated studies
-	if [ -d ../shared/data/census2021 ]; then rest="--area E06000045 E06000019 --census ../shared/data/census2021"; fi; \
+	rest=; if [ -d ../shared/data/census2021 ]; then rest="--area E06000045 E06000019 --census ../shared/data/census2021"; fi; \
 	$(BIN)/python -m skyglow_simulations.replication --replicates 200 --methods $$rest
 
 wheels: env ## build the five wheels into dist/, twice, and see that they are the same bytes

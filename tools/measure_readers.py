@@ -83,7 +83,7 @@ class _Place:
     """
 
     basis: presence.PresenceBasis
-    curve: Array
+    curve: NDArray[np.floating]
     true: Array
     read: Array
     gap: Array
@@ -107,7 +107,7 @@ class _Place:
         """Of every area."""
         return np.bincount(self.area).astype(np.float64)
 
-    def by_area(self, values: Array) -> Array:
+    def by_area(self, values: NDArray[np.floating]) -> Array:
         """Means of areas."""
         starts = (np.cumsum(self.homes) - self.homes).astype(np.int64)
         return np.add.reduceat(values, starts, axis=0, dtype=np.float64) / self.homes[:, None]
@@ -177,12 +177,13 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
     taken = np.array([(one.gap - one.held).mean(axis=0) / one.lack for one in places])
     apart = np.array([(one.true - one.read).mean(axis=0) for one in places]) - gap
     moved = taken - taken.mean(axis=0)
-    unseen, by_area = _unseen(places, slope, usual)
+    left = [_left(one, slope) for one in places]
+    unseen, by_area = _unseen(places, left, slope, usual)
     axes, effects = _axes(places), _effects(places)
     found = {
         "gap": gap,
         "slope": slope,
-        "unread": _unread(places, slope, usual),
+        "unread": _unread(places, left, usual),
         "unseen": unseen,
         "profile_deviation": np.sqrt(np.mean([one.read.var(axis=0) for one in places], axis=0)),
         "diary_deviation": np.sqrt(np.mean([one.gap.var(axis=0) for one in places], axis=0)),
@@ -231,25 +232,29 @@ def _left(place: _Place, slope: Array) -> Array:
     return place.by_area(place.curve) - place.shown(slope * place.by_area(place.read))
 
 
-def _unread(places: list[_Place], slope: Array, usual: Array) -> Array:
+def _design(place: _Place, usual: Array) -> Array:
+    """A one, and by how much areas have more of each kind of homes than is usual [areas, 8]."""
+    return np.column_stack([np.ones(len(place.kinds)), place.kinds - usual])
+
+
+def _unread(places: list[_Place], left: list[Array], usual: Array) -> Array:
     """What is not read of places with the usual kinds of homes, and for each unit more of each kind [8, 96]."""
-    kinds = np.concatenate([one.kinds for one in places]) - usual
-    left = np.concatenate([_left(one, slope) for one in places])
-    return _fitted(np.column_stack([np.ones(len(kinds)), kinds]), left, np.concatenate([one.homes for one in places]))
+    design = np.concatenate([_design(one, usual) for one in places])
+    return _fitted(design, np.concatenate(left), np.concatenate([one.homes for one in places]))
 
 
-def _unseen(places: list[_Place], slope: Array, usual: Array) -> tuple[Array, Array]:
+def _unseen(places: list[_Place], left: list[Array], slope: Array, usual: Array) -> tuple[Array, Array]:
     """Sds in units of sqrt(p (1 - p)): of one home by half-hour [96], and of an area beyond its homes.
 
     The second is of districts that what is known was not fitted to, each in turn left out.
     """
     by_home, by_area = [], []
-    for place in places:
+    for number, place in enumerate(places):
         share = place.curve.mean(axis=0, dtype=np.float64)
         units = share * (1 - share)
         own = np.var(place.curve - place.shown(slope * place.read), axis=0)
-        known = _unread([one for one in places if one is not place], slope, usual)
-        apart = _left(place, slope) - np.column_stack([np.ones(len(place.kinds)), place.kinds - usual]) @ known
+        known = _unread(places[:number] + places[number + 1 :], left[:number] + left[number + 1 :], usual)
+        apart = left[number] - _design(place, usual) @ known
         excess = np.square(apart - np.average(apart, axis=0, weights=place.homes)) - own / place.homes[:, None]
         by_home.append(own / units)
         by_area.append(np.average(excess / units, axis=0, weights=place.homes).mean())

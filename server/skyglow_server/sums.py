@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from skyglow_shared.aggregation import joined, parted
 from skyglow_shared.errors import ProtocolError
-from skyglow_shared.layout import column_weights, share_block
+from skyglow_shared.layout import column_weights, share_block, sum_deviation
 from skyglow_shared.messages import Share
-from skyglow_shared.privacy.release import noise_deviation, step_size
-from skyglow_shared.privacy.spare import deviation_steps
+from skyglow_shared.privacy.release import step_size
 from skyglow_shared.study import Phase, Study
 
 
@@ -57,9 +56,9 @@ def block_sums(study: Study, phase: Phase, total: NDArray[np.int64], shares: int
     shares, spares : int
         How many were added, and whose spare noise is still in the sum (`privacy.spare`).
     """
-    parts, steps, sums = parted(study, phase, total), deviation_steps(study, shares, spares), {}
+    parts, sums = parted(study, phase, total), {}
     for block in phase.blocks:
-        made, weights = share_block(study, block), column_weights(study, block)
-        values = parts[block.name] * step_size(made) / weights
-        sums[block.name] = BlockSum(values, noise_deviation(made, steps) / weights, shares)
+        weights = column_weights(study, block)
+        values = parts[block.name] * step_size(share_block(study, block)) / weights
+        sums[block.name] = BlockSum(values, sum_deviation(study, block, shares, spares) / weights, shares)
     return sums

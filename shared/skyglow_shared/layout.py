@@ -14,7 +14,8 @@ from skyglow_shared.electricity import EDGES_KWH, PARTS
 from skyglow_shared.models import presence
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.noise import SIGMA_STEPS, TAIL_SIGMAS, sensitivity_steps
-from skyglow_shared.privacy.spare import spare_steps
+from skyglow_shared.privacy.release import noise_deviation
+from skyglow_shared.privacy.spare import deviation_steps, spare_steps
 from skyglow_shared.secagg import codec
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Phase, Study
 
@@ -181,6 +182,14 @@ def share_block(study: Study, block: Block) -> Block:
         return block
     part = math.nextafter(block.noise_multiplier / math.sqrt(study.noise_shares), math.inf)
     return msgspec.structs.replace(block, noise_multiplier=math.nextafter(part, math.inf))
+
+
+def sum_deviation(study: Study, block: Block, shares: int, spares: int) -> float:
+    """Standard deviation of the noise in a block's sum of so many shares, `spares` of them with their spare noise.
+
+    In the units of the weighted per-home vectors: the office divides by `column_weights`.
+    """
+    return noise_deviation(share_block(study, block), deviation_steps(study, shares, spares))
 
 
 def word_bits(study: Study, phase: Phase) -> int:

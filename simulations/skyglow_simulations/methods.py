@@ -27,7 +27,8 @@ OURS = "meters and panel"
 COMPARED = 1.0
 #: Occupancy from 9:00 to 17:00 on weekdays, as a topic of its own.
 DAYTIME = f"{OCCUPANCY} 9-17"
-_DAYTIME_GROUPS = GROUPS[18:34]
+_DAYTIME_SLOTS = slice(18, 34)
+_DAYTIME_GROUPS = GROUPS[_DAYTIME_SLOTS]
 
 
 def noise_and_clip(curves: dict[str, dict[float, Sequence[Estimate]]]) -> dict[str, Array]:
@@ -114,7 +115,7 @@ def _public(study: Study, areas: AreaTable) -> list[Estimate]:
 
 def truth_of(drawn: Drawn, study: Study, topic: str, level: str) -> Array:
     """True values [areas, groups] of a topic at a level, areas sorted by code."""
-    curves = {OCCUPANCY: drawn.occupied, DAYTIME: drawn.occupied[:, 18:34]}
+    curves = {OCCUPANCY: drawn.occupied, DAYTIME: drawn.occupied[:, _DAYTIME_SLOTS]}
     values = curves[topic] if topic in curves else (drawn.composition @ positives(study))[:, None]
     return np.asarray(drawn.areas.weights(level) @ values)  # type: ignore[arg-type]
 

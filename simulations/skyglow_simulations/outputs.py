@@ -17,11 +17,9 @@ from skyglow_server.estimation import AreaTable, Estimate, checks, compare, elec
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.publication import Release, publish, software, write_estimates_csv
 from skyglow_shared.files import write_atomically
-from skyglow_shared.layout import round_numbers, share_block
+from skyglow_shared.layout import round_numbers, sum_deviation
 from skyglow_shared.models import presence
 from skyglow_shared.privacy.accounting import study_cost
-from skyglow_shared.privacy.release import noise_deviation
-from skyglow_shared.privacy.spare import deviation_steps
 from skyglow_shared.study import Model, Study, digest
 from skyglow_simulations import evaluation
 from skyglow_simulations.experiment import Experiment, opened, peak_memory_mib
@@ -167,14 +165,13 @@ def what_left(experiment: Experiment) -> list[Sent]:
     checkpoints = Checkpoints.in_file(experiment.folder.office / "checkpoints.sqlite")
     places, rows = checkpoints.places(digest(study)), []
     for phase in study.phases:
-        steps = deviation_steps(study, 1, 1)
         replies = [checkpoints.load(place) or {} for place in places if place.phase == phase.name]
         rows.append(
             Sent(
                 phase=phase.name,
                 shares=phase.rounds,
                 numbers=round_numbers(study, phase),
-                noise={block.name: noise_deviation(share_block(study, block), steps) for block in phase.blocks},
+                noise={block.name: sum_deviation(study, block, 1, 1) for block in phase.blocks},
                 sent_bytes={name: sum(len(reply.get(name, b"")) for reply in replies) for name in NAMES},
             )
         )

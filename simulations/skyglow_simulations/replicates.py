@@ -18,10 +18,8 @@ from skyglow_client.learning.homes import Homes
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable
 from skyglow_shared.errors import RunError
-from skyglow_shared.layout import column_weights, share_block
+from skyglow_shared.layout import column_weights, sum_deviation
 from skyglow_shared.models import logistic
-from skyglow_shared.privacy.release import noise_deviation
-from skyglow_shared.privacy.spare import deviation_steps
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Study
 from skyglow_simulations.frontier.rehearsal import Party, rehearse
 from skyglow_simulations.population import frame, households
@@ -173,8 +171,7 @@ def counted(drawn: Drawn, study: Study, outcome: Outcome) -> tuple[Array, Array]
 
 def deviations(study: Study, block: Block) -> Array:
     """Standard deviation of the noise in a block's sum over all suppliers, by column in real units."""
-    whole = noise_deviation(share_block(study, block), deviation_steps(study, len(study.suppliers), 0))
-    return np.asarray(whole / column_weights(study, block))
+    return np.asarray(sum_deviation(study, block, len(study.suppliers), 0) / column_weights(study, block))
 
 
 def positives(study: Study) -> NDArray[np.bool_]:

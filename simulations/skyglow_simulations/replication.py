@@ -132,14 +132,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * options.minutes
-    own = [argparse.Namespace(**vars(options) | {"area": area}) for area in options.area]
+    own, whole = [_of(options, area) for area in options.area], _of(options, "-".join(options.area))
     places, drawn = zip(*(_drawn(one, until) for one in own), strict=True)
     holds = False
     for name, found, of in zip(map(_name, own), drawn, places, strict=True):
         holds = _told(options, name, found, [of])
     if len(own) > 1:
-        holds = _told(options, _name(options), coverage_table.together(drawn), places)
+        holds = _told(options, _name(whole), coverage_table.together(drawn), places)
     return 0 if holds else 1
+
+
+def _of(options: argparse.Namespace, area: str) -> argparse.Namespace:
+    """The same for one area."""
+    return argparse.Namespace(**vars(options) | {"area": area})
 
 
 def _drawn(options: argparse.Namespace, until: float) -> tuple[Census, list[dict[str, Array]]]:
@@ -171,8 +176,7 @@ _DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "epsilon", "method
 
 def _name(options: argparse.Namespace) -> str:
     lie, scale = options.lie and f"lie-{options.lie}", "" if options.scale == 1 else f"scale{options.scale:g}"
-    area = options.area if isinstance(options.area, str) else "-".join(options.area)
-    words = (area, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
+    words = (options.area, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
     return "-".join(word for word in words if word)
 
 

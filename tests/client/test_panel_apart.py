@@ -244,5 +244,6 @@ def test_whoever_decides_is_told_that_homes_that_train_answer_too(town, study, c
         supplier.handle(town.proposal(both))
     assert command.main(["supplier", "study", "show", digest(both), "--folder", str(town.folder)]) == 0
     shown = capsys.readouterr().out
-    assert "every home of the panel, those that train too: a count, and 1 or -1 by its label, by MSOA" in shown
+    answers = "every home of the panel, those that train too: a count, and 1 or -1 by its label, by MSOA"
+    assert f"panel_labels: {answers}" in shown
     assert "by composition class; and a count of the training half" in shown

@@ -10,11 +10,9 @@ from skyglow_client.commands.terminal import Verbs, chosen, open_supplier, propo
 from skyglow_client.gate import budget
 from skyglow_client.gate.preview import BlockPreview, preview
 from skyglow_client.supplier import Supplier
-from skyglow_shared.layout import block_shape, share_block
+from skyglow_shared.layout import block_shape, share_block, sum_deviation
 from skyglow_shared.models.logistic import parameter_count
-from skyglow_shared.privacy.release import noise_deviation
 from skyglow_shared.privacy.sampling import epoch_of
-from skyglow_shared.privacy.spare import deviation_steps
 from skyglow_shared.screen import folded, show
 from skyglow_shared.study import Block, Model, Phase, Study
 
@@ -160,7 +158,7 @@ def _what(study: Study, block: Block) -> str:
 def _describe(study: Study, block: Block) -> tuple[str, ...]:
     groups, width = block_shape(study, block)
     part = share_block(study, block)
-    noise = f"{noise_deviation(part, deviation_steps(study, 1, 1)):.4g}"
+    noise = f"{sum_deviation(study, block, 1, 1):.4g}"
     whole = "" if part == block else f", in the sum of all at least {block.noise_multiplier * block.l2_bound:g}"
     topics = f"; for {', '.join(block.models)} together" if block.beside else ""
     steps = f"; added up over {block.local_steps} steps that each home takes by itself" if block.local_steps > 1 else ""

@@ -60,7 +60,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def honest(self) -> int:
-        """How many honest suppliers are in every sum: K − d − c."""
+        """How many honest suppliers are in every sum: K − d − c. Their noise alone must do, what is spare included."""
         return self.floor - self.colluders
 
     @property
