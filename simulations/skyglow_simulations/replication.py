@@ -9,6 +9,7 @@ thirds of the areas by size, employment and old share, replicates as clusters, w
 """
 
 import argparse
+import datetime
 import hashlib
 import json
 import sys
@@ -107,12 +108,15 @@ def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
     """The built-in study for a district at every epsilon, all phases included."""
     city = Parameters(district=options.area, census=options.census, panel_fraction=options.panel)
     census, study = drafted(city)
+    if options.start:
+        weeks = msgspec.structs.replace(study.period, start=options.start)
+        study = msgspec.structs.replace(study, period=weeks, feature_week=options.start)
     plain = trusting(study, options.trust)
     plain = untrained(plain) if options.lie == "panel" else plain
     studies = [scaled(plain, factor(plain, epsilon), epsilon) for epsilon in options.epsilon]
     if options.methods:
         studies.append(mapped(without_noise(plain), _unbounded))
-    place = folder / f"stock-{options.area}.npz"
+    place = folder / f"{_of_weeks('stock', options)}-{options.area}.npz"
     load_or_make(place, census, study, seed=1, workers=options.workers)
     world = World(census, FRAMES[options.frame], options.panel, options.scale, options.lie)
     return Setting(tuple(studies), world, place, options.methods)
@@ -171,12 +175,16 @@ def _told(options: argparse.Namespace, name: str, found: Sequence[dict[str, Arra
     return holds and len(found) == options.replicates
 
 
-_DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "epsilon", "methods")
+def _of_weeks(name: str, options: argparse.Namespace) -> str:
+    return f"{name}-{options.start}" if options.start else name
+
+
+_DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "start", "epsilon", "methods")
 
 
 def _name(options: argparse.Namespace) -> str:
     lie, scale = options.lie and f"lie-{options.lie}", "" if options.scale == 1 else f"scale{options.scale:g}"
-    words = (options.area, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
+    words = (_of_weeks(options.area, options), options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
     return "-".join(word for word in words if word)
 
 
@@ -213,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="share of every area's households")
     parser.add_argument("--area", nargs="+", default=["E06000045"], help="districts; of several all together too")
     parser.add_argument("--census", default="", help="folder with the full census tables, for other districts")
+    weeks = "first Monday of the study's weeks, in place of the built-in ones"
+    parser.add_argument("--start", type=datetime.date.fromisoformat, help=weeks)
     parser.add_argument("--frame", choices=tuple(FRAMES), default="even")
     lies = "scores that say nothing, or a panel whose answers are other homes'"
     parser.add_argument("--lie", choices=("", "scores", "panel"), default="", help=lies)

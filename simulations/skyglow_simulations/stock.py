@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skyglow_client.features.class22 import class22
 from skyglow_client.features.presence import presence_rule
 from skyglow_client.learning.half_hours import half_hours
+from skyglow_client.readings.gaps import fill_gaps
 from skyglow_shared.errors import RunError
 from skyglow_shared.models import features, network, presence, temporal
 from skyglow_shared.study import COMPOSITION_CLASSES, Study
@@ -173,30 +174,55 @@ def load_or_make(path: Path, census: Census, study: Study, *, seed: int, workers
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """Homes of one area, when they were occupied, and what their supplier sees of it.
+
+    Attributes
+    ----------
+    homes : Households
+    occupied : ndarray of bool, shape (homes, days, 48)
+    readings : ndarray of float32, shape (homes, days, 48)
+        kWh, without gaps.
+    read : ndarray of float32, shape (homes, days, 48)
+        Chances that somebody is home, by the study's model of presence, or what the rule says.
+    """
+
+    homes: households.Households
+    occupied: NDArray[np.bool_]
+    readings: Array
+    read: Array
+
+
+def live(study: Study, plan: AreaPlan, rng: np.random.Generator) -> Lived:
+    """Simulate an area's homes over a study's period, and read their meters as a supplier does."""
+    homes, period, name = households.draw(plan, rng), study.period, study.occupancy.model
+    there = at_home.simulate(homes, period, rng)
+    kwh = load.simulate(homes, there, period, rng)
+    readings = np.where(at_home.exists(period), kwh, np.float32(np.nan))
+    fill_gaps(readings, at_home.day_types(period) == 0)  # the hour that the day on which clocks go forward lacks
+    read = _chances(readings, study, name) if name else presence_rule(readings).astype(np.float32)
+    return Lived(homes, there.occupied, readings, read)
+
+
 def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArray[np.generic]]:
     """One stock area's homes."""
     seed, _, plan, code = job
-    rng = random_of(seed, _DRAW, number_of(code))
-    homes, period = households.draw(plan, rng), study.period
-    there = at_home.simulate(homes, period, rng)
-    kwh = load.simulate(homes, there, period, rng)
-    basis = presence.load(study.occupancy.basis)
+    rng, period = random_of(seed, _DRAW, number_of(code)), study.period
+    lived, basis = live(study, plan, rng), presence.load(study.occupancy.basis)
     first = (study.feature_week - period.start).days
-    valid = np.broadcast_to(at_home.exists(period).all(axis=1), kwh.shape[:2])
-    readings = np.where(valid[:, :, None], kwh, np.float32(np.nan))  # on the day clocks go forward two are missing
-    weeks = [class22(readings[:, day : day + 7]) for day in range(first, first + 7 * study.feature_weeks, 7)]
+    weeks = [class22(lived.readings[:, day : day + 7]) for day in range(first, first + 7 * study.feature_weeks, 7)]
     x, _ = features.averaged(features.contract(study.models[0].features), weeks)
-    name = study.occupancy.model
-    seen = _chances(readings, study, name) if name else presence_rule(readings)
-    kinds = frame.diary_days(period)
-    one, own = np.arange(len(homes.size)), (kinds == 0, kinds > 0)
-    days = [rng.choice(np.flatnonzero(kind), len(homes.size)) for kind in own]
-    gap = np.stack([there.occupied[one, day].astype(np.float32) - seen[one, day] for day in days], axis=1)
-    curve = np.stack([there.occupied[:, kind].mean(axis=1) for kind in own], axis=1)
-    profile = np.stack([seen[:, kind].mean(axis=1) for kind in own], axis=1)
+    kinds, one = frame.diary_days(period), np.arange(len(lived.homes.size))
+    days = [rng.choice(np.flatnonzero(kind), len(one)) for kind in (kinds == 0, kinds > 0)]
+    gap = np.stack([lived.occupied[one, day].astype(np.float32) - lived.read[one, day] for day in days], axis=1)
+    exists, weekend = at_home.exists(period), at_home.day_types(period) > 0
+    own = [(lived.occupied[:, kind], lived.read[:, kind], exists[kind]) for kind in (~weekend, weekend)]
+    curve = np.stack([(occupied & there).sum(axis=1) / there.sum(axis=0) for occupied, _, there in own], axis=1)
+    profile = np.stack([read.mean(axis=1) for _, read, _ in own], axis=1)
     return {
-        "composition": homes.composition,
-        "size": homes.size,
+        "composition": lived.homes.composition,
+        "size": lived.homes.size,
         "x": x.astype(np.float32),
         "profile": basis.project(profile).astype(np.float32),
         "diary": basis.difference(gap).astype(np.float32),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from skyglow_server.estimation.profiles import kinds_of
-from skyglow_server.estimation.readers import BASIS, READERS, reader_of, weeks_apart
+from skyglow_server.estimation.readers import BASIS, READERS, WEEKS, reader_of, weeks_of
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models import presence
+from skyglow_shared.study import Period
 from skyglow_simulations.experiment import drafted
 from skyglow_simulations.replicates import area_table
 from skyglow_simulations.run import Parameters
@@ -82,6 +83,10 @@ def test_of_everything_that_reads_presence_something_is_known(drafts):
         np.testing.assert_allclose(reader.directions @ reader.directions.T, np.eye(8), atol=1e-12)
         np.testing.assert_allclose(reader.directions, reader.axes.reshape(8, -1) / reader.lengths[:, None], atol=0.002)
         assert (reader.unread.shape, reader.unseen.shape, reader.usual.shape) == ((8, 2, 48), (2, 48), (7,))
+        known = READERS[name or "rule"]
+        assert (known.season.shape[0], known.courses.shape[1:]) == (WEEKS, (2, 48))
+        np.testing.assert_allclose(known.season[:4].sum(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(np.square(known.courses).mean(axis=(1, 2)), 1, atol=0.01)
         assert reader.usual[:6].sum() == pytest.approx(1, abs=1e-3)
         sent, cut, left = reader.sent(reader.gap + 0.01, 0.0)
         np.testing.assert_allclose(sent, reader.gap + 0.01)
@@ -91,12 +96,39 @@ def test_of_everything_that_reads_presence_something_is_known(drafts):
 
 
 @pytest.mark.parametrize(
-    ("start", "weeks"), [("2026-03-09", 0), ("2027-03-09", 0), ("2026-02-23", 2), ("2026-09-07", 16.6)]
+    ("start", "days", "weeks"),
+    [
+        ("2026-03-09", 28, {0: 7, 1: 7, 2: 7, 3: 7}),
+        ("2026-03-11", 7, {0: 5, 1: 2}),
+        ("2027-03-08", 7, {51: 1, 0: 6}),  # a year has a day more than 52 weeks
+        ("2026-02-23", 28, {50: 6, 51: 8, 0: 7, 1: 7}),
+        ("2020-09-21", 14, {28: 7, 29: 7}),
+    ],
 )
-def test_how_far_a_studys_weeks_are_from_those_that_readers_were_measured_in(drafts, start, weeks):
-    _, study = drafts
-    moved = msgspec.structs.replace(study.period, start=datetime.date.fromisoformat(start))
-    assert weeks_apart(msgspec.structs.replace(study, period=moved)) == pytest.approx(weeks, abs=0.1)
+def test_every_day_of_a_period_is_of_a_week_that_readers_know(start, days, weeks):
+    """Whatever the year, to a day."""
+    share = weeks_of(Period(datetime.date.fromisoformat(start), days))
+    np.testing.assert_allclose(days * share, [weeks.get(week, 0) for week in range(WEEKS)], atol=1)
+    assert share.sum() == pytest.approx(1)
+    np.testing.assert_allclose(weeks_of(Period(datetime.date.fromisoformat(start), 365)), 1 / WEEKS, atol=0.006)
+
+
+@pytest.mark.parametrize("model", ["presence_model_v1", ""])
+@pytest.mark.parametrize("start", [datetime.date(2026, 11, 30), datetime.date(2027, 5, 17)])
+def test_what_is_not_read_moves_with_the_season_as_known(drafts, start, model):
+    """Of the same homes in other weeks, which readers were not measured in: within four errors and a fifth."""
+    census, study = drafts
+    left, known = [], []
+    for asked in (study, msgspec.structs.replace(study, period=Period(start, 28), feature_week=start)):
+        reader = reader_of(read_by(asked, model))
+        basis, stock = presence.load(BASIS), make(census, read_by(asked, model), seed=79, copies=1, scale=SCALE)
+        left.append(stock.curve - basis.curve(reader.slope * stock.profile.astype(float)))
+        known.append(reader.unread[0])
+    moved, expected = left[1] - left[0], known[1] - known[0]
+    error = moved.std(axis=0) / np.sqrt(len(moved))
+    assert np.abs(expected).max() > 0.01
+    assert (np.abs(moved.mean(axis=0) - expected) < 4 * error + 0.2 * np.abs(expected).max()).all()
+    assert np.square(moved.mean(axis=0) - expected).sum() < 0.3 * np.square(moved.mean(axis=0)).sum()
 
 
 def test_an_unknown_reader_or_basis_is_refused(drafts):

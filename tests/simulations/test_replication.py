@@ -9,10 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from skyglow_client.learning import occupied
+from skyglow_client.readings import calendar
+from skyglow_client.readings.gaps import fill_gaps
+from skyglow_shared.models import temporal
+from skyglow_shared.models.presence import load as basis_load
 from skyglow_simulations import coverage_table, replication, stock
 from skyglow_simulations.experiment import begin
 from skyglow_simulations.methods import OURS
+from skyglow_simulations.population import households, load, presence
 from skyglow_simulations.population.frame import UNEVEN
+from skyglow_simulations.population.randoms import number_of, random_of
 from skyglow_simulations.replicates import World, area_table, carried_out, draw, positives, untrained
 from skyglow_simulations.replication import Setting
 from skyglow_simulations.run import Folder
@@ -64,6 +71,33 @@ def test_a_stock_of_other_weeks_is_not_taken_for_this_one(setting, homes, tmp_pa
     np.savez(older, x=homes.x)
     with pytest.raises(replication.RunError, match="another study"):
         stock.load_or_make(older, census, study, seed=1, workers=1)
+
+
+def test_a_home_is_read_as_its_supplier_would_on_the_day_clocks_change_too(setting, homes):
+    """From settlement periods, 46 of them on that Sunday, by what ingests and reads them at a supplier."""
+    study, (plan, *_), (area, *_) = setting.studies[0], _plans(setting), setting.world.census.areas
+    rng, period = random_of(1000, stock._DRAW, number_of(area.lsoa)), study.period
+    drawn = households.draw(plan, rng)
+    there = presence.simulate(drawn, period, rng)
+    kwh = load.simulate(drawn, there, period, rng)
+    lengths, exists = calendar.day_lengths(period.start, period.days), presence.exists(period)
+    assert (lengths == 46).sum() == 1
+    periods = np.full((*kwh.shape[:2], 50), np.nan, np.float32)
+    for day, length in enumerate(lengths):
+        periods[:, day, :length] = kwh[:, day, exists[day]]
+    read = calendar.to_clock_slots(periods.reshape(-1, 50), np.tile(lengths, len(kwh))).reshape(kwh.shape)
+    weekday = calendar.weekdays(period.start, period.days)
+    assert fill_gaps(read, weekday).valid.all()
+    profile = occupied.profiles(read, period.start, temporal.load(study.occupancy.model))
+    basis, own = basis_load(study.occupancy.basis), homes.area == 0
+    np.testing.assert_allclose(homes.profile[own], basis.project(profile), atol=2e-5)
+    days = np.where(exists, there.occupied, np.nan)
+    truth = np.stack([np.nanmean(days[:, of_type], axis=1) for of_type in (weekday, ~weekday)], axis=1)
+    np.testing.assert_allclose(homes.curve[own], truth, atol=1e-6)
+
+
+def _plans(setting):
+    return households.plan_areas(setting.world.census, scale=0.25, seed=1000)
 
 
 def test_sums_are_those_of_the_homes_drawn(setting, drawn):

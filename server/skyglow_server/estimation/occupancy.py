@@ -17,9 +17,8 @@ what its MSOA's sum and the kinds of homes it has lead to expect, and its interv
 that.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ from skyglow_server.estimation.diaries import DiaryModel, diary_model
 from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.profiles import AreaMeans, area_means, kinds_of
-from skyglow_server.estimation.readers import Reader, lack, reader_of, weeks_apart
+from skyglow_server.estimation.readers import Reader, lack, reader_of
 from skyglow_server.estimation.results import Estimate, Level, with_intervals
 from skyglow_shared.models import presence
 from skyglow_shared.models.presence import SLOTS, PresenceBasis
@@ -56,8 +55,7 @@ def occupancy_estimates(
         planning = planning.for_trained()
     elif not study.occupancy.model:
         planning = planning.for_rule()
-    reader, season = reader_of(study), planning.presence_season_deviation * weeks_apart(study)
-    planning = replace(planning, presence_model_deviation=math.hypot(planning.presence_model_deviation, season))
+    reader = reader_of(study)
     model_name = next(block.model for block in study.blocks if block.source == "area_score")
     scores, profiles = find(study, sums, "area_score", model_name), find(study, sums, "area_profile")
     lacks = {block.source: lack(basis, block.l2_bound) for block in study.blocks}

@@ -67,10 +67,7 @@ class Planning:
     rule_deviation, presence_model_deviation, trained_model_deviation : float
         Prior sd of how far the mean of all homes' first presence coefficient, by the rule, by an installed model or by
         one that the study trained, lies from the truth (root-mean-square units) once what is known of the reader is put
-        right; further components as `by_component`.
-    presence_season_deviation : float
-        The same for each week of the year by which a study's period lies from the one that readers were measured in:
-        light and heating are other ones.
+        right: districts differ, and so do years, by their weather. Further components as `by_component`.
     presence_multiples : tuple of pairs of float
         By how much all prior sds of presence may be too small, and with what chance: of how far meters are off in the
         mean and the slope, of how often homes stand empty, and of how much areas differ.
@@ -124,9 +121,8 @@ class Planning:
     response_deviation: float = 0.0
     panel_size_deviation: float = 0.2
     rule_deviation: float = 0.0015
-    presence_model_deviation: float = 0.00045
+    presence_model_deviation: float = 0.0009
     trained_model_deviation: float = 0.02
-    presence_season_deviation: float = 0.0015
     presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.975), (6.0, 0.015), (40.0, 0.01))
     gap_alike: float = 0.8
     residual_alike: float = 0.4

@@ -8,7 +8,6 @@ once, on simulated homes whose truth is known, and is a public constant of what 
 """
 
 import datetime
-import math
 from dataclasses import dataclass, replace
 from importlib import resources
 
@@ -18,11 +17,13 @@ from numpy.typing import NDArray
 
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models.presence import PresenceBasis
-from skyglow_shared.study import Study
+from skyglow_shared.study import Period, Study
 
 Array = NDArray[np.float64]
 RULE, INSTALLED = "rule", "presence_model_v1"
-_YEAR = datetime.timedelta(days=365.2425)
+#: Of a year, as readers know it.
+WEEKS = 52
+_YEAR_DAYS = 365.2425
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Reader:
     unread : ndarray, shape (8, 2, 48)
         By how much the share of homes occupied, by half-hour, is above the basis' curve of `slope` times what is read:
         of a place whose kinds of homes are the usual ones; and for each unit by which a place has more of each of them.
+    courses : ndarray, shape (C, 2, 48)
+        Principal ways in which that moves, of a place with whichever kinds of homes, as light comes and goes with the
+        season: root-mean-square 1.
+    season : ndarray, shape (52, C)
+        How far along each of them, by week of a year of which the first four are those that all else was measured in.
     unseen : ndarray, shape (2, 48)
         Sd, by half-hour, of what is read of one home neither so nor otherwise, in units of sqrt(p (1 - p)) of the share
         p of homes occupied: of coin tosses it would be 1.
@@ -74,6 +80,8 @@ class Reader:
     slope: Array
     usual: Array
     unread: Array
+    courses: Array
+    season: Array
     unseen: Array
     unseen_by_area: float
     profile_deviation: Array
@@ -107,7 +115,14 @@ class Reader:
     def unknown(self) -> "Reader":
         """The same of a reader of the same kind that a study has trained: nothing is known of its mean."""
         unread = np.concatenate([np.zeros_like(self.unread[:1]), self.unread[1:]])
-        return replace(self, gap=np.zeros_like(self.gap), slope=np.ones_like(self.slope), unread=unread)
+        gap, slope, season = np.zeros_like(self.gap), np.ones_like(self.slope), np.zeros_like(self.season)
+        return replace(self, gap=gap, slope=slope, unread=unread, season=season)
+
+    def during(self, period: Period) -> "Reader":
+        """The same of a period in other weeks of the year."""
+        unread = self.unread.copy()
+        unread[0] += np.tensordot(weeks_of(period) @ self.season, self.courses, axes=1)
+        return replace(self, unread=unread, season=np.zeros_like(self.season))
 
     def unread_at(self, kinds: Array) -> Array:
         """`unread` [..., 2, 48] of places that have so much more of each kind [..., 6 or 7] than is usual."""
@@ -153,24 +168,20 @@ def reader_of(study: Study) -> Reader:
     reader = READERS.get(INSTALLED if trained else study.occupancy.model or RULE)
     if reader is None or study.occupancy.basis != BASIS:
         raise StudyError("this release does not know how that reader of presence errs on that basis; update the office")
-    return reader.unknown() if trained else reader
+    return reader.unknown() if trained else reader.during(study.period)
 
 
-def weeks_apart(study: Study) -> float:
-    """How many weeks of the year a study's period lies from the one that readers were measured in.
-
-    Along the chord of the year's circle: of half a year, seventeen.
-    """
-    half = datetime.timedelta(days=study.period.days) / 2
-    apart = (study.period.start + half - _FILE.start - datetime.timedelta(days=_FILE.days) / 2) / _YEAR
-    return abs(_YEAR / datetime.timedelta(weeks=1) * math.sin(math.pi * apart) / math.pi)
+def weeks_of(period: Period) -> Array:
+    """Share of a period's days in each week of the year that readers know [52]; the year's last day is of its last."""
+    since = (period.start - _FILE.start).days + np.arange(period.days)
+    week = np.minimum(since % _YEAR_DAYS // 7, WEEKS - 1).astype(np.int64)
+    return np.bincount(week, minlength=WEEKS) / period.days
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     basis: str
     start: datetime.date
-    days: int
     readers: dict[str, Reader]
 
 

@@ -106,15 +106,21 @@ def test_less_is_believed_of_a_model_that_the_study_trained_and_of_the_rule(simu
     assert widths[1] > 1.02 * widths[0]
 
 
-def test_less_is_believed_of_what_reads_presence_in_another_season(simulator):
+def test_what_is_not_read_in_other_weeks_of_the_year_is_added(simulator, monkeypatch):
+    """To every area alike, by how many of a period's days are of which week."""
     areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(3))
-    study, widths = simulator.study_of(areas), []
-    for start in (datetime.date(2026, 3, 9), datetime.date(2026, 1, 26), datetime.date(2026, 9, 7)):
-        period = msgspec.structs.replace(study.period, start=start, days=28)
-        found = occupancy_estimates(msgspec.structs.replace(study, period=period), areas, sums, planning.PLANNING)
-        widths.append(found[-1].parts["public mean curve"])
-    assert widths == sorted(widths)
-    assert widths[1] > 1.5 * widths[0]
+    study, rng, found = simulator.study_of(areas), np.random.default_rng(7), []
+    season, courses = rng.normal(0, 0.01, (52, 2)), rng.normal(0, 1, (2, 2, 48))
+    reader = replace(simulator.reader, season=season, courses=courses)
+    monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, reader))
+    sure = replace(PLANNING, presence_model_deviation=1e-9, rule_deviation=1e-9)
+    for start in (datetime.date(2026, 3, 9), datetime.date(2026, 6, 18)):
+        period = msgspec.structs.replace(study.period, start=start, days=14)
+        items = occupancy_estimates(msgspec.structs.replace(study, period=period), areas, sums, sure)
+        found.append(np.array([item.unclipped for item in items]).reshape(-1, 2, 48))
+    moved = (4 * season[14] + 7 * season[15] + 3 * season[16]) / 14 - season[:2].mean(axis=0)
+    added = moved[0] * courses[0] + moved[1] * courses[1]
+    np.testing.assert_allclose(found[1] - found[0], np.broadcast_to(added, found[0].shape), atol=1e-6)
 
 
 def test_areas_differ_by_as_much_more_as_is_known_of_the_reader(simulator, monkeypatch):
