@@ -123,7 +123,7 @@ class Planning:
     rule_deviation: float = 0.0015
     presence_model_deviation: float = 0.0009
     trained_model_deviation: float = 0.02
-    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.975), (6.0, 0.015), (40.0, 0.01))
+    presence_multiples: tuple[tuple[float, float], ...] = ((1.0, 0.975), (3.0, 0.015), (20.0, 0.01))
     gap_alike: float = 0.8
     residual_alike: float = 0.4
     slope_deviation: float = 0.04
