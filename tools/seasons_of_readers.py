@@ -20,7 +20,7 @@ from skyglow_simulations.population.randoms import number_of, random_of
 from skyglow_simulations.processes import each
 from skyglow_simulations.stock import live
 
-SEED = 1
+_SEED = 1
 _COURSES = 4
 _YEARS = range(2021, 2026)
 _DAY_TYPES = (slice(5), slice(5, 7))  # of weeks that begin on a Monday
@@ -39,7 +39,7 @@ def seasons(drafts: list[tuple[Census, Study]], slope: Array, scale: float, work
         first = study.period.start.replace(year=year)
         monday = first - datetime.timedelta(days=(first.weekday() + 3) % 7 - 3)
         starts = [monday + datetime.timedelta(weeks=week) for week in range(0, WEEKS, 4)]
-        plans = households.plan_areas(census, scale=scale, seed=SEED)
+        plans = households.plan_areas(census, scale=scale, seed=_SEED)
         jobs = list(zip(plans, (area.lsoa for area in census.areas), strict=True))
         left = np.array([_left(_from(study, day), jobs, slope, workers) for day in (study.period.start, *starts)])
         weather.append(left[1].mean(axis=0) - left[0].mean(axis=0))
@@ -70,7 +70,7 @@ def _left(study: Study, jobs: list[tuple[AreaPlan, str]], slope: Array, workers:
 def _week_by_week(study: Study, job: tuple[AreaPlan, str]) -> Array:
     """An area's mean share of homes occupied, and of what is read, by week and half-hour [2, 4, 2, 48]."""
     plan, code = job
-    lived = live(study, plan, random_of(SEED, number_of(code)))
+    lived = live(study, plan, random_of(_SEED, number_of(code)))
     there = at_home.exists(study.period)
     means = []
     for values, counted in ((lived.occupied, there), (lived.read, np.ones_like(there))):

@@ -2,9 +2,9 @@
 """What is known of how presence errs as it is read off meters, by an installed model or by the rule.
 
 What reads presence errs in its own way, and by place as places have other kinds of homes: who sits quietly at night is
-read as out, so that where many homes are of people of 66 and over more are at home than is read. So it is measured
-once, on simulated homes whose truth is known, and is a public constant of what reads, as its weights are
-(``readers.json``, by ``tools/measure_readers.py``).
+read as out, so that where many homes are of people of 66 and over more are at home than is read. And by season: lights
+tell on a dark evening who is home. So it is measured once, on simulated homes whose truth is known, and is a public
+constant of what reads, as its weights are (``readers.json``, by ``tools/measure_readers.py``).
 """
 
 import datetime
@@ -40,10 +40,10 @@ class Reader:
         Mean old shares of the composition classes, and of residents in employment, of the places where it was measured.
     unread : ndarray, shape (8, 2, 48)
         By how much the share of homes occupied, by half-hour, is above the basis' curve of `slope` times what is read:
-        of a place whose kinds of homes are the usual ones; and for each unit by which a place has more of each of them.
+        of a place whose kinds of homes are the usual ones, in weather as it is on average; and for each unit by which a
+        place has more of each of them.
     courses : ndarray, shape (C, 2, 48)
-        Principal ways in which that moves, of a place with whichever kinds of homes, as light comes and goes with the
-        season: root-mean-square 1.
+        Principal ways in which that moves through a year, whatever kinds of homes a place has: root-mean-square 1.
     season : ndarray, shape (52, C)
         How far along each of them, by week of a year of which the first four are those that all else was measured in.
     unseen : ndarray, shape (2, 48)
