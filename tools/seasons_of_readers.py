@@ -23,7 +23,6 @@ from skyglow_simulations.stock import live
 _SEED = 1
 _COURSES = 4
 _YEARS = range(2021, 2026)
-_DAY_TYPES = (slice(5), slice(5, 7))  # of weeks that begin on a Monday
 
 Array = NDArray[np.float64]
 
@@ -71,9 +70,12 @@ def _week_by_week(study: Study, job: tuple[AreaPlan, str]) -> Array:
     """An area's mean share of homes occupied, and of what is read, by week and half-hour [2, 4, 2, 48]."""
     plan, code = job
     lived = live(study, plan, random_of(_SEED, number_of(code)))
-    there = at_home.exists(study.period)
-    means = []
-    for values, counted in ((lived.occupied, there), (lived.read, np.ones_like(there))):
-        days, counts = (of.reshape(4, 7, SLOTS) for of in (values.mean(axis=0, dtype=np.float64) * counted, counted))
-        means.append(np.stack([days[:, own].sum(axis=1) / counts[:, own].sum(axis=1) for own in _DAY_TYPES], axis=1))
-    return np.array(means)
+    weekend, there = at_home.day_types(study.period) > 0, at_home.exists(study.period)
+    occupied, read = (values.mean(axis=0, dtype=np.float64) for values in (lived.occupied, lived.read))
+    always, weeks = np.ones_like(there), [slice(day, day + 7) for day in range(0, study.period.days, 7)]
+    return np.array(
+        [
+            [at_home.by_day_type(occupied[own], weekend[own], there[own]) for own in weeks],
+            [at_home.by_day_type(read[own], weekend[own], always[own]) for own in weeks],
+        ]
+    )

@@ -216,10 +216,9 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     kinds, one = frame.diary_days(period), np.arange(len(lived.homes.size))
     days = [rng.choice(np.flatnonzero(kind), len(one)) for kind in (kinds == 0, kinds > 0)]
     gap = np.stack([lived.occupied[one, day].astype(np.float32) - lived.read[one, day] for day in days], axis=1)
-    exists, weekend = at_home.exists(period), at_home.day_types(period) > 0
-    own = [(lived.occupied[:, kind], lived.read[:, kind], exists[kind]) for kind in (~weekend, weekend)]
-    curve = np.stack([(occupied & there).sum(axis=1) / there.sum(axis=0) for occupied, _, there in own], axis=1)
-    profile = np.stack([read.mean(axis=1) for _, read, _ in own], axis=1)
+    weekend = at_home.day_types(period) > 0
+    curve = at_home.by_day_type(lived.occupied, weekend, at_home.exists(period))
+    profile = np.stack([lived.read[:, own].mean(axis=1) for own in (~weekend, weekend)], axis=1)
     return {
         "composition": lived.homes.composition,
         "size": lived.homes.size,

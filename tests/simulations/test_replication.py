@@ -75,7 +75,8 @@ def test_a_stock_of_other_weeks_is_not_taken_for_this_one(setting, homes, tmp_pa
 
 def test_a_home_is_read_as_its_supplier_would_on_the_day_clocks_change_too(setting, homes):
     """From settlement periods, 46 of them on that Sunday, by what ingests and reads them at a supplier."""
-    study, (plan, *_), (area, *_) = setting.studies[0], _plans(setting), setting.world.census.areas
+    study, census = setting.studies[0], setting.world.census
+    plan, area = households.plan_areas(census, scale=0.25, seed=1000)[0], census.areas[0]
     rng, period = random_of(1000, stock._DRAW, number_of(area.lsoa)), study.period
     drawn = households.draw(plan, rng)
     there = presence.simulate(drawn, period, rng)
@@ -94,10 +95,6 @@ def test_a_home_is_read_as_its_supplier_would_on_the_day_clocks_change_too(setti
     days = np.where(exists, there.occupied, np.nan)
     truth = np.stack([np.nanmean(days[:, of_type], axis=1) for of_type in (weekday, ~weekday)], axis=1)
     np.testing.assert_allclose(homes.curve[own], truth, atol=1e-6)
-
-
-def _plans(setting):
-    return households.plan_areas(setting.world.census, scale=0.25, seed=1000)
 
 
 def test_sums_are_those_of_the_homes_drawn(setting, drawn):

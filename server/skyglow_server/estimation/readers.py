@@ -115,8 +115,7 @@ class Reader:
     def unknown(self) -> "Reader":
         """The same of a reader of the same kind that a study has trained: nothing is known of its mean."""
         unread = np.concatenate([np.zeros_like(self.unread[:1]), self.unread[1:]])
-        gap, slope, season = np.zeros_like(self.gap), np.ones_like(self.slope), np.zeros_like(self.season)
-        return replace(self, gap=gap, slope=slope, unread=unread, season=season)
+        return replace(self, gap=np.zeros_like(self.gap), slope=np.ones_like(self.slope), unread=unread)
 
     def during(self, period: Period) -> "Reader":
         """The same of a period in other weeks of the year."""
@@ -168,7 +167,8 @@ def reader_of(study: Study) -> Reader:
     reader = READERS.get(INSTALLED if trained else study.occupancy.model or RULE)
     if reader is None or study.occupancy.basis != BASIS:
         raise StudyError("this release does not know how that reader of presence errs on that basis; update the office")
-    return reader.unknown() if trained else reader.during(study.period)
+    known = reader.during(study.period)
+    return known.unknown() if trained else known
 
 
 def weeks_of(period: Period) -> Array:

@@ -88,7 +88,7 @@ def generate(chunk: Chunk) -> int:
         held += [*_held(area, drawn, kwh), _held_others(area, other, chunk.period.days)]
         packed = at_home.occupied[drawn.metered].reshape(int(drawn.metered.sum()), -1)
         bits.append(np.packbits(packed, axis=1))
-        occupied.append(_mean_profile(at_home.occupied, kinds, there))
+        occupied.append(presence.by_day_type(at_home.occupied.mean(axis=0), kinds > 0, there))
         rows.append(_truth_rows(code, homes, drawn))
         others.append(_other_rows(code, other))
     _write_readings(chunk, Held(*(np.concatenate(column) for column in zip(*held, strict=True))))
@@ -157,14 +157,6 @@ def _write_readings(chunk: Chunk, held: Held) -> None:
         raw.write_meters(
             chunk.parts / f"meters-{name}-{chunk.number:05d}.csv", held.meter[listed], held.postcode[listed].tolist()
         )
-
-
-def _mean_profile(
-    occupied: NDArray[np.bool_], kinds: NDArray[np.int64], there: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Mean occupied share [2, 48] over homes and days (weekdays, weekend days) of the half-hours that there were."""
-    shares = occupied.mean(axis=0) * there  # [days, 48]
-    return np.stack([shares[days].sum(axis=0) / there[days].sum(axis=0) for days in (kinds == 0, kinds > 0)])
 
 
 def _truth_rows(code: str, homes: households.Households, drawn: frame.Frame) -> pl.DataFrame:

@@ -52,6 +52,15 @@ def exists(period: Period) -> NDArray[np.bool_]:
     return there
 
 
+def by_day_type(
+    values: NDArray[np.bool_] | NDArray[np.floating], weekend: NDArray[np.bool_], there: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Means of [..., days, 48] over weekdays and weekend days [..., 2, 48], of the half-hours that there were."""
+    counted = values * there
+    means = [counted[..., own, :].sum(axis=-2) / there[own].sum(axis=0) for own in (~weekend, weekend)]
+    return np.stack(means, axis=-2)
+
+
 def clock_change(date: datetime.date) -> int:
     """+1 on the day clocks go forward in the United Kingdom (46 half-hours), -1 when they go back (50), else 0."""
     last_sunday = date.weekday() == 6 and (date + datetime.timedelta(days=7)).month != date.month
