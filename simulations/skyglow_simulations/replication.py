@@ -4,8 +4,10 @@
 ``python -m skyglow_simulations.replication``.
 
 Each replicate draws areas, homes, meters, panel and noise anew, trains anew (`replicates`), and is kept in a file of
-its own: a run that was stopped goes on where it was. Coverage is judged pooled by level, topic and epsilon, and in
-thirds of the areas by size, employment and old share, replicates as clusters, with Holm's correction over all strata.
+its own: a run that was stopped goes on where it was. Given several `--start`, replicates take turns: what readers of
+presence are off by on a district as a whole is its weather's and season's doing, so that of one period the same error
+is drawn again and again. Coverage is judged pooled by level, topic and epsilon, and in thirds of the areas by size,
+employment and old share, replicates as clusters, with Holm's correction over all strata.
 """
 
 import argparse
@@ -49,7 +51,7 @@ _UNBOUNDED = 5.0  # longer than any home's profile or diary
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all replicates of a run have in common.
+    """What all replicates of a district and period have in common.
 
     Attributes
     ----------
@@ -67,7 +69,7 @@ class Setting:
     compared: bool
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _stock(path: Path) -> Stock:
     return Stock.read(path)
 
@@ -105,7 +107,7 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
 
 
 def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
-    """The built-in study for a district at every epsilon, all phases included."""
+    """The built-in study for a district and period at every epsilon, all phases included."""
     city = Parameters(district=options.area, census=options.census, panel_fraction=options.panel)
     census, study = drafted(city)
     if options.start:
@@ -116,7 +118,7 @@ def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
     studies = [scaled(plain, factor(plain, epsilon), epsilon) for epsilon in options.epsilon]
     if options.methods:
         studies.append(mapped(without_noise(plain), _unbounded))
-    place = folder / f"{_of_weeks('stock', options)}-{options.area}.npz"
+    place = folder / f"stock{f'-{options.start}' if options.start else ''}-{options.area}.npz"
     load_or_make(place, census, study, seed=1, workers=options.workers)
     world = World(census, FRAMES[options.frame], options.panel, options.scale, options.lie)
     return Setting(tuple(studies), world, place, options.methods)
@@ -136,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * options.minutes
-    own, whole = [_of(options, area) for area in options.area], _of(options, "-".join(options.area))
+    own, whole = [_of(options, area=area) for area in options.area], _of(options, area="-".join(options.area))
     places, drawn = zip(*(_drawn(one, until) for one in own), strict=True)
     holds = False
     for name, found, of in zip(map(_name, own), drawn, places, strict=True):
@@ -146,24 +148,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if holds else 1
 
 
-def _of(options: argparse.Namespace, area: str) -> argparse.Namespace:
-    """The same for one area."""
-    return argparse.Namespace(**vars(options) | {"area": area})
+def _of(options: argparse.Namespace, **one: object) -> argparse.Namespace:
+    """The same for one area, or one period."""
+    return argparse.Namespace(**vars(options) | one)
 
 
 def _drawn(options: argparse.Namespace, until: float) -> tuple[Census, list[dict[str, Array]]]:
     """All replicates of a district that there is time for."""
-    setting = setting_of(options, options.out)
+    settings = [setting_of(_of(options, start=start), options.out) for start in options.start]
     folder = options.out / _name(options)
     folder.mkdir(exist_ok=True)
-    _keep(folder / "plan.json", _plan(options, setting))
+    _keep(folder / "plan.json", _plan(options, settings))
     seeds = range(options.seed, options.seed + options.replicates)
     missing = [seed for seed in seeds if not (folder / f"{seed}.npz").exists()]
-    for _ in each(partial(_kept, setting, folder), missing, options.workers):
+    for _ in each(partial(_kept, settings, folder), missing, options.workers):
         if time.monotonic() > until:
             break  # what has not begun is cancelled
     done = (folder / f"{seed}.npz" for seed in seeds)
-    return setting.world.census, [_read(path) for path in done if path.exists()]
+    return settings[0].world.census, [_read(path) for path in done if path.exists()]
 
 
 def _told(options: argparse.Namespace, name: str, found: Sequence[dict[str, Array]], places: Sequence[Census]) -> bool:
@@ -175,24 +177,22 @@ def _told(options: argparse.Namespace, name: str, found: Sequence[dict[str, Arra
     return holds and len(found) == options.replicates
 
 
-def _of_weeks(name: str, options: argparse.Namespace) -> str:
-    return f"{name}-{options.start}" if options.start else name
-
-
 _DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "start", "epsilon", "methods")
 
 
 def _name(options: argparse.Namespace) -> str:
     lie, scale = options.lie and f"lie-{options.lie}", "" if options.scale == 1 else f"scale{options.scale:g}"
-    words = (_of_weeks(options.area, options), options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
-    return "-".join(word for word in words if word)
+    weeks = options.start[0] if len(options.start) == 1 else f"{len(options.start)}periods"
+    words = (options.area, weeks, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
+    return "-".join(str(word) for word in words if word)
 
 
-def _plan(options: argparse.Namespace, setting: Setting) -> dict[str, str]:
+def _plan(options: argparse.Namespace, settings: Sequence[Setting]) -> dict[str, str]:
     """All that replicates in one folder must have in common: a later version's studies may be others."""
     chosen = {name: str(value) for name, value in vars(options).items() if name in _DECIDE}
     planning = hashlib.sha256(msgspec.json.encode(PLANNING)).hexdigest()
-    return chosen | {"studies": " ".join(map(digest, setting.studies)), "planning": planning}
+    studies = " ".join(digest(study) for setting in settings for study in setting.studies)
+    return chosen | {"studies": studies, "planning": planning}
 
 
 def _keep(path: Path, plan: dict[str, str]) -> None:
@@ -201,9 +201,9 @@ def _keep(path: Path, plan: dict[str, str]) -> None:
     write_atomically(path, json.dumps(plan, indent=1).encode())
 
 
-def _kept(setting: Setting, folder: Path, seed: int) -> None:
+def _kept(settings: Sequence[Setting], folder: Path, seed: int) -> None:
     temporary = folder / f".{seed}.npz"
-    np.savez(temporary, **replicate(setting, seed))  # type: ignore[arg-type]
+    np.savez(temporary, **replicate(settings[seed % len(settings)], seed))  # type: ignore[arg-type]
     temporary.replace(folder / f"{seed}.npz")
 
 
@@ -221,8 +221,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="share of every area's households")
     parser.add_argument("--area", nargs="+", default=["E06000045"], help="districts; of several all together too")
     parser.add_argument("--census", default="", help="folder with the full census tables, for other districts")
-    weeks = "first Monday of the study's weeks, in place of the built-in ones"
-    parser.add_argument("--start", type=datetime.date.fromisoformat, help=weeks)
+    weeks = "first Mondays of the study's weeks, in place of the built-in ones; replicates take turns"
+    parser.add_argument("--start", nargs="+", type=datetime.date.fromisoformat, default=[None], help=weeks)
     parser.add_argument("--frame", choices=tuple(FRAMES), default="even")
     lies = "scores that say nothing, or a panel whose answers are other homes'"
     parser.add_argument("--lie", choices=("", "scores", "panel"), default="", help=lies)

@@ -173,6 +173,24 @@ def test_several_districts_are_told_each_and_together(setting, tmp_path, monkeyp
         assert chosen[:9].sum() == chosen[9:].sum() == 3
 
 
+def test_replicates_take_turns_through_the_periods(setting, tmp_path, monkeypatch):
+    made, drawn = [], []
+    (one,) = fakes(setting, lambda level: 0.95, 1)
+    monkeypatch.setattr(
+        replication, "setting_of", lambda own, _: made.append(own.start) or replace(setting, stock=own.start)
+    )
+    monkeypatch.setattr(replication, "replicate", lambda own, seed: drawn.append((seed, own.stock.month)) or one)
+    starts = ["2026-03-09", "2026-06-22", "2026-10-05"]
+    replication.main(["--replicates", "7", "--workers", "1", "--out", str(tmp_path), "--start", *starts])
+    assert [start.isoformat() for start in made] == starts
+    assert drawn == [(1, 6), (2, 10), (3, 3), (4, 6), (5, 10), (6, 3), (7, 6)]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [
+        "E06000045-3periods-aggregate-panel0.05-even"
+    ]
+    with pytest.raises(replication.RunError, match="another plan"):
+        replication.main(["--workers", "1", "--out", str(tmp_path), "--start", *starts[:2], "2026-10-12"])
+
+
 def test_every_method_is_judged_by_the_same_truth(setting):
     study = replace_epsilon(setting.studies[0])
     compared = replace(setting, studies=(study, replication.without_noise(study)), compared=True)

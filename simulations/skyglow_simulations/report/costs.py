@@ -30,7 +30,7 @@ _LEARNS_PRESENCE = (
     "how the weights of the model of presence should change to fit the sampled homes’ diaries better, added up"
 )
 _COUNTED = ("area_score", "class_score", "area_label", "diary_profile")
-_PRIVACY = "Noise that protects homes"
+_PRIVACY = next(iter(wording.SOURCES))
 
 #: A topic in words, and the levels it is estimated at.
 Group = tuple[str, list[str]]
@@ -82,7 +82,7 @@ def sources(data: ReportData, topics: Sequence[str]) -> tuple[list[Group], list[
 
 
 def price(groups: Sequence[Group], rows: Sequence[Source]) -> list[str]:
-    """How much narrower intervals were without the noise that protects homes, all else as it is, in words by topic."""
+    """How much narrower intervals were without what protects homes, all else as it is, in words by topic."""
     noise = next((row.shares for row in rows if row.name == _PRIVACY), [])
     shares = iter(noise)
     return [

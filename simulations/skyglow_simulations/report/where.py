@@ -166,7 +166,7 @@ def _day_payload(data: ReportData, curves: Sequence[Estimate]) -> dict[str, Any]
             truths[code] = {kind: [round(value or 0, 4) for value in values] for kind, values in true.items()}
     return {
         "words": wording.topic(TOPIC),
-        "scales": _scales(shown, most=10),
+        "scales": _scales(shown, most=12),
         "axis": axis([number for numbers in shown for number in numbers]),
         "areas": areas,
         "truth": truths,

@@ -50,10 +50,11 @@ _TRUST = {
 }
 #: What an estimate's variance is made of, as a reader thinks of it; the first prefix that fits decides.
 SOURCES: Mapping[str, tuple[str, ...]] = {
-    "Noise that protects homes": ("privacy noise",),
+    "Noise and bounds that protect homes": ("privacy noise", "bound on"),
     "The panel is a sample": ("panel", "calibration sampling", "diary sampling"),
     "Homes without a smart meter": ("homes without",),
-    "The models’ mistakes about homes": ("scores", "area deviation", "slope", "rule means", "beyond"),
+    "The models’ mistakes about homes": ("scores", "area deviation", "slope"),
+    "What meters do not show": ("what meters do not show",),
     "Areas differ and change since the census": ("area model", "public mean"),
 }
 OTHER_SOURCES = "Everything else"

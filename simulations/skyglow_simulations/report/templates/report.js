@@ -206,9 +206,10 @@
     figure.querySelector(".areaname").textContent = name + (shown ? "" : " (withheld)");
     svg.setAttribute("aria-label", "Share of homes with somebody in, by half-hour, " + name + ", " + kind);
   }
-  function number(homes) {
-    var step = homes < 2000 ? 10 : homes < 20000 ? 100 : 1000;
-    return (Math.round(homes / step) * step).toLocaleString("en-GB");
+  function counted(found, homes) { /* as round as the interval is wide */
+    var half = (found[2] - found[1]) * homes / 2, step = Math.pow(10, Math.max(1, Math.floor(Math.log10(half))));
+    var words = found.map(function (share) { return (Math.round(share * homes / step) * step).toLocaleString("en-GB"); });
+    return words[0] + " homes, " + words[1] + " to " + words[2];
   }
   function answer(code, slot) {
     var day = data.topics.occupancy, homes = day.homes[code], into = document.getElementById("found");
@@ -226,7 +227,7 @@
       if (!found) { line.textContent = when + "withheld"; return; }
       share.textContent = percent(found[0]) + " of homes have somebody in";
       var said = ", 95% interval " + percent(found[1]) + " to " + percent(found[2]);
-      if (homes) said += "; that is about " + number(found[0] * homes) + " homes, " + number(found[1] * homes) + " to " + number(found[2] * homes);
+      if (homes) said += "; that is about " + counted(found, homes);
       line.append(when, share, said);
     });
   }
