@@ -34,7 +34,6 @@ AUDIT = """<script>addEventListener("load", () => setTimeout(async () => {
 }, 500))</script>"""
 
 
-@pytest.mark.slow
 @needs_chromium
 @pytest.mark.skipif(not AXE, reason="set AXE_CORE to axe-core's axe.min.js to look for barriers")
 def test_axe_finds_no_barrier(html, tmp_path):
