@@ -38,12 +38,27 @@ _LEAST = 0.25  # of it, however little noise leaves of the squares: a bound make
 
 @dataclass(frozen=True, slots=True)
 class DiaryModel:
-    """How far the gap is from the known one, ρ - ρ0 [2, K], and the variance of that by source; slope and variance."""
+    """How far the gap is from the known one, ρ - ρ0.
+
+    Attributes
+    ----------
+    shift : ndarray, shape (2, K)
+    parts : dict of str to ndarray, shape (2, K)
+        Its variance by source.
+    slope, slope_variance : float
+    weight : ndarray, shape (F,)
+        Of the priors that it may come from (`multiples`).
+    off, variance : ndarray, shape (F, 2, K)
+        Under each of them, how far it lies from `shift`, and its variance.
+    """
 
     shift: Array
     parts: dict[str, Array]
     slope: float
     slope_variance: float
+    weight: Array
+    off: Array
+    variance: Array
 
 
 def diary_model(
@@ -91,12 +106,14 @@ def diary_model(
     parts = {
         name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
     }
-    parts["public mean curve"] += np.einsum("f,fak->ak", weight, np.stack([(fit.shift - shift) ** 2 for fit in fits]))
+    off = np.stack([fit.shift for fit in fits]) - shift
+    own = np.stack([sum(fit.parts.values(), np.zeros_like(shift)) for fit in fits])
+    parts["public mean curve"] += np.einsum("f,fak->ak", weight, off**2)
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))
     doubt = np.linalg.norm(beyond, axis=1, keepdims=True) / (4 * np.sqrt(components))  # in whichever component
     parts["bound on diaries"] = np.einsum("kab,bk->ak", gain, count[:, None] * np.tile(doubt, (1, components))) ** 2
     steeper, variance = mixed(weight, slopes, variances)
-    return DiaryModel(shift, parts, known_slope + float(steeper), float(variance))
+    return DiaryModel(shift, parts, known_slope + float(steeper), float(variance), weight, off, own)
 
 
 @dataclass(frozen=True, slots=True)

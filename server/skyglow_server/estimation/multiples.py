@@ -2,16 +2,22 @@
 """What is believed of presence by a narrow prior, with small chances that all of its sds are far too small.
 
 Each of `Planning.presence_multiples` is a prior of its own; data under it have an evidence, which says how much it
-counts. A posterior is the mixture of theirs, told by its mean and variance.
+counts. A posterior is the mixture of theirs. Its variance does not say how wide an interval has to be: a part twenty
+times as wide that has one chance in a hundred makes it five times as large, and hardly moves the 95 % in the middle.
+`width` does.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from skyglow_server.estimation.planning import Planning
+from skyglow_server.estimation.results import QUANTILE
 
 Array = NDArray[np.float64]
 _LEAST = 1e-30  # variance of a number that says nothing, as nothing was expected or seen
+_INSIDE = 0.95
+_HALVINGS = 30  # of the longest half-width there may be: to one in a thousand million of it
 
 
 def posterior(off: Array, design: Array, prior: Array, error: Array) -> tuple[Array, Array, Array]:
@@ -33,6 +39,29 @@ def weights_of(planning: Planning, evidence: Array) -> Array:
 
 
 def mixed(weight: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Mean and variance of a mixture from those of its parts, all of shape [F, ...]."""
-    whole = (weight * mean).sum(axis=0)
-    return whole, (weight * (variance + (mean - whole) ** 2)).sum(axis=0)
+    """Mean of a mixture and the square of its `width`, from means and variances of its parts, all of shape [F, ...]."""
+    whole = np.asarray((weight * mean).sum(axis=0))
+    return whole, width(weight, mean - whole, variance) ** 2
+
+
+def width(weight: Array, off: Array, variance: Array) -> Array:
+    """How wide a mixture is: the standard deviation of a normal distribution whose 95 % in the middle are as wide.
+
+    Parameters
+    ----------
+    weight : ndarray, shape (F, ...)
+        Of the parts; they add up to one.
+    off : ndarray, shape (F, ...)
+        How far each part's mean lies from the middle, which is the mixture's mean.
+    variance : ndarray, shape (F, ...)
+        Of each part.
+    """
+    deviation, apart = np.sqrt(np.maximum(variance, _LEAST)), np.abs(off)
+    high = (apart + QUANTILE * deviation).max(axis=0)  # no part has more than a twentieth beyond it
+    low = np.zeros_like(high)
+    for _ in range(_HALVINGS):
+        half = (low + high) / 2
+        inside = ndtr((half - apart) / deviation) - ndtr((-half - apart) / deviation)
+        enough = (weight * inside).sum(axis=0) >= _INSIDE
+        high, low = np.where(enough, half, high), np.where(enough, low, half)
+    return np.asarray(high / QUANTILE)

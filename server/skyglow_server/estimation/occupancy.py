@@ -11,7 +11,8 @@ kinds of homes x_a an area has more: known of what reads them (`readers`). r is 
 not known, b likewise of B's first. η is what meters do not show: of a share p of homes occupied it has variance
 p (1 - p) (u(s)²/N + v² + w²), of which homes there happen to be, of what a LSOA has to itself, and of all areas alike;
 and |x_a|² ν² γ(s)², as kinds of homes may do somewhat else than is known. The variance of a slot is the sum over
-coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that. MSOAs and
+coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that; as r comes from
+one of several priors, it is as large as the 95 % in the middle of the mixture are wide (`multiples.width`). MSOAs and
 districts are household-weighted means of their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is
 what its MSOA's sum and the kinds of homes it has lead to expect, and its interval holds how far LSOAs differ beyond
 that.
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from skyglow_server.estimation.diaries import DiaryModel, diary_model
 from skyglow_server.estimation.inputs import AreaTable, BlockSum, find
+from skyglow_server.estimation.multiples import width
 from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.profiles import AreaMeans, area_means, kinds_of
 from skyglow_server.estimation.readers import Reader, lack, reader_of
@@ -131,4 +133,13 @@ def _curves(
     otherwise = planning.unread_deviation**2 * np.square(reader.unread[1:]).mean(axis=0).ravel()
     apart = np.square(kinds).sum(axis=1)
     parts["what meters do not show"] = _unseen(areas, level, reader, planning) * spread + np.outer(apart, otherwise)
-    return with_intervals(areas.areas(level), level, TOPIC, values, parts, groups=GROUPS)
+    return with_intervals(areas.areas(level), level, TOPIC, values, _as_wide(parts, diaries, alone), groups=GROUPS)
+
+
+def _as_wide(parts: dict[str, Array], diaries: DiaryModel, alone: Array) -> dict[str, Array]:
+    """Variances by source, all in proportion, that make normal intervals as wide as those of the mixture."""
+    off, variance = (values.reshape(len(diaries.weight), -1) for values in (diaries.off, diaries.variance))
+    whole = sum(parts.values(), np.zeros(1))
+    others = np.maximum(whole - diaries.weight @ (variance + off**2) @ alone**2, 0.0)
+    wide = width(diaries.weight[:, None, None], (off @ alone)[:, None], (variance @ alone**2)[:, None] + others)
+    return {name: part * wide**2 / whole for name, part in parts.items()}

@@ -38,7 +38,7 @@ class Estimate:
     unclipped : float or None
         The estimate before it was held to [0, 1]: use this one for further sums, it is not biased by the clipping.
     deviation : float or None
-        Standard deviation of the unclipped estimate.
+        Standard error of the unclipped estimate: what a normal 95 % interval as wide as this one has.
     parts : mapping of str to float
         Variance by source of error; adds up to `deviation` squared.
     """

@@ -13,6 +13,8 @@ from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 
 #: Of the towns' rule less is known than of the real one.
 PLANNING = replace(planning.PLANNING, rule_deviation=0.008)
+#: The same without a chance that its priors are far too narrow: intervals are normal.
+NORMAL = replace(PLANNING, presence_multiples=((1.0, 1.0),))
 QUIET = {"area_scores": 0.1, "profiles": 0.05, "diaries": 0.1}
 
 
@@ -84,11 +86,22 @@ def test_without_diaries_the_meters_own_curve_stands_with_wide_intervals(simulat
     usual = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
     sums["diaries"].values[:] = -3.0
     blind = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
-    assert blind[-1].deviation > 1.5 * usual[-1].deviation
+    assert blind[-1].deviation > 1.1 * usual[-1].deviation
     basis = simulator.basis()
     meters = sums["profiles"].values[:, :-1].sum(axis=0) / sums["area_scores"].values[:, 0].sum()
     curve = basis.curve(meters.reshape(2, -1)).ravel()
     np.testing.assert_allclose([item.unclipped for item in blind[-96:]], curve, atol=0.02)
+
+
+def test_a_small_chance_that_the_prior_is_far_too_narrow_does_not_make_intervals_wide(simulator):
+    """Where diaries say nothing, a chance in a hundred of twenty times as much would double the deviation."""
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(3))
+    sums["diaries"].values[:] = -3.0
+    widths = [
+        occupancy_estimates(simulator.study_of(areas), areas, sums, plan)[-1].deviation
+        for plan in (NORMAL, replace(PLANNING, presence_multiples=((1.0, 0.99), (20.0, 0.01))))
+    ]
+    assert widths[0] < widths[1] < 1.2 * widths[0]
 
 
 def test_less_is_believed_of_a_model_that_the_study_trained_and_of_the_rule(simulator):
@@ -148,7 +161,7 @@ def test_what_kinds_of_homes_do_beyond_what_is_read_is_added(simulator, monkeypa
     for known in (0 * unread, unread):
         reader = replace(simulator.reader, unread=known)
         monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, reader))
-        items = occupancy_estimates(simulator.study_of(areas), areas, sums, PLANNING)
+        items = occupancy_estimates(simulator.study_of(areas), areas, sums, NORMAL)
         found[known.any()] = np.array([(i.unclipped, i.parts["what meters do not show"]) for i in items])
     more = areas.counts / areas.counts.sum(axis=1, keepdims=True) - simulator.reader.usual[:6]
     more = np.vstack([more, np.average(more, axis=0, weights=areas.households)])
@@ -188,12 +201,11 @@ def test_what_is_not_known_of_homes_beyond_the_bound_is_in_every_interval(simula
     sums = {**sums, "profiles": replace(sums["profiles"], deviation=drowned)}
     reader = replace(simulator.reader, beyond=np.array([0.02, 0.0]))
     monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, reader))
-    found = occupancy_estimates(simulator.study_of(areas, bounds={"area_profile": 0.3}), areas, sums, PLANNING)
+    found = occupancy_estimates(simulator.study_of(areas, bounds={"area_profile": 0.3}), areas, sums, NORMAL)
     basis = simulator.basis()
     length = np.linalg.norm(basis.empty)
     expected = (length - 0.3) * 0.02
-    times, chances = np.array(PLANNING.presence_multiples).T
-    variance = chances @ (times * PLANNING.presence_beyond_deviation * expected) ** 2
+    variance = (PLANNING.presence_beyond_deviation * expected) ** 2
     effect = (basis.curve(basis.empty / length) - basis.mean).ravel()
     for own in (found[:96], found[-96:]):
         parts = [item.parts["bound on profiles"] for item in own]
