@@ -65,7 +65,7 @@ def test_the_terminal_summary_fits_80_columns():
         "study": "southampton",
         "topics": {
             "all_aged_66_plus": {"LSOA": level, "MSOA": level, "LAD": {"published": 0, "suppressed": 1}},
-            "occupancy": {"MSOA": level, "LAD": level},
+            "occupancy": {"MSOA": level, "LAD": {**level, "published": 1, "coverage": 0.0}},
         },
         "models": {"all_aged_66_plus": {"auc": 0.733, "mcc": 0.26}, "presence_rule": {"mcc": 0.603}},
         "suppliers": {"north": cost, "south": {**cost, "epsilon_upper": 3.9}},
@@ -77,7 +77,8 @@ def test_the_terminal_summary_fits_80_columns():
     assert max(len(line) for line in lines) <= 80
     said = "\n".join(lines)
     row = next(line.split() for line in lines if "small areas (LSOA)" in line)
-    assert row[-6:] == ["3.3", "-0.8", "11.7", "91", "%", "3"]
+    assert row[-5:] == ["3.3", "-0.8", "11.7", "91%", "3"]
     assert next(line.split() for line in lines if "district" in line)[-5:] == ["–", "–", "–", "–", "1"]
+    assert [line.split()[-2] for line in lines if "district" in line][-1] == "no", "of one interval a share says little"
     assert "3.90 of the 4" in said and "out/southampton-20261121-054131/report.html" in said
     assert sum("report.html" in line for line in lines) == 1, "the path is on one line, to be copied"

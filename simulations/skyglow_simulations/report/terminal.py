@@ -58,14 +58,14 @@ def _accuracy(topics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
                 _number(figures, "rmse", ".1f"),
                 _number(figures, "bias", "+.1f"),
                 _number(figures, "interval_width", ".1f"),
-                _number(figures, "coverage", ".0f", " %"),
+                wording.held(figures, 0),
                 f"{figures['suppressed']:.0f}",
             )
     return table
 
 
-def _number(figures: Mapping[str, float], key: str, form: str, unit: str = "") -> str:
-    return f"{100 * figures[key]:{form}}{unit}" if key in figures else "–"
+def _number(figures: Mapping[str, float], key: str, form: str) -> str:
+    return f"{100 * figures[key]:{form}}" if key in figures else "–"
 
 
 def _quality(figures: Mapping[str, float]) -> str:

@@ -132,6 +132,15 @@ def coverage(held: int, shown: int) -> str:
     return f"{said}, so in this run they are too narrow" if held / shown < 0.95 - 2 * spread else said
 
 
+def held(figures: Mapping[str, float], digits: int = 1) -> str:
+    """What share of a level's intervals contain the truth; of a single one, whether it does."""
+    if "coverage" not in figures:
+        return "–"
+    if figures["published"] == 1:
+        return "yes" if figures["coverage"] else "no"
+    return percent(figures["coverage"], digits)
+
+
 def one_in(delta: float) -> str:
     """A small probability in words."""
     return "one in a million" if abs(delta * 1e6 - 1) < 1e-9 else f"one in {round(1 / delta):,}"
