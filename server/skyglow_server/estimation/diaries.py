@@ -102,11 +102,12 @@ def diary_model(
     prior = (times * planning.slope_deviation) ** 2
     slopes, variances, evidence = posterior(cross - (known_slope - 1) * design, design, prior, error)
     weight = weights_of(planning, evidence + np.array([fit.evidence for fit in fits]))
-    shift = np.einsum("f,fak->ak", weight, np.stack([fit.shift for fit in fits]))
+    shifts = np.stack([fit.shift for fit in fits])
+    shift = np.einsum("f,fak->ak", weight, shifts)
     parts = {
         name: np.einsum("f,fak->ak", weight, np.stack([fit.parts[name] for fit in fits])) for name in fits[0].parts
     }
-    off = np.stack([fit.shift for fit in fits]) - shift
+    off = shifts - shift
     own = np.stack([sum(fit.parts.values(), np.zeros_like(shift)) for fit in fits])
     parts["public mean curve"] += np.einsum("f,fak->ak", weight, off**2)
     gain = np.einsum("f,fkab->kab", weight, np.stack([fit.gain for fit in fits]))

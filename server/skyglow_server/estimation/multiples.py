@@ -15,7 +15,7 @@ from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.results import QUANTILE
 
 Array = NDArray[np.float64]
-_LEAST = 1e-30  # variance of a number that says nothing, as nothing was expected or seen
+_LEAST = 1e-30  # variance, or deviation, of a number that says nothing, as nothing was expected or seen
 _INSIDE = 0.95
 _HALVINGS = 30  # of the longest half-width there may be: to one in a thousand million of it
 
@@ -56,12 +56,13 @@ def width(weight: Array, off: Array, variance: Array) -> Array:
     variance : ndarray, shape (F, ...)
         Of each part.
     """
-    deviation, apart = np.sqrt(np.maximum(variance, _LEAST)), np.abs(off)
+    deviation, apart = np.sqrt(np.maximum(variance, 0.0)), np.abs(off)
     high = (apart + QUANTILE * deviation).max(axis=0)  # no part has more than a twentieth beyond it
+    unit = np.maximum(deviation, _LEAST)
     low = np.zeros_like(high)
     for _ in range(_HALVINGS):
         half = (low + high) / 2
-        inside = ndtr((half - apart) / deviation) - ndtr((-half - apart) / deviation)
+        inside = ndtr((half - apart) / unit) - ndtr((-half - apart) / unit)
         enough = (weight * inside).sum(axis=0) >= _INSIDE
         high, low = np.where(enough, half, high), np.where(enough, low, half)
     return np.asarray(high / QUANTILE)
