@@ -13,7 +13,7 @@ from skyglow_shared.models.logistic import first_weights, parameter_count
 from skyglow_shared.models.temporal import CHANNELS, installed
 from skyglow_shared.privacy.accounting import taken_off_delta
 from skyglow_shared.privacy.noise import sensitivity_steps
-from skyglow_shared.privacy.sampling import epoch_of, excess, largest_supplier
+from skyglow_shared.privacy.sampling import combined_multiplier, epoch_of, excess, largest_supplier
 from skyglow_shared.secagg.session import Parameters
 from skyglow_shared.study import QUESTIONS, Block, Model, Phase, Study, canonical_bytes
 from skyglow_shared.vocabulary import LEGAL_GATEWAYS, AreaLevel
@@ -70,6 +70,7 @@ def _problems(study: Study) -> Iterable[str]:
     yield from _aggregation_problems(study)
     for phase in study.phases:
         yield from _sampling_problems(study, phase)
+        yield from _common_bound_problems(phase)
     if not _survives(study):
         yield "every number must be finite and every field within its limits"
 
@@ -115,6 +116,20 @@ def _sampling_problems(study: Study, phase: Phase) -> Iterable[str]:
             f"largest_batch of phase {phase.name} would be reached too often to be charged for, by a supplier of "
             f"{largest_supplier(study):,} homes; let it be at least {_least_cap(study, phase):,}, or leave it out"
         )
+
+
+def _common_bound_problems(phase: Phase) -> Iterable[str]:
+    """A bound for all blocks must bind, and leave each block its own; gradients are clipped without being made."""
+    if not phase.noise_multiplier or not phase.blocks:
+        return
+    unheld = combined_multiplier(msgspec.structs.replace(phase, noise_multiplier=0.0))
+    if not unheld < phase.noise_multiplier < min(block.noise_multiplier for block in phase.blocks):
+        yield (
+            f"noise_multiplier of phase {phase.name} must be above {unheld:.4g}, which its blocks come to without it, "
+            "and below that of each of them; or leave it out"
+        )
+    if any(block.source == "gradient" for block in phase.blocks):
+        yield f"noise_multiplier of phase {phase.name} is for phases that measure, not for one that trains"
 
 
 def _cap_costs_little(study: Study, phase: Phase, largest: int) -> bool:

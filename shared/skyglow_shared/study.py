@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The study: everything that will be computed, and what it costs, in one signed object.
 
-A statistician writes a study as TOML; the office completes it (areas, keys, digests), and `soundness.check` collects
-every contradiction before it complains. `canonical_bytes` is the one encoding that both sides sign: change anything
-and the digest changes, and with it every approval is void.
+A statistician writes a study as TOML; the office completes it (areas, keys, digests), and `soundness.check` lists every
+contradiction. `canonical_bytes` is the one encoding that both sides sign: any change voids digest and approvals.
 
 Everything a supplier ever releases for a study is a *block*: a grouped sum, over homes, of one clipped vector a home,
 with integer noise on top. A phase is one or more rounds of the same blocks. The plan (phases × rounds × blocks) is
@@ -152,8 +151,8 @@ class Phase(Record, frozen=True, kw_only=True):
 
     `sampling` is ``poisson``, each home by itself with chance `sampling_rate`, of which a supplier takes at most
     `largest_batch` (0 = all); or ``random_allocation``, each home in exactly one of every 1 / `sampling_rate` rounds.
-    `expected_homes` is the public number of homes, over all suppliers, that the sums are normalised by; the true number
-    is never used or revealed.
+    `expected_homes` is the public number of homes of all suppliers that sums are divided by; the true one is not used.
+    `noise_multiplier`, if not 0, is of one bound for all blocks (`privacy.release.room`), and what the phase costs.
     """
 
     name: Name
@@ -162,6 +161,7 @@ class Phase(Record, frozen=True, kw_only=True):
     sampling_rate: Rate = 1.0
     largest_batch: Homes = 0
     expected_homes: Count
+    noise_multiplier: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     blocks: Annotated[tuple[Block, ...], msgspec.Meta(max_length=100)]
 
 

@@ -64,12 +64,12 @@ def test_a_store_that_is_replaced_while_it_is_read_is_never_summed(town, monkeyp
         assert len(supplier.gate.ledger.entries("charge")) == 1
 
 
-@pytest.mark.parametrize("limit", [{"MOST": 3}, {"MOST_BYTES": 9_000}])
+@pytest.mark.parametrize("limit", [{"MOST": 3}, {"MOST_BYTES": 10_000}])
 def test_an_office_cannot_fill_the_disk_with_what_it_asks_for(town, monkeypatch, limit):
     for name, most in limit.items():
         monkeypatch.setattr(proposals, name, most)
     studies = [town.study(title=f"Study {number}") for number in range(5)]
-    assert 9_000 / 4 < len(canonical_bytes(studies[0])) < 9_000 / 3
+    assert 10_000 / 4 < len(canonical_bytes(studies[0])) < 10_000 / 3
     with town.open() as supplier:
         kept = [town.ask(supplier, town.proposal(study)).message.count("no other is kept") == 0 for study in studies]
         assert kept == [True, True, True, False, False]

@@ -65,6 +65,7 @@ _PLAIN = {
             "largest_batch": 0,
             "sampling_rate": 0.5,
             "expected_homes": 200,
+            "noise_multiplier": 0.0,
             "blocks": [
                 {
                     "name": "gradient",
@@ -86,6 +87,7 @@ _PLAIN = {
             "largest_batch": 0,
             "sampling_rate": 1.0,
             "expected_homes": 4000,
+            "noise_multiplier": 0.0,
             "blocks": [
                 {
                     "name": "area_scores",

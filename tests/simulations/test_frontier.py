@@ -114,6 +114,17 @@ def test_a_level_costs_what_it_says_and_hardly_less(finished, epsilon):
             assert block.noise_multiplier == pytest.approx(ratio * old.noise_multiplier)
 
 
+def test_a_common_bound_goes_with_its_blocks_noise_and_is_gone_without_it(finished):
+    study = finished.experiment.study
+    assert any(phase.noise_multiplier for phase in study.phases)
+    louder = levels.scaled(study, 2.0, 1.0)
+    quiet = levels.without_noise(study)
+    for before, after, none in zip(study.phases, louder.phases, quiet.phases, strict=True):
+        assert after.noise_multiplier == 2 * before.noise_multiplier
+        assert [block.noise_multiplier for block in after.blocks] == [2 * one.noise_multiplier for one in before.blocks]
+        assert none.noise_multiplier == 0
+
+
 def test_a_level_that_cannot_be_had_is_refused_with_the_way_out(finished):
     with pytest.raises(StudyError, match="another level"):
         levels.factor(finished.experiment.study, 1e-5)

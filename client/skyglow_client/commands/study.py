@@ -85,6 +85,8 @@ def _show(options: argparse.Namespace) -> int:
         )
         for phase in study.phases:
             show("", f"{phase.name}: {phase.rounds} round{'s' * (phase.rounds > 1)}{_sample(phase)}")
+            if phase.noise_multiplier:
+                show(f"  all of it together: one home counts for at most 1/{phase.noise_multiplier:g} of the noise")
             for block in phase.blocks:
                 show(*_describe(study, block))
         show("", *_cost(supplier, study))

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from skyglow_client.learning.gradients import household_gradients
 from skyglow_client.learning.homes import Homes
-from skyglow_client.learning.rows import by_blocks
+from skyglow_client.learning.profiles import gaps, kept, profiles
+from skyglow_client.learning.scores import score_table
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
-from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, column_weights, held_bound
-from skyglow_shared.models import logistic, presence
-from skyglow_shared.models.temporal import PresenceModel
+from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, column_weights
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
 from skyglow_shared.vocabulary import OF_THE_PANEL
 
@@ -106,26 +105,16 @@ def _gradient(study: Study, block: Block, homes: Homes, weights: Weights) -> tup
     return np.concatenate(found, axis=1), _one_group(homes)
 
 
-def _score_table(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
-    """Scores [homes, models of the block], of norm at most one: those of several models share one home's bound."""
-
-    def one(name: str) -> Vectors:
-        model = study.model(name)
-        return by_blocks(lambda x: logistic.scores(model, weights[name], x), homes.x[name])
-
-    return logistic.together(np.stack([one(name) for name in block.models], axis=1))
-
-
 def _scores(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
-    return _score_table(study, block, homes, weights)[:, 0]
+    return score_table(study, block, homes, weights)[:, 0]
 
 
 def _area_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    return _counted(_score_table(study, block, homes, weights)), homes.lsoa
+    return _counted(score_table(study, block, homes, weights)), homes.lsoa
 
 
 def _class_score(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    scores = _score_table(study, block, homes, weights)
+    scores = score_table(study, block, homes, weights)
     pairs = np.stack([scores, scores**2], axis=2).reshape(len(homes), int(2 * scores.shape[1]))
     vectors, groups = _counted(pairs), _strata(study, block, homes)
     if block.counts_trainers:  # a home that trained has but a one to say, as long as the bound allows
@@ -139,54 +128,12 @@ def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> t
     return _counted(2 * label_table(study, block, homes) - 1), homes.msoa
 
 
-def _learnt(study: Study, weights: Weights) -> PresenceModel | None:
-    """The study's own model of presence at the request's weights, where it has one."""
-    model = study.presence_model
-    return None if model is None else PresenceModel(weights[model.name], channels=model.hidden)
-
-
-def _profile(study: Study, homes: Homes, weights: Weights) -> Vectors:
-    """Coefficients [homes, 2, K] of presence: by the study's own model, where it has one."""
-    if (model := _learnt(study, weights)) is None:
-        return homes.profile
-    return by_blocks(presence.load(study.occupancy.basis).project, homes.half_hours.profiles(model))
-
-
-def _gap(study: Study, homes: Homes, weights: Weights) -> Vectors:
-    """Coefficients [homes, 2, K] of diary less meter: by the study's own model, where it has one."""
-    if (model := _learnt(study, weights)) is None:
-        return homes.diary
-    return by_blocks(presence.load(study.occupancy.basis).difference, homes.half_hours.gaps(model))
-
-
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    profile = _profile(study, homes, weights)
-    towards_empty = presence.load(study.occupancy.basis).towards_empty.ravel()
-    flat = profile.reshape(len(homes), towards_empty.size)
-    held = _held(flat, block)
-    with np.errstate(all="ignore"):
-        beyond = ((flat - held) * towards_empty).sum(axis=1)
-    return np.column_stack([held, beyond]), homes.msoa
+    return profiles(study, block, homes, weights), homes.msoa
 
 
 def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    kept, components = _kept(homes)[..., None], homes.diary.shape[2]
-    gap = np.where(kept, _gap(study, homes, weights), 0.0)
-    held = _held(gap.reshape(len(homes), 2 * components), block)
-    first = np.where(kept, _profile(study, homes, weights), 0.0)[:, :, 0]
-    with np.errstate(all="ignore"):
-        square = np.square(held).sum(axis=1)
-        cross = (held[:, ::components] * first).sum(axis=1)
-    each = np.concatenate([kept.astype(np.float64), held.reshape(len(homes), 2, components)], axis=2)
-    return np.column_stack([each.reshape(len(homes), 2 * (1 + components)), square, cross]), _one_group(homes)
-
-
-def _held(flat: Vectors, block: Block) -> Vectors:
-    """Rows shortened to the block's `held_bound`."""
-    most = held_bound(block)
-    with np.errstate(all="ignore"):
-        norm = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))
-        return np.asarray(flat * (most / np.maximum(norm, most)))
+    return gaps(study, block, homes, weights), _one_group(homes)
 
 
 def _area_capped_count(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
@@ -250,11 +197,6 @@ def _counted(columns: Vectors) -> Vectors:
     return np.concatenate([np.ones((len(columns), 1)), columns], axis=1)
 
 
-def _kept(homes: Homes) -> NDArray[np.bool_]:
-    """Which day types each home kept a diary for, [homes, 2]."""
-    return np.asarray(np.isfinite(homes.diary).all(axis=2))
-
-
 def _one_group(homes: Homes) -> Groups:
     return np.zeros(len(homes), dtype=np.int64)
 
@@ -270,7 +212,7 @@ def _calibration(homes: Homes) -> NDArray[np.bool_]:
 def _diarists(homes: Homes) -> NDArray[np.bool_]:
     """Homes with a diary; but those that trained a model of presence cannot say how far it is off."""
     asked = homes.metered & homes.surveyed if homes.diaried is None else _calibration(homes)
-    return asked & np.asarray(_kept(homes).any(axis=1))
+    return asked & np.asarray(kept(homes).any(axis=1))
 
 
 _Source = Callable[[Study, Block, Homes, Weights], tuple[Vectors, Groups]]

@@ -44,6 +44,38 @@ def clip_rows(vectors: NDArray[np.float64], l2_bound: float) -> NDArray[np.float
     return clean * (l2_bound / np.maximum(norm, l2_bound))
 
 
+def squares_in_noise(vectors: NDArray[np.float64], block: Block) -> NDArray[np.float64]:
+    """Squared lengths [homes] of homes' clipped vectors, in units of the standard deviation of the block's noise."""
+    clipped = clip_rows(vectors, block.l2_bound)
+    return np.asarray(np.square(clipped / (block.l2_bound * block.noise_multiplier)).sum(axis=1))
+
+
+def room(squares: NDArray[np.float64], noise_multiplier: float) -> NDArray[np.float64]:
+    """By what to multiply homes' vectors of all blocks of a phase, that together they are within its one bound.
+
+    On the grid all noise is alike, `SIGMA_STEPS`. So one home's vectors of several blocks are one vector, and what
+    counts is how long that may be: 1 / `noise_multiplier` of the noise's standard deviation.
+
+    Parameters
+    ----------
+    squares : ndarray of float64, shape (homes,)
+        `squares_in_noise`, added up over all blocks that a home is in.
+    noise_multiplier : float
+        The phase's.
+
+    Returns
+    -------
+    ndarray of float64, shape (homes,)
+        At most 1; less where a home's vectors would be longer, with room for rounding.
+
+    Privacy
+    -------
+    A home's factor depends on that home alone. Putting vectors on the grid moves every number toward zero, so that what
+    holds before holds there.
+    """
+    return np.asarray(_SHRINK / np.maximum(noise_multiplier * np.sqrt(squares), _SHRINK))
+
+
 def quantise(vectors: NDArray[np.float64], block: Block) -> NDArray[np.int64]:
     """Put clipped vectors on the block's grid, toward zero, and hold the integer norm to the bound exactly.
 

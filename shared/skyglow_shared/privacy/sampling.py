@@ -174,11 +174,10 @@ def sampler_of(study: Study, phase: Phase, numbers: int) -> Sampler:
 
     Notes
     -----
-    The blocks of a round are computed on the same sample, so they are one Gaussian mechanism: multipliers combine as
-    1/z² = Σ 1/zᵢ².
+    The blocks of a round are computed on the same sample, and a home's vectors in all of them are one vector under
+    noise that is alike: they are one Gaussian mechanism, of `combined_multiplier`.
     """
-    combined = sum(block.noise_multiplier**-2 for block in phase.blocks) ** -0.5
-    event = Event(combined, phase.sampling_rate, 1, numbers, cohort=_cohort(study, phase))
+    event = Event(combined_multiplier(phase), phase.sampling_rate, 1, numbers, cohort=_cohort(study, phase))
     if phase.sampling == "random_allocation":
         rounds = epoch_of(phase)
         return RandomAllocation(msgspec.structs.replace(event, numbers=rounds * numbers, epoch=rounds))
@@ -187,6 +186,11 @@ def sampler_of(study: Study, phase: Phase, numbers: int) -> Sampler:
     homes = largest_supplier(study)
     distance = excess(homes, phase.sampling_rate, phase.largest_batch)
     return TruncatedPoisson(msgspec.structs.replace(event, distance=distance), phase.largest_batch, homes)
+
+
+def combined_multiplier(phase: Phase) -> float:
+    """The multiplier of all blocks of a phase as one: that of their common bound, or z of 1/z² = Σ 1/zᵢ²."""
+    return phase.noise_multiplier or sum(block.noise_multiplier**-2 for block in phase.blocks) ** -0.5
 
 
 def _cohort(study: Study, phase: Phase) -> Cohort:

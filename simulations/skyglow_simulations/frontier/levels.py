@@ -3,13 +3,16 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
 from skyglow_shared.errors import StudyError
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.privacy.accounting import plan, study_cost
-from skyglow_shared.study import Block, Study
+from skyglow_shared.study import Block, Phase, Study
+
+Part = TypeVar("Part", Phase, Block)
 
 _CLOSE = 0.005  # how far below its target a study's epsilon may stay, relatively
 _TRIES = 30
@@ -66,8 +69,13 @@ def scaled(study: Study, factor: float, epsilon: float) -> Study:
 
 
 def without_noise(study: Study) -> Study:
-    """The study with as little noise as one may have: a tenth of what one home can add, on every number."""
-    return mapped(study, lambda block: msgspec.structs.replace(block, noise_multiplier=_LEAST))
+    """The study with as little noise as one may have: a tenth of what one home can add, on every number.
+
+    What a phase's blocks share a bound for is noise: without it each has its own bound alone.
+    """
+    phases = tuple(msgspec.structs.replace(phase, noise_multiplier=0.0) for phase in study.phases)
+    apart = msgspec.structs.replace(study, phases=phases)
+    return mapped(apart, lambda block: msgspec.structs.replace(block, noise_multiplier=_LEAST))
 
 
 def _cost(study: Study) -> float:
@@ -76,16 +84,18 @@ def _cost(study: Study) -> float:
 
 def _bounds(study: Study) -> tuple[float, float]:
     """Logarithms of the least and greatest factor that keep every multiplier within its limits."""
-    multipliers = [block.noise_multiplier for block in study.blocks]
+    common = [phase.noise_multiplier for phase in study.phases if phase.noise_multiplier]
+    multipliers = common + [block.noise_multiplier for block in study.blocks]
     return math.log(_LEAST / min(multipliers)), math.log(_MOST / max(multipliers))
 
 
 def _scaled(study: Study, factor: float) -> Study:
-    def one(block: Block) -> Block:
-        multiplier = min(max(block.noise_multiplier * factor, _LEAST), _MOST)
-        return msgspec.structs.replace(block, noise_multiplier=multiplier)
+    def louder(part: Part) -> Part:
+        multiplier = min(max(part.noise_multiplier * factor, _LEAST), _MOST) if part.noise_multiplier else 0.0
+        return msgspec.structs.replace(part, noise_multiplier=multiplier)
 
-    return mapped(study, one)
+    phases = tuple(louder(phase) for phase in study.phases)
+    return mapped(msgspec.structs.replace(study, phases=phases), louder)
 
 
 def mapped(study: Study, change: Callable[[Block], Block]) -> Study:
