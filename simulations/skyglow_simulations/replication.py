@@ -119,7 +119,8 @@ def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
     if options.methods:
         studies.append(mapped(without_noise(plain), _unbounded))
     place = folder / f"stock{f'-{options.start}' if options.start else ''}-{options.area}.npz"
-    load_or_make(place, census, study, seed=1, workers=options.workers)
+    people = options.start.toordinal() if options.start else 1  # other homes in every period
+    load_or_make(place, census, study, seed=people, workers=options.workers)
     world = World(census, FRAMES[options.frame], options.panel, options.scale, options.lie)
     return Setting(tuple(studies), world, place, options.methods)
 

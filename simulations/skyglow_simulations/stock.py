@@ -5,7 +5,8 @@ To simulate readings takes most of a drawn study's time, and a home's readings d
 on which study it is in. So a district's homes are simulated once or twice over, and every replicate fills its areas,
 whose composition has drifted anew, with homes of the stock: each area takes those of one stock area that is like it in
 employment and size of households, class by class, and of the next where that has too few. What a stock area has in
-common (how much is used there) its homes bring along.
+common (how much is used there) its homes bring along. An area that is like few others has homes of its own copies:
+those of others would be at work more, or less, than its public tables say.
 """
 
 import hashlib
@@ -32,7 +33,8 @@ from skyglow_simulations.population.randoms import number_of, random_of
 from skyglow_simulations.processes import each
 
 _DRAW = 7  # label of a stock area's generator
-_ALIKE = 8  # stock areas that an area's homes may come from
+_COPIES, _ALIKE = 2, 8  # fewest and most stock areas that an area's homes may come from
+_NEAR = np.array([0.01, 0.1])  # how far from it, at most, others may be: share in employment, people a household
 _HOMES_AT_ONCE = 50
 
 _ANOTHER = "{path} holds homes that were made for another study; delete it, or choose another folder"
@@ -92,12 +94,13 @@ class Stock:
         """Homes for an area of a plan, by class; `rows` are the stock's by area and class."""
         sizes = (plan.size_given_class * plan.classes[:, None]).sum(axis=0)
         wanted = np.array([plan.employed, sizes @ np.arange(1, sizes.size + 1) / max(sizes.sum(), 1)])
-        apart = np.square((self.likeness - wanted) / self.likeness.std(axis=0).clip(1e-6)).sum(axis=1)
+        apart = np.abs((self.likeness - wanted) / _NEAR).max(axis=1)
         alike = np.argsort(apart, kind="stable")
-        first = rng.permutation(alike[:_ALIKE])
+        many = int(np.clip((apart <= 1).sum(), _COPIES, _ALIKE))
+        first = rng.permutation(alike[:many])
         return np.concatenate(
             [
-                _first(rows[kind], np.concatenate([first, alike[_ALIKE:]]), int(count), rng)
+                _first(rows[kind], np.concatenate([first, alike[many:]]), int(count), rng)
                 for kind, count in enumerate(plan.classes)
             ]
         )
@@ -129,7 +132,9 @@ def _first(
     return np.concatenate([np.zeros(0, np.int64), *found])
 
 
-def make(census: Census, study: Study, *, seed: int, copies: int = 2, scale: float = 1.0, workers: int = 1) -> Stock:
+def make(
+    census: Census, study: Study, *, seed: int, copies: int = _COPIES, scale: float = 1.0, workers: int = 1
+) -> Stock:
     """Simulate a district's homes `copies` times over, each with a drift of its own."""
     jobs = [
         (1000 * seed + copy, place, plan, area.lsoa)

@@ -58,6 +58,26 @@ def test_an_area_holds_the_homes_that_its_plan_says(setting, homes, drawn):
     assert len(stock._first(rows[3], np.arange(9), 4000, rng)) == 4000
 
 
+def test_homes_come_from_areas_that_are_alike_and_else_from_an_areas_own_copies(setting, homes):
+    """Where nobody is like an area, others' homes would be at work more, or less, than its public table says."""
+    plan = households.plan_areas(setting.world.census, scale=0.05, seed=9)[4]
+    sizes = (plan.size_given_class * plan.classes[:, None]).sum(axis=0)
+    wanted = np.array([plan.employed, sizes @ np.arange(1, sizes.size + 1) / sizes.sum()], np.float32)
+    areas, own = len(homes.likeness), [4, 7]  # a stock's copies of one area lie anywhere in it
+    assert areas > stock._ALIKE
+
+    def from_where(likeness):
+        stocked = replace(homes, likeness=likeness)
+        picks = [stocked.pick(plan, stocked.rows(), np.random.default_rng(number)) for number in range(60)]
+        assert all(len(pick) == plan.classes.sum() for pick in picks)
+        return set(homes.area[np.concatenate(picks)].tolist())
+
+    lonely = np.tile(wanted + np.array([0.05, 0.0]), (areas, 1)).astype(np.float32)
+    lonely[own] = wanted
+    assert from_where(lonely) == set(own)
+    assert 2 < len(from_where(np.tile(wanted, (areas, 1)))) <= 8
+
+
 def test_a_stock_of_other_weeks_is_not_taken_for_this_one(setting, homes, tmp_path, monkeypatch):
     study, census = setting.studies[0], setting.world.census
     monkeypatch.setattr(stock, "make", lambda *_, **__: sys.exit("made again"))
