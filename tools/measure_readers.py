@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from seasons_of_readers import seasons
 
 from skyglow_server.estimation.inputs import AreaTable
-from skyglow_server.estimation.profiles import kinds_of
+from skyglow_server.estimation.profiles import further_kinds_of, kinds_of
 from skyglow_server.estimation.readers import INSTALLED, RULE, lack
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import column_weights, held_bound
@@ -110,6 +110,12 @@ class _Place:
         return kinds_of(self.areas)
 
     @property
+    def further_kinds(self) -> Array:
+        """The same, and of how many people households are [areas, 11], less the place's mean."""
+        kinds = further_kinds_of(self.areas)
+        return kinds - np.average(kinds, axis=0, weights=self.homes)
+
+    @property
     def homes(self) -> Array:
         """Of every area."""
         return np.bincount(self.area).astype(np.float64)
@@ -186,7 +192,7 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
     moved = taken - taken.mean(axis=0)
     left = [_left(one, slope) for one in places]
     unseen, by_area = _unseen(places, left, slope, usual)
-    axes, effects = _axes(places), _effects(places)
+    axes = _axes(places)
     found = {
         "gap": gap,
         "slope": slope,
@@ -197,14 +203,16 @@ def _constants(places: list[_Place]) -> dict[str, Array]:
         "short": np.mean([one.short for one in places], axis=0),
         "cut": taken.mean(axis=0),
         "axes": axes,
-        "kinds": effects,
+        "kinds": _effects(places, 7),
+        "kinds_and_sizes": _effects(places),
     }
-    by_lsoa, by_msoa = _between(places, axes, effects)
+    by_lsoa, by_msoa = _between(places, axes)
     shares = {
         "usual": usual,
         "unseen_by_area": by_area,
         "lsoa_deviation": by_lsoa,
         "msoa_deviation": by_msoa,
+        "own": _own(places, left, slope, usual),
         "moved": np.array((apart * moved).sum() / (apart * apart).sum()),
         "lost": np.mean([_lost(one) for one in places]),
     }
@@ -221,9 +229,9 @@ def _axes(places: list[_Place]) -> Array:
     return np.asarray((directions * np.sqrt(variance)).T[::-1])
 
 
-def _effects(places: list[_Place]) -> Array:
-    """How much what is read goes with what kinds of homes areas have [7, 2 K], from area to area of a district."""
-    kinds = np.concatenate([one.kinds - one.mean_kinds() for one in places])
+def _effects(places: list[_Place], number: int = 11) -> Array:
+    """How much what is read goes with what kinds of homes areas have [number, 2 K], from area to area of a district."""
+    kinds = np.concatenate([one.further_kinds[:, :number] for one in places])
     read = np.concatenate([one.by_area(one.read) - one.read.mean(axis=0) for one in places])
     return _fitted(kinds, read, np.concatenate([one.homes for one in places]))
 
@@ -268,16 +276,18 @@ def _unseen(places: list[_Place], left: list[Array], slope: Array, usual: Array)
     return np.sqrt(np.mean(by_home, axis=0)), np.sqrt(max(np.mean(by_area), 0.0))
 
 
-def _between(places: list[_Place], axes: Array, effects: Array) -> tuple[Array, Array]:
+def _between(places: list[_Place], axes: Array) -> tuple[Array, Array]:
     """Sds along the axes [2 K] of LSOAs of a MSOA, and of MSOAs, beside their kinds of homes and which homes they have.
 
-    By the moments of both levels. As five districts tell little of a short axis, half of each variance is what it would
-    be if it went with the axis' length; and LSOAs near each other are taken to be alike by a third at least.
+    By the moments of both levels, of districts that what kinds of homes do was not fitted to, each in turn left out. As
+    so few MSOAs tell little of a short axis, half of each of their variances is what it would be if it went with the
+    axis' length; LSOAs near each other are taken to be alike by a third at least, and none to be all alike.
     """
     lengths = np.linalg.norm(axes, axis=1)
     moments = []
-    for place in places:
-        kinds, homes = place.kinds - place.mean_kinds(), place.homes
+    for number, place in enumerate(places):
+        effects = _effects(places[:number] + places[number + 1 :])
+        kinds, homes = place.further_kinds, place.homes
         own = (place.by_area(place.read) - place.read.mean(axis=0) - kinds @ effects) @ (axes / lengths[:, None]).T
         to_msoa, whole = place.areas.weights("MSOA"), place.areas.totals("MSOA", homes)
         shared = np.average(np.square(to_msoa).sum(axis=1), weights=whole)
@@ -285,9 +295,27 @@ def _between(places: list[_Place], axes: Array, effects: Array) -> tuple[Array, 
         lsoa = np.average(own**2, axis=0, weights=homes) / lengths**2 - 1 / homes.mean()
         msoa = np.average((to_msoa @ own) ** 2, axis=0, weights=whole) / lengths**2 - chance
         moments.append([(lsoa - msoa) / (1 - shared), (msoa - shared * lsoa) / (1 - shared)])
-    variance = np.mean(moments, axis=0)
-    lsoas, msoas = lengths * np.sqrt(np.maximum((variance + variance.mean(axis=1, keepdims=True)) / 2, 0.0))
+    lsoa, msoa = np.mean(moments, axis=0)
+    lsoas = lengths * np.sqrt(np.maximum(lsoa, lsoa.mean() / 10))
+    msoas = lengths * np.sqrt(np.maximum((msoa + msoa.mean()) / 2, 0.0))
     return lsoas, np.maximum(msoas, lsoas / 3)
+
+
+def _own(places: list[_Place], left: list[Array], slope: Array, usual: Array) -> Array:
+    """How much the truth goes with what sets areas apart beside their kinds of homes, weekday and weekend [2].
+
+    As a share of how it goes with what is read from home to home, in districts that nothing was fitted to.
+    """
+    products = np.zeros((2, 2))
+    for number, place in enumerate(places):
+        others, its = places[:number] + places[number + 1 :], left[:number] + left[number + 1 :]
+        read = place.by_area(place.read) - place.read.mean(axis=0) - place.further_kinds @ _effects(others)
+        shown = place.shown(slope * read) - place.basis.mean.ravel()
+        apart = left[number] - _design(place, usual) @ _unread(others, its, usual)
+        apart = apart - np.average(apart, axis=0, weights=place.homes)
+        for row, values in enumerate((shown * apart, shown * shown)):
+            products[row] += np.average(values, axis=0, weights=place.homes).reshape(2, -1).sum(axis=1)
+    return np.asarray(1 + products[0] / products[1])
 
 
 def _lost(place: _Place) -> float:

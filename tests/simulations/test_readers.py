@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from skyglow_server.estimation.profiles import kinds_of
+from skyglow_server.estimation.profiles import further_kinds_of, kinds_of
 from skyglow_server.estimation.readers import BASIS, READERS, WEEKS, reader_of, weeks_of
 from skyglow_shared.errors import StudyError
 from skyglow_shared.models import presence
@@ -63,7 +63,7 @@ def test_homes_of_a_kind_differ_along_the_axes_and_areas_go_with_their_kinds(dra
     within = along - kinds @ (kinds.T @ along / kinds.sum(axis=0)[:, None])
     np.testing.assert_allclose(within.std(axis=0), reader.lengths, rtol=0.17)
     assert np.abs(np.corrcoef(within.T) - np.eye(len(reader.lengths))).max() < 0.2
-    expected = ((kinds_of(area_table(census)) - reader.usual) @ reader.effects)[stock.area]
+    expected = (further_kinds_of(area_table(census)) @ reader.effects(11))[stock.area]
     for axis in (0, 1):
         x, y = (values[:, axis] - values[:, axis].mean() for values in (expected, along))
         error = y.std() / np.sqrt(x @ x)
@@ -79,7 +79,8 @@ def test_of_everything_that_reads_presence_something_is_known(drafts):
         for values in (reader.gap, reader.slope, reader.cut, reader.profile_deviation):
             assert values.shape == shape
         assert reader.axes.shape == (8, *shape)
-        assert reader.kinds.shape == (7, *shape)
+        assert ((reader.own > 0.7) & (reader.own < 1.2)).all()
+        assert (reader.kinds.shape, reader.kinds_and_sizes.shape) == ((7, *shape), (11, *shape))
         np.testing.assert_allclose(reader.directions @ reader.directions.T, np.eye(8), atol=1e-12)
         np.testing.assert_allclose(reader.directions, reader.axes.reshape(8, -1) / reader.lengths[:, None], atol=0.002)
         assert (reader.unread.shape, reader.unseen.shape, reader.usual.shape) == ((8, 2, 48), (2, 48), (7,))

@@ -11,11 +11,11 @@ kinds of homes x_a an area has more: known of what reads them (`readers`). r is 
 not known, b likewise of B's first. η is what meters do not show: of a share p of homes occupied it has variance
 p (1 - p) (u(s)²/N + v² + w²), of which homes there happen to be, of what a LSOA has to itself, and of all areas alike;
 and |x_a|² ν² γ(s)², as kinds of homes may do somewhat else than is known. The variance of a slot is the sum over
-coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that; as r comes from
-one of several priors, it is as large as the 95 % in the middle of the mixture are wide (`multiples.width`). MSOAs and
-districts are household-weighted means of their LSOAs, so levels agree. No sum is of an LSOA's own homes: its curve is
-what its MSOA's sum and the kinds of homes it has lead to expect, and its interval holds how far LSOAs differ beyond
-that.
+coefficients of 48 φ_k(s)² Var D_ak, or over the reader's axes where it is of areas' means, and that; of what sets Z_a
+apart and no sum shows, only the part that is true (`Reader.own`) counts. As r comes from one of several priors, it is
+as large as the 95 % in the middle of the mixture are wide (`multiples.width`). MSOAs and districts are means of their
+LSOAs weighted by households, so levels agree. No sum is of an LSOA's own homes: its curve is what its MSOA's sum and
+the kinds of homes it has lead to expect, and its interval holds how far LSOAs differ beyond that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,7 +126,7 @@ def _curves(
     parts = {name: part.reshape(len(offset), -1) @ alone**2 for name, part in coefficients.items()}
     parts["privacy noise of areas"] = means.noise @ moved**2
     parts["homes without a meter"] = means.frame @ moved**2
-    parts["area model"] = means.model @ moved**2
+    parts["area model"] = means.model @ (moved * np.repeat(reader.own, SLOTS)) ** 2
     empty = (reader.slope * basis.towards_empty).ravel() @ alone
     parts["bound on profiles"] = np.outer(means.beyond, empty**2)
     spread = np.clip(values * (1 - values), _LEAST_SPREAD, None)

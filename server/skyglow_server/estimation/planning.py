@@ -130,7 +130,7 @@ class Planning:
     trained_slope_deviation: float = 0.3
     slope_area_deviation: float = 0.06
     component_deviations: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3)
-    presence_mix_deviation: float = 0.2
+    presence_mix_deviation: float = 0.05
     presence_beyond_deviation: float = 0.07
     unread_deviation: float = 0.2
     unseen_everywhere: float = 0.0006

@@ -163,7 +163,7 @@ def _district(
     part: AreaTable, sums: _Sums, msoas: NDArray[np.intp], *, reader: Reader, planning: Planning
 ) -> dict[Level, Array]:
     """Mean, and variance from noise, from homes without a meter, and from the model, of every level of a district."""
-    kinds = kinds_of(part)
+    kinds = further_kinds_of(part)
     kinds = kinds - part.weights("LAD") @ kinds
     fits = [
         _fit(part, kinds, sums, msoas, times=times, reader=reader, planning=planning)
@@ -192,7 +192,7 @@ def _fit(
     inside = part.membership("MSOA")
     weights = {level: part.weights(level) for level in LEVELS}
     to_msoa = weights["MSOA"]
-    effects = reader.effects[: kinds.shape[1]]
+    effects = reader.effects(kinds.shape[1])
     mix = (times * planning.presence_mix_deviation) ** 2 * np.square(effects).mean(axis=0)
     msoa, lsoa = (times * reader.msoa_deviation) ** 2, (times * reader.lsoa_deviation) ** 2
     alike, near, likely = kinds @ kinds.T, inside.T @ inside, kinds @ effects
@@ -226,7 +226,21 @@ def kinds_of(areas: AreaTable) -> Array:
 
     A LSOA in which the old census found nobody has everybody's composition.
     """
-    overall = areas.counts.sum(axis=0)
-    counts = areas.counts + _NOBODY * overall / overall.sum()
-    kinds = counts / counts.sum(axis=1, keepdims=True)
-    return np.asarray(kinds if areas.employed is None else np.column_stack([kinds, areas.employed]))
+    kinds = _shares(areas.counts)
+    return kinds if areas.employed is None else np.column_stack([kinds, areas.employed])
+
+
+def further_kinds_of(areas: AreaTable) -> Array:
+    """The same [A, 6, 7 or 11], and where all is known of households of two, three, four, and five or more people."""
+    kinds = kinds_of(areas)
+    if areas.employed is None or areas.sizes is None:
+        return kinds
+    sizes = _shares(areas.sizes)
+    return np.column_stack([kinds, sizes[:, 1:4], sizes[:, 4:].sum(axis=1)])
+
+
+def _shares(counts: Array) -> Array:
+    """Shares of households, by row."""
+    overall = counts.sum(axis=0)
+    filled = counts + _NOBODY * overall / overall.sum()
+    return np.asarray(filled / filled.sum(axis=1, keepdims=True))

@@ -71,9 +71,14 @@ class Reader:
     kinds : ndarray, shape (7, 2, K)
         How much more is read, from area to area, for each unit of an area's old share of a composition class, and of
         residents in employment.
+    kinds_and_sizes : ndarray, shape (11, 2, K)
+        The same beside old shares of households of two, three, four, and five or more people.
     lsoa_deviation, msoa_deviation : ndarray, shape (2 K,)
         Sd along each axis of what the mean profiles of LSOAs of a MSOA, and of MSOAs, further differ by, beside which
         homes there happen to be.
+    own : ndarray, shape (2,)
+        How much of both, on weekdays and on weekends, is true, as a share of `slope`: of what sets an area apart from
+        others of its kinds of homes a part is that its meters are read wrong.
     """
 
     gap: Array
@@ -93,8 +98,10 @@ class Reader:
     lost: float
     axes: Array
     kinds: Array
+    kinds_and_sizes: Array
     lsoa_deviation: Array
     msoa_deviation: Array
+    own: Array
 
     @property
     def lengths(self) -> Array:
@@ -107,10 +114,10 @@ class Reader:
         rows, _, columns = np.linalg.svd(self.axes.reshape(len(self.axes), -1) / self.lengths[:, None])
         return np.asarray(rows @ columns)
 
-    @property
-    def effects(self) -> Array:
-        """Of kinds of homes, along the axes [7, 2 K]."""
-        return np.asarray(self.kinds.reshape(len(self.kinds), -1) @ self.directions.T)
+    def effects(self, number: int) -> Array:
+        """Of so many kinds of homes, 6, 7 or with sizes 11, along the axes [number, 2 K]."""
+        kinds = self.kinds[:number] if number <= len(self.kinds) else self.kinds_and_sizes
+        return np.asarray(kinds.reshape(number, -1) @ self.directions.T)
 
     def unknown(self) -> "Reader":
         """The same of a reader of the same kind that a study has trained: nothing is known of its mean."""

@@ -224,8 +224,10 @@ READER = Reader(
     lost=0.0,
     axes=np.diag(np.tile([0.07, 0.05, 0.045, 0.045], 2)).reshape(8, 2, 4),
     kinds=np.zeros((7, 2, 4)),
+    kinds_and_sizes=np.zeros((11, 2, 4)),
     lsoa_deviation=np.full(8, 0.001),
     msoa_deviation=np.full(8, 0.0004),
+    own=np.ones(2),
 )
 
 

@@ -33,8 +33,10 @@ READER = Reader(
     lost=0.0,
     axes=np.eye(2 * K).reshape(2 * K, 2, K),
     kinds=np.zeros((7, 2, K)),
+    kinds_and_sizes=np.zeros((11, 2, K)),
     lsoa_deviation=np.full(2 * K, 0.001),
     msoa_deviation=np.full(2 * K, 0.0004),
+    own=np.ones(2),
 )
 
 

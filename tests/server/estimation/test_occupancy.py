@@ -182,6 +182,25 @@ def test_what_kinds_of_homes_do_beyond_what_is_read_is_added(simulator, monkeypa
     np.testing.assert_allclose(alone, expected[:, None] * np.clip(value * (1 - value), 0.0196, None), rtol=1e-6)
 
 
+def test_of_what_sets_areas_apart_only_what_is_true_is_in_an_interval(simulator, monkeypatch):
+    """Weekdays and weekends each by their own part; nothing else moves."""
+    areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(7))
+    found = []
+    for own in ([1.0, 1.0], [0.9, 0.6]):
+        reader = replace(simulator.reader, own=np.array(own))
+        monkeypatch.setattr(readers, "READERS", dict.fromkeys(readers.READERS, reader))
+        found.append(occupancy_estimates(simulator.study_of(areas), areas, sums, NORMAL))
+    whole, part = ([item.parts["area model"] for item in items] for items in found)
+    assert min(whole) > 0
+    np.testing.assert_allclose(
+        np.divide(part, whole).reshape(-1, 96), np.tile(np.repeat([0.81, 0.36], 48), (len(areas.households) + 1, 1))
+    )
+    for one, other in zip(*found, strict=True):
+        assert one.unclipped == other.unclipped
+        noise = one.parts["privacy noise of areas"]
+        assert noise == pytest.approx(other.parts["privacy noise of areas"])
+
+
 def test_an_area_where_the_old_census_found_nobody_has_everybodys_kinds(simulator):
     areas, _, sums = simulator.presence_replicate(simulator.Days(), np.random.default_rng(8))
     counts = areas.counts.copy()

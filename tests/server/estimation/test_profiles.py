@@ -50,12 +50,16 @@ def sums_of(simulator, areas, seed=2, beyond=0.0):
 def by_hand(areas, profiles, planning, axis):
     """One regression on μ, β, v and u along one axis, all with priors: (mean, covariance) of LSOAs."""
     kinds = np.column_stack([areas.counts / areas.counts.sum(axis=1, keepdims=True), areas.employed])
+    effects = READER.kinds
+    if areas.sizes is not None:
+        sizes = areas.sizes / areas.sizes.sum(axis=1, keepdims=True)
+        kinds, effects = np.column_stack([kinds, sizes[:, 1:4], sizes[:, 4:].sum(axis=1)]), READER.kinds_and_sizes
     kinds = kinds - areas.weights("LAD") @ kinds
     to_msoa = areas.weights("MSOA")
     design = np.column_stack([np.ones(LSOAS), kinds, areas.membership("MSOA").T, np.eye(LSOAS)])
     spread = np.linalg.norm(READER.axes[axis])
     direction = READER.directions[axis]
-    known = READER.kinds.reshape(7, 2 * K) @ direction
+    known = effects.reshape(-1, 2 * K) @ direction
     sds = (0.3, planning.presence_mix_deviation * np.sqrt(np.mean(known**2)), READER.msoa_deviation[axis])
     own = np.sqrt(READER.lsoa_deviation[axis] ** 2 + spread**2 / areas.households)
     prior = np.concatenate([np.repeat(sds, (1, kinds.shape[1], MSOAS)), own])
@@ -70,8 +74,12 @@ def by_hand(areas, profiles, planning, axis):
     return design @ effects, design @ np.linalg.inv(precision) @ design.T
 
 
+@pytest.mark.parametrize("sizes", [False, True])
 @pytest.mark.parametrize("axis", [0, 1, 2 * K - 1])
-def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis, axis):
+def test_means_and_variances_are_those_of_one_regression_at_every_level(simulator, areas, basis, axis, sizes):
+    if sizes:
+        people = np.random.default_rng(4).multinomial(700, np.full(8, 1 / 8), LSOAS).astype(float)
+        areas = replace(areas, sizes=people)
     scores, profiles = sums_of(simulator, areas)
     found, _ = area_means(areas, scores, profiles, basis, lack=0.0, reader=READER, planning=ONE)
     mean, covariance = by_hand(areas, profiles, ONE, axis)
