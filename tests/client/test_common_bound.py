@@ -13,6 +13,7 @@ from skyglow_client.learning import block_sum as sums
 from skyglow_client.learning import scores
 from skyglow_client.learning.contributions import contributions
 from skyglow_client.learning.homes import Homes
+from skyglow_shared import command
 from skyglow_shared.errors import StudyError
 from skyglow_shared.layout import all_round_numbers, share_block
 from skyglow_shared.models import presence
@@ -21,7 +22,7 @@ from skyglow_shared.privacy.noise import SIGMA_STEPS
 from skyglow_shared.privacy.release import room
 from skyglow_shared.privacy.sampling import combined_multiplier
 from skyglow_shared.soundness import check
-from skyglow_shared.study import Aggregation, Supplier
+from skyglow_shared.study import Aggregation, Supplier, digest
 
 K = presence.load("presence_basis_v2").components.shape[1]
 NAME = "all_aged_66_plus"
@@ -180,3 +181,27 @@ def test_room_never_lengthens_and_always_fits(squares, multiplier):
     exact = [Fraction(f) ** 2 * Fraction(s) * Fraction(multiplier) ** 2 for f, s in zip(factor, squares, strict=True)]
     assert all(one <= 1 for one in exact)
     np.testing.assert_array_equal(factor[np.sqrt(squares) * multiplier < 0.999], 1.0)
+
+
+@pytest.fixture
+def alone(study):
+    """The release by itself, which the town's policy can pay for."""
+    return msgspec.structs.replace(study, phases=study.phases[-1:], epsilon=4.0)
+
+
+def test_whoever_decides_is_told(town, alone, capsys):
+    with town.open() as supplier:
+        supplier.handle(town.proposal(alone))
+    assert command.main(["supplier", "study", "show", digest(alone), "--folder", str(town.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("all of it together: one home counts for at most 1/1.25 of the noise") == 1
+
+
+def test_a_share_through_the_gate_is_charged_the_common_bound(town, alone):
+    """What leaves is what the bound was made for, and the ledger holds one event of its multiplier."""
+    with town.open() as supplier:
+        town.approve(supplier, alone)
+        share = town.ask(supplier, town.request(alone, "release"))
+        assert set(share.blocks) == {block.name for block in alone.phases[0].blocks}
+        [event] = supplier.gate.ledger.charges()[digest(alone)]
+        assert event.noise_multiplier == COMMON
