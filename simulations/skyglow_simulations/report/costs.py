@@ -146,6 +146,9 @@ def _part(study: Study, block: Block, sent: Sent) -> Part:
     if deviation is None:
         return Part(words, groups * width, "")
     noise = f"{deviation / block.l2_bound:.1f} times the most that one home can change"
+    if common := study.phase(sent.phase).noise_multiplier:
+        times = deviation / block.l2_bound * common / block.noise_multiplier
+        noise += f", {times:.1f} times what it can change in all sums of this phase together"
     if block.source in _COUNTED:
         noise += f"; on a number of homes, {deviation / float(column_weights(study, block)[0]):.1f}"
     return Part(words, groups * width, noise)

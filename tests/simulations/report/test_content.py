@@ -4,6 +4,8 @@
 import dataclasses
 import json
 
+import msgspec
+
 from skyglow_simulations.report import render
 from skyglow_simulations.report.scales import axis, classes
 
@@ -87,6 +89,18 @@ def test_areas_clearly_apart_from_the_district_are_marked(html, town):
 def test_noise_is_told_in_homes(html):
     # one supplier's deviation 2.4 on a home's contribution of at most 1.5, where a home counts one half
     assert "1.6 times the most that one home can change; on a number of homes, 4.8" in html
+
+
+def test_noise_under_one_bound_is_told_of_all_sums_together_too(html, town):
+    """Beside 1.6 times what a home can change in one block, three quarters as much of all that it can change."""
+    study = town.data().study
+    phases = tuple(
+        msgspec.structs.replace(phase, noise_multiplier=0.75 * min(block.noise_multiplier for block in phase.blocks))
+        for phase in study.phases
+    )
+    held = render(town.data(study=msgspec.structs.replace(study, phases=phases)))
+    assert "1.6 times the most that one home can change, 1.2 times what it can change in all sums of this phase" in held
+    assert "in all sums of this phase" not in html
 
 
 def test_classes_are_round_and_hold_every_value():
