@@ -268,12 +268,25 @@ def _unseen(places: list[_Place], left: list[Array], slope: Array, usual: Array)
         share = place.curve.mean(axis=0, dtype=np.float64)
         units = share * (1 - share)
         own = np.var(place.curve - place.shown(slope * place.read), axis=0)
-        known = _unread(places[:number] + places[number + 1 :], left[:number] + left[number + 1 :], usual)
-        apart = left[number] - _design(place, usual) @ known
-        excess = np.square(apart - np.average(apart, axis=0, weights=place.homes)) - own / place.homes[:, None]
+        excess = np.square(_unread_apart(places, left, usual, number)) - own / place.homes[:, None]
         by_home.append(own / units)
         by_area.append(np.average(excess / units, axis=0, weights=place.homes).mean())
     return np.sqrt(np.mean(by_home, axis=0)), np.sqrt(max(np.mean(by_area), 0.0))
+
+
+def _unread_apart(places: list[_Place], left: list[Array], usual: Array, number: int) -> Array:
+    """What sets a place's areas apart in what is not read, beside what the others say of kinds of homes [areas, 96]."""
+    place = places[number]
+    known = _unread(places[:number] + places[number + 1 :], left[:number] + left[number + 1 :], usual)
+    apart = left[number] - _design(place, usual) @ known
+    return np.asarray(apart - np.average(apart, axis=0, weights=place.homes))
+
+
+def _read_apart(places: list[_Place], number: int) -> Array:
+    """The same in what is read [areas, 2 K]."""
+    place = places[number]
+    effects = _effects(places[:number] + places[number + 1 :])
+    return np.asarray(place.by_area(place.read) - place.read.mean(axis=0) - place.further_kinds @ effects)
 
 
 def _between(places: list[_Place], axes: Array) -> tuple[Array, Array]:
@@ -286,9 +299,7 @@ def _between(places: list[_Place], axes: Array) -> tuple[Array, Array]:
     lengths = np.linalg.norm(axes, axis=1)
     moments = []
     for number, place in enumerate(places):
-        effects = _effects(places[:number] + places[number + 1 :])
-        kinds, homes = place.further_kinds, place.homes
-        own = (place.by_area(place.read) - place.read.mean(axis=0) - kinds @ effects) @ (axes / lengths[:, None]).T
+        own, homes = _read_apart(places, number) @ (axes / lengths[:, None]).T, place.homes
         to_msoa, whole = place.areas.weights("MSOA"), place.areas.totals("MSOA", homes)
         shared = np.average(np.square(to_msoa).sum(axis=1), weights=whole)
         chance = np.average(np.square(to_msoa) @ (1 / homes), weights=whole)
@@ -308,11 +319,8 @@ def _own(places: list[_Place], left: list[Array], slope: Array, usual: Array) ->
     """
     products = np.zeros((2, 2))
     for number, place in enumerate(places):
-        others, its = places[:number] + places[number + 1 :], left[:number] + left[number + 1 :]
-        read = place.by_area(place.read) - place.read.mean(axis=0) - place.further_kinds @ _effects(others)
-        shown = place.shown(slope * read) - place.basis.mean.ravel()
-        apart = left[number] - _design(place, usual) @ _unread(others, its, usual)
-        apart = apart - np.average(apart, axis=0, weights=place.homes)
+        shown = place.shown(slope * _read_apart(places, number)) - place.basis.mean.ravel()
+        apart = _unread_apart(places, left, usual, number)
         for row, values in enumerate((shown * apart, shown * shown)):
             products[row] += np.average(values, axis=0, weights=place.homes).reshape(2, -1).sum(axis=1)
     return np.asarray(1 + products[0] / products[1])

@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from skyglow_client import supplier as client
+from skyglow_client.learning.homes import Homes
 from skyglow_client.readings import IngestReport, Store, ingest
 from skyglow_shared import messages, signing
 from skyglow_shared.models import features, presence
@@ -262,6 +263,28 @@ def town_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pseudonym.key").write_bytes(raw.key)
     (folder / "supplier.toml").write_text('name = "north"\n')
     return folder
+
+
+@pytest.fixture
+def make_homes() -> Callable[..., Homes]:
+    """Homes of three areas, all metered and of the panel, without diaries; change what a test is about."""
+
+    def make(number: int, rng: np.random.Generator, **changes: object) -> Homes:
+        components, lsoa = presence.load("presence_basis_v2").components.shape[1], rng.integers(0, 3, number)
+        plain = {
+            "pseudonyms": rng.integers(0, 256, (number, 16), dtype=np.uint8),
+            "lsoa": lsoa,
+            "msoa": lsoa // 2,
+            "x": {"all_aged_66_plus": rng.uniform(-1, 1, (number, 22))},
+            "profile": np.zeros((number, 2, components)),
+            "metered": np.ones(number, dtype=bool),
+            "composition": rng.integers(0, 6, number).astype(np.int8),
+            "diary": np.full((number, 2, components), np.nan),
+            "calibrates": np.ones(number, dtype=bool),
+        }
+        return Homes(**plain | changes)
+
+    return make
 
 
 def write_panel(raw: Supplier, members: Iterable[int]) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from skyglow_client.learning import block_sum as sums
 from skyglow_client.learning import scores
 from skyglow_client.learning.contributions import contributions
-from skyglow_client.learning.homes import Homes
 from skyglow_shared import command
 from skyglow_shared.errors import StudyError
 from skyglow_shared.layout import all_round_numbers, share_block
@@ -47,23 +46,16 @@ def study(town):
     return held(town.study())
 
 
-def make_homes(lengths, rng):
-    """Homes whose profiles are so long."""
-    number = len(lengths)
-    profile = rng.normal(0, 1, (number, 2, K))
-    profile *= (np.asarray(lengths) / np.linalg.norm(profile.reshape(number, -1), axis=1))[:, None, None]
-    lsoa = rng.integers(0, 3, number)
-    return Homes(
-        pseudonyms=rng.integers(0, 256, (number, 16), dtype=np.uint8),
-        lsoa=lsoa,
-        msoa=lsoa // 2,
-        x={NAME: rng.uniform(-1, 1, (number, 22))},
-        profile=profile,
-        metered=np.ones(number, dtype=bool),
-        composition=rng.integers(0, 6, number).astype(np.int8),
-        diary=np.full((number, 2, K), np.nan),
-        calibrates=np.ones(number, dtype=bool),
-    )
+@pytest.fixture
+def long_homes(make_homes):
+    """Makes homes whose profiles are so long."""
+
+    def make(lengths, rng):
+        profile = rng.normal(0, 1, (len(lengths), 2, K))
+        profile *= (np.asarray(lengths) / np.linalg.norm(profile.reshape(len(lengths), -1), axis=1))[:, None, None]
+        return make_homes(len(lengths), rng, profile=profile)
+
+    return make
 
 
 def moved(study, homes, home):
@@ -85,14 +77,14 @@ def charged(study, multiplier=COMMON):
     lengths=st.lists(st.one_of(st.floats(0, 3), st.sampled_from([0.26, 0.3, 1e30, 1e200])), min_size=1, max_size=6),
     number=st.integers(0, 2**31),
 )
-def test_one_home_moves_all_blocks_by_at_most_what_the_phase_is_charged(study, lengths, number):
-    homes = make_homes(lengths, np.random.default_rng(number))
+def test_one_home_moves_all_blocks_by_at_most_what_the_phase_is_charged(study, long_homes, lengths, number):
+    homes = long_homes(lengths, np.random.default_rng(number))
     assert all(moved(study, homes, home) <= charged(study) for home in range(len(homes)))
 
 
-def test_without_room_made_for_each_other_the_bound_is_passed(study, monkeypatch):
+def test_without_room_made_for_each_other_the_bound_is_passed(study, long_homes, monkeypatch):
     """The test above can fail: in scores' giving way, and in what holds whatever scores do."""
-    homes = make_homes([0.3] * 12, np.random.default_rng(1))
+    homes = long_homes([0.3] * 12, np.random.default_rng(1))
     before = [moved(study, homes, home) for home in range(12)]
     assert max(before) > 0.8 * charged(study)  # the bound is used
     apart = msgspec.structs.replace(study.phases[-1], noise_multiplier=0.0)
@@ -104,19 +96,19 @@ def test_without_room_made_for_each_other_the_bound_is_passed(study, monkeypatch
     assert max(moved(study, homes, home) for home in range(12)) > charged(study)
 
 
-def test_a_share_of_the_noise_goes_with_a_share_of_the_bound(study):
+def test_a_share_of_the_noise_goes_with_a_share_of_the_bound(study, long_homes):
     roster = tuple(Supplier(name=f"s{n}", public_key=f"{n:064x}") for n in range(6))
     many = msgspec.structs.replace(
         study, suppliers=roster, trust_mode="aggregate", aggregation=Aggregation(dropouts=1, colluders=1)
     )
-    homes = make_homes([0.3] * 8, np.random.default_rng(2))
+    homes = long_homes([0.3] * 8, np.random.default_rng(2))
     assert share_block(many, many.phases[-1].blocks[0]).noise_multiplier < BLOCKS["area_score"][1] / 2
     most = max(moved(many, homes, home) for home in range(8))
     assert 0.8 * charged(many) < most <= charged(many)
 
 
-def test_a_home_with_no_number_counts_for_nothing_and_holds_nobody_back(study):
-    homes = make_homes([0.1, 0.1, 0.1], np.random.default_rng(3))
+def test_a_home_with_no_number_counts_for_nothing_and_holds_nobody_back(study, long_homes):
+    homes = long_homes([0.1, 0.1, 0.1], np.random.default_rng(3))
     homes.profile[1] = np.nan
     by_score, profiles = study.phases[-1].blocks
     assert not contributions(study, profiles, homes.take(np.array([False, True, False])), WEIGHTS).vectors.sum() > 0
@@ -126,9 +118,9 @@ def test_a_home_with_no_number_counts_for_nothing_and_holds_nobody_back(study):
     assert np.isfinite(contributions(study, by_score, homes, WEIGHTS).vectors).all()
 
 
-def test_scores_give_way_to_long_profiles_alone_and_alike_where_they_are_calibrated(study):
+def test_scores_give_way_to_long_profiles_alone_and_alike_where_they_are_calibrated(study, long_homes):
     rng = np.random.default_rng(4)
-    homes = make_homes([0.05] * 50 + [0.27] * 50, rng)
+    homes = long_homes([0.05] * 50 + [0.27] * 50, rng)
     free = held(study, 0.0)
     area, classes = (
         next(block for block in study.blocks if block.source == source) for source in ("area_score", "class_score")

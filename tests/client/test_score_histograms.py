@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from skyglow_client.learning.contributions import contributions
-from skyglow_client.learning.homes import Homes
 from skyglow_shared.layout import SCORE_BINS
-from skyglow_shared.models import logistic, presence
+from skyglow_shared.models import logistic
 from skyglow_shared.study import Block
 
 NAME = "all_aged_66_plus"
-K = presence.load("presence_basis_v2").components.shape[1]
 
 
 def block(source):
@@ -19,18 +17,13 @@ def block(source):
 
 
 @pytest.fixture
-def homes():
+def homes(make_homes):
     rng, number = np.random.default_rng(3), 600
-    lsoa = rng.integers(0, 3, number)
-    return Homes(
-        pseudonyms=rng.integers(0, 256, (number, 16), dtype=np.uint8),
-        lsoa=lsoa,
-        msoa=lsoa // 2,
-        x={NAME: rng.uniform(-1, 1, (number, 22))},
-        profile=np.zeros((number, 2, K)),
+    return make_homes(
+        number,
+        rng,
         metered=rng.random(number) < 0.9,
         composition=rng.integers(-1, 6, number).astype(np.int8),
-        diary=np.full((number, 2, K), np.nan),
         calibrates=rng.random(number) < 0.5,
     )
 

@@ -86,6 +86,7 @@ def test_the_gradient_is_of_each_training_home_over_all_of_its_diary(town, study
     weights = weights_of(study)
     with town.open() as supplier:
         homes = supplier.homes(study)
+    homes = replace(homes, calibrates=np.arange(24) % 2 == 0)  # whatever halves the study's digest makes
     store = Store.open(town.folder / "store")
     written = pl.read_csv(town.folder / "raw" / "diaries.csv", schema_overrides={"meter_id": pl.String})
     place = {home.tobytes(): row for row, home in enumerate(store.pseudonyms)}
@@ -102,7 +103,7 @@ def test_the_gradient_is_of_each_training_home_over_all_of_its_diary(town, study
     found = block_sum(study, block, homes, weights)
     assert found.shape == block_shape(study, block) == (1, network.parameters)
     np.testing.assert_allclose(found[0] * step_size(block), wanted, rtol=0, atol=0.002 * len(rows) * block.l2_bound)
-    assert np.linalg.norm(wanted) > block.l2_bound / 2
+    assert np.linalg.norm(wanted) > block.l2_bound
     bound = sensitivity_steps(block.noise_multiplier)
     for home in rows:
         rest = block_sum(study, block, homes.take(np.arange(24) != home), weights)

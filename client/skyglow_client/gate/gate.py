@@ -20,8 +20,7 @@ from skyglow_client.gate.budget import Budget
 from skyglow_client.gate.ledger import Ledger
 from skyglow_client.gate.policy import Policy
 from skyglow_client.gate.rounds import label, noised, phase_of, request_digest, round_key, weights_of
-from skyglow_client.learning.contributions import Weights
-from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.homes import Homes, Weights
 from skyglow_shared import signing
 from skyglow_shared.errors import ApprovalError, ExpiredError, OrderError, StudyError
 from skyglow_shared.messages import Approval, RoundRequest, Share, StepRequest, StudyRequest, seal_reply

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_client.gate.rounds import noised, sampler_for
-from skyglow_client.learning.contributions import Weights
-from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.homes import Homes, Weights
 from skyglow_shared.layout import block_shape, column_weights, round_numbers, share_block, word_bits
 from skyglow_shared.messages import Share, decode_integers, encode_integers, seal_reply
 from skyglow_shared.models.logistic import first_weights

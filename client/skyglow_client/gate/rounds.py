@@ -8,8 +8,7 @@ import msgspec
 from skyglow_client.gate.ledger import Ledger
 from skyglow_client.gate.ledger_file import RESTORE
 from skyglow_client.learning.block_sum import block_sum
-from skyglow_client.learning.contributions import Weights
-from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.homes import Homes, Weights
 from skyglow_shared.errors import LedgerError, OrderError
 from skyglow_shared.layout import round_numbers
 from skyglow_shared.messages import RoundRequest, StepRequest, decode_weights, encode_integers

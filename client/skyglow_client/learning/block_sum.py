@@ -4,8 +4,8 @@
 import numpy as np
 
 from skyglow_client.learning.clipped_sums import Batch, exact_sum
-from skyglow_client.learning.contributions import Vectors, Weights, cohort_of, contributions, label_table
-from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.contributions import cohort_of, contributions, label_table
+from skyglow_client.learning.homes import Homes, Vectors, Weights
 from skyglow_shared.layout import block_shape, share_block
 from skyglow_shared.models import logistic
 from skyglow_shared.privacy.release import ExactSum, capped, clip_rows, grouped_sum, room, squares_in_noise
@@ -51,8 +51,8 @@ def _within_common_bound(study: Study, block: Block, vectors: Vectors, homes: Ho
         return vectors
     squares = np.zeros(len(homes))
     for one in phase.blocks:
-        found = contributions(study, one, homes, weights)
-        squares[cohort_of(study, one, homes)] += squares_in_noise(found.vectors, one)
+        found = vectors if one.name == block.name else contributions(study, one, homes, weights).vectors
+        squares[cohort_of(study, one, homes)] += squares_in_noise(found, one)
     own = cohort_of(study, block, homes)
     return clip_rows(vectors, block.l2_bound) * room(squares[own], phase.noise_multiplier)[:, None]
 

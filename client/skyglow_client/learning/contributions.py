@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_client.learning.gradients import household_gradients
-from skyglow_client.learning.homes import Homes
-from skyglow_client.learning.profiles import gaps, kept, profiles
+from skyglow_client.learning.homes import Homes, Vectors, Weights
+from skyglow_client.learning.profiles import gap_vectors, kept, profile_vectors
 from skyglow_client.learning.scores import score_table
 from skyglow_shared.electricity import BOUND_KWH, EDGES_KWH, VACANT_KWH
 from skyglow_shared.errors import InternalError
@@ -21,9 +21,7 @@ from skyglow_shared.layout import SCORE_BINS, block_shape, calibration_groups, c
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Block, Model, Source, Study
 from skyglow_shared.vocabulary import OF_THE_PANEL
 
-Vectors = NDArray[np.float64]
 Groups = NDArray[np.int64]
-Weights = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -129,11 +127,11 @@ def _area_label(study: Study, block: Block, homes: Homes, weights: Weights) -> t
 
 
 def _area_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    return profiles(study, block, homes, weights), homes.msoa
+    return profile_vectors(study, block, homes, weights), homes.msoa
 
 
 def _diary_profile(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:
-    return gaps(study, block, homes, weights), _one_group(homes)
+    return gap_vectors(study, block, homes, weights), _one_group(homes)
 
 
 def _area_capped_count(study: Study, block: Block, homes: Homes, weights: Weights) -> tuple[Vectors, Groups]:

@@ -3,6 +3,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -17,6 +18,10 @@ from skyglow_client.readings.store import Store
 from skyglow_shared.errors import InternalError, StudyError
 from skyglow_shared.models import features, presence, temporal
 from skyglow_shared.study import Study, digest
+
+#: One row a household, and a request's parameters by model.
+Vectors = NDArray[np.float64]
+Weights = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

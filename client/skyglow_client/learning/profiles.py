@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What homes contribute of when they are occupied: profiles by meters, and how far diaries are from them."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.homes import Homes, Vectors, Weights
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.layout import held_bound
 from skyglow_shared.models import presence
 from skyglow_shared.models.temporal import PresenceModel
 from skyglow_shared.study import Block, Study
 
-Vectors = NDArray[np.float64]
-Weights = Mapping[str, NDArray[np.float64]]
 
-
-def profiles(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
+def profile_vectors(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
     """Vectors of an ``area_profile`` block."""
     profile = _profile(study, homes, weights)
     towards_empty = presence.load(study.occupancy.basis).towards_empty.ravel()
@@ -28,7 +23,7 @@ def profiles(study: Study, block: Block, homes: Homes, weights: Weights) -> Vect
     return np.column_stack([held, beyond])
 
 
-def gaps(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
+def gap_vectors(study: Study, block: Block, homes: Homes, weights: Weights) -> Vectors:
     """Vectors of a ``diary_profile`` block."""
     each, components = kept(homes)[..., None], homes.diary.shape[2]
     gap = np.where(each, _gap(study, homes, weights), 0.0)

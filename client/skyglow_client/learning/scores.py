@@ -7,21 +7,15 @@ longest of both came together, and the noise in either is less. What shortens a 
 which calibrate it.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
-from numpy.typing import NDArray
 
-from skyglow_client.learning.homes import Homes
-from skyglow_client.learning.profiles import profiles
+from skyglow_client.learning.homes import Homes, Vectors, Weights
+from skyglow_client.learning.profiles import profile_vectors
 from skyglow_client.learning.rows import by_blocks
 from skyglow_shared.layout import column_weights
 from skyglow_shared.models import logistic
 from skyglow_shared.privacy.release import squares_in_noise
 from skyglow_shared.study import Block, Study
-
-Vectors = NDArray[np.float64]
-Weights = Mapping[str, NDArray[np.float64]]
 
 _LEAST = 1e-12  # so that nothing is divided by zero
 
@@ -54,4 +48,4 @@ def _taken(study: Study, block: Block, homes: Homes, weights: Weights) -> Vector
     """What another block takes of a common bound [homes]: profiles as long as they are, all else at its longest."""
     if block.source != "area_profile":
         return np.full(len(homes), block.noise_multiplier**-2)
-    return squares_in_noise(profiles(study, block, homes, weights) * column_weights(study, block), block)
+    return squares_in_noise(profile_vectors(study, block, homes, weights) * column_weights(study, block), block)

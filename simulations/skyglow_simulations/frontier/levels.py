@@ -3,16 +3,13 @@
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 
 from skyglow_shared.errors import StudyError
 from skyglow_shared.layout import all_round_numbers
 from skyglow_shared.privacy.accounting import plan, study_cost
-from skyglow_shared.study import Block, Phase, Study
-
-Part = TypeVar("Part", Phase, Block)
+from skyglow_shared.study import Block, Study
 
 _CLOSE = 0.005  # how far below its target a study's epsilon may stay, relatively
 _TRIES = 30
@@ -73,9 +70,7 @@ def without_noise(study: Study) -> Study:
 
     What a phase's blocks share a bound for is noise: without it each has its own bound alone.
     """
-    phases = tuple(msgspec.structs.replace(phase, noise_multiplier=0.0) for phase in study.phases)
-    apart = msgspec.structs.replace(study, phases=phases)
-    return mapped(apart, lambda block: msgspec.structs.replace(block, noise_multiplier=_LEAST))
+    return _with_noise(study, common=lambda _: 0.0, own=lambda _: _LEAST)
 
 
 def _cost(study: Study) -> float:
@@ -90,12 +85,17 @@ def _bounds(study: Study) -> tuple[float, float]:
 
 
 def _scaled(study: Study, factor: float) -> Study:
-    def louder(part: Part) -> Part:
-        multiplier = min(max(part.noise_multiplier * factor, _LEAST), _MOST) if part.noise_multiplier else 0.0
-        return msgspec.structs.replace(part, noise_multiplier=multiplier)
+    def louder(multiplier: float) -> float:
+        return min(max(multiplier * factor, _LEAST), _MOST)
 
-    phases = tuple(louder(phase) for phase in study.phases)
-    return mapped(msgspec.structs.replace(study, phases=phases), louder)
+    return _with_noise(study, common=lambda multiplier: louder(multiplier) if multiplier else 0.0, own=louder)
+
+
+def _with_noise(study: Study, *, common: Callable[[float], float], own: Callable[[float], float]) -> Study:
+    """The study with the multipliers of every phase's common bound, and of every block, changed."""
+    phases = (msgspec.structs.replace(phase, noise_multiplier=common(phase.noise_multiplier)) for phase in study.phases)
+    held = msgspec.structs.replace(study, phases=tuple(phases))
+    return mapped(held, lambda block: msgspec.structs.replace(block, noise_multiplier=own(block.noise_multiplier)))
 
 
 def mapped(study: Study, change: Callable[[Block], Block]) -> Study:
