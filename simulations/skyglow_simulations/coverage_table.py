@@ -32,10 +32,13 @@ def together(districts: Sequence[Replicates]) -> list[dict[str, Array]]:
     ]
 
 
-def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[list[str], bool]:
+def tables(
+    found: Replicates, places: Sequence[Census], *, ours: str, parts: Sequence[str] = ()
+) -> tuple[list[str], bool]:
     """Lines to print, and whether coverage is within the goal everywhere and no stratum is shown to be outside it.
 
-    Replicates have the areas of these places, one after the other.
+    Replicates have the areas of these places, one after the other. `parts` are topics that are some half-hours of
+    another: strata of it, and tested as such.
     """
     if not found:
         return ["no replicate is finished"], False
@@ -45,7 +48,7 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
     for key in mine:
         figures = pooled(found, key)
         epsilon, _, topic, level = key.split("|")
-        inside = GOAL[0] <= figures["coverage"] <= GOAL[1]
+        inside = topic in parts or GOAL[0] <= figures["coverage"] <= GOAL[1]
         holds &= inside
         lines.append(_line(epsilon, topic, level, figures) + ("" if inside else "  outside the goal"))
     for key in (key for key in found[0] if "|withheld|" in key):
@@ -54,8 +57,8 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
         if share > 0:
             lines.append(f"{epsilon:>7}  {topic:<20}withheld by diagnostics in {share:.1%} of the studies")
     areas, enough = [area_table(census) for census in places], len(found) > 2
-    outside = rejected(found, mine, areas, GOAL) if enough else []
-    inexact = rejected(found, mine, areas) if enough else []
+    outside = rejected(found, mine, areas, GOAL, parts=parts) if enough else []
+    inexact = rejected(found, mine, areas, parts=parts) if enough else []
     lines.append("")
     for words, ones in ((f"outside {GOAL[0]:.1%} to {GOAL[1]:.1%}", outside), ("not exactly 95 %", inexact)):
         lines.append(f"strata whose coverage is {words}, replicates as clusters, Holm: {len(ones) or 'none'}")
@@ -124,18 +127,26 @@ def _thirds(areas: AreaTable, level: Level) -> Iterator[tuple[str, NDArray[np.bo
 
 
 def rejected(
-    found: Replicates, keys: Sequence[str], places: Sequence[AreaTable], within: tuple[float, float] = (0.95, 0.95)
+    found: Replicates,
+    keys: Sequence[str],
+    places: Sequence[AreaTable],
+    within: tuple[float, float] = (0.95, 0.95),
+    *,
+    parts: Sequence[str] = (),
 ) -> list[tuple[str, str, float, float]]:
     """(key, stratum, coverage, p) whose coverage is not `within`: t-test over replicates, Holm-corrected over all.
+
+    Strata are thirds of LSOAs and MSOAs, and of topics that are `parts` of others all areas of every level.
 
     Of a single number the test is two-sided. Of a band it is that of the nearer edge, and a coverage inside has p one.
     """
     tested = []
     for key in keys:
-        level = next(level for level in LEVELS if key.endswith(level))
-        if level == LEVELS[-1]:
-            continue
-        for name, chosen in strata(places, level):
+        topic, level = key.split("|")[2], next(level for level in LEVELS if key.endswith(level))
+        chosen_areas = list(strata(places, level)) if level != LEVELS[-1] else []
+        if topic in parts:
+            chosen_areas.append(("all areas", np.ones(found[0][key].shape[1], np.bool_)))
+        for name, chosen in chosen_areas:
             held = np.array([one[key][_HELD][chosen].mean() for one in found])
             chance = np.sqrt(0.95 * 0.05 / chosen.sum())  # where all replicates are alike, as if areas were independent
             spread = float(held.std(ddof=1) or chance) / np.sqrt(held.size)

@@ -271,6 +271,23 @@ def test_intervals_that_are_too_narrow_are_found(setting):
     assert any(line.startswith("strata whose coverage is not exactly 95 %") for line in lines)
 
 
+def test_half_hours_of_a_topic_are_a_stratum_of_it_at_every_level(setting):
+    """A little above the goal may be chance, and is none of a stratum; far below is found, of a district too."""
+    census, part = [setting.world.census], f"{TOPIC} 9-17"
+    mixed, missed = fakes(setting, lambda level: 0.95, 600), fakes(setting, lambda level: 0.8, 600)
+    for one, other in zip(mixed, missed, strict=True):
+        one.update({key.replace(TOPIC, part): values for key, values in other.items()})
+    lines, holds = coverage_table.tables(mixed, census, ours=OURS, parts=[part])
+    assert not holds
+    assert not any("outside the goal" in line for line in lines)
+    keys, areas = [key for key in mixed[0] if part in key], [area_table(census[0])]
+    outside = coverage_table.rejected(mixed, keys, areas, coverage_table.GOAL, parts=[part])
+    assert {key for key, name, *_ in outside if name == "all areas"} == set(keys)
+    nearly = fakes(setting, lambda level: 0.967, 60)
+    keys = list(nearly[0])
+    assert coverage_table.rejected(nearly, keys, areas, coverage_table.GOAL, parts=[TOPIC]) == []
+
+
 @pytest.mark.slow
 def test_coverage_holds_over_replicates(setting):
     """Pooled coverage of LSOAs and MSOAs over 40 studies of nine areas lies in [0.90, 0.995]; it fails 1 in 1,000."""

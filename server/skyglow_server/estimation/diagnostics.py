@@ -10,9 +10,10 @@ count_fits     no more metered homes are counted than the public table has house
 
 Each of the first three compares two figures by the standard deviation that their difference has if all is well. A
 difference of more than five of them comes by chance in one study of a million; for slopes, whose deviation holds what
-areas may differ by for reasons of their own, three and a half are enough, if the old census counted the kind of homes
-itself: of a topic whose old share is itself worked out, areas may differ by more. A panel that is no sample, answers
-that belong to other homes, a model exchanged between phases or a supplier that counts otherwise shows here.
+areas may differ by for reasons of their own, and how far shares may have drawn together since the census, three and a
+half are enough, if the old census counted the kind of homes itself: of a topic whose old share is itself worked out,
+areas may differ by more. A panel that is no sample, answers that belong to other homes, a model exchanged between
+phases or a supplier that counts otherwise shows here.
 
 A count of metered homes may be above all households by three deviations of its noise and a twentieth, for dwellings
 that are newer than the table; where every second home has no smart meter, a supplier that counts double is not seen.
@@ -138,5 +139,7 @@ def _slopes(evidence: Evidence) -> float:
     error = float(inverse[2, 2] * (residual @ residual) / (score.size - design.shape[1]))
     means = class_means(evidence.classes, positive, mix, PLANNING)
     weights = contrast(mix, positive)
-    variance = error + float(weights @ means.covariance @ weights) + PLANNING.score_context**2
-    return (between - float(weights @ means.mean)) / float(np.sqrt(variance))
+    slope = float(weights @ means.mean)
+    moved = slope * PLANNING.drift_slope_deviation  # shares may have drawn together, or apart, since the old census
+    variance = error + float(weights @ means.covariance @ weights) + PLANNING.score_context**2 + moved**2
+    return (between - slope) / float(np.sqrt(variance))

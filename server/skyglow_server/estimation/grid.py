@@ -74,7 +74,7 @@ class Likelihood:
         if point.scale not in self._noises:
             self._noises[point.scale] = noise_covariance(self.system, point.scale)
         if point.turn not in self._parts:
-            residual, design = self.system.at(self.drift, point.turn)
+            residual, design = self.system.at(self.drift.expected(self.planning), point.turn)
             parts = (design @ part @ design.T for part in self.drift.parts(self.planning))
             self._parts[point.turn] = (residual, *parts)
         residual, fixed, by_lsoa, by_msoa = self._parts[point.turn]

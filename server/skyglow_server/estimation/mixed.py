@@ -3,11 +3,12 @@
 
 Prior, on the logit scale linearised at the old census share p with h = p(1 - p)::
 
-    θ = p + h (β0 + β1 z + u_msoa + u_lsoa) + v,  β ~ N(0, B),  u_msoa ~ N(0, σ_M²),  u_lsoa ~ N(0, σ_L²)
-    θ ~ N(p, Q),   Q = D_h [ B00 11ᵀ + B11 zzᵀ + σ_M² MᵀM + σ_L² I ] D_h + D_v
+    θ = p₀ + h (β0 + β1 z + u_msoa + u_lsoa) + v,  β ~ N(0, B),  u_msoa ~ N(0, σ_M²),  u_lsoa ~ N(0, σ_L²)
+    θ ~ N(p₀, Q),   Q = D_h [ B00 11ᵀ + B11 zzᵀ + σ_M² MᵀM + σ_L² I ] D_h + D_v
 
 v ~ N(0, κ h/N): of an area's N households the part κ that is new since the census is a draw, which matters most where p
-is small.
+is small. A logit that moves as far up as down moves a share below one half further up: p₀ = p + ½ h (1 - 2p) V, with V
+the logit's variance at the prior's medians, is what shares are expected to be on average.
 
 Data, each error a column of a loading with unit variance::
 
@@ -17,11 +18,11 @@ One direction of these errors, the standard normal t with loading v on the data,
 slope, which is estimated and multiplies the shares. Holding the slope at its estimate is right only where it is known
 well. So t is taken out of the loadings and given values; for each of them the model is linear again::
 
-    r = y - c - H p - t v,   H_t = H + t D,   R = Σ_k L_k L_kᵀ - v vᵀ
+    r = y - c - H p₀ - t v,   H_t = H + t D,   R = Σ_k L_k L_kᵀ - v vᵀ
 
 Given (σ_L, σ_M, scale of one source, t)::
 
-    S = H_t Q H_tᵀ + R,   G = Q H_tᵀ S⁻¹,   mean p + G r,   covariance Q - G H_t Q,
+    S = H_t Q H_tᵀ + R,   G = Q H_tᵀ S⁻¹,   mean p₀ + G r,   covariance Q - G H_t Q,
     log likelihood -½ (rᵀ S⁻¹ r + log|S|)
 
 These four are integrated out over a grid (`grid`, `posterior`), so that intervals carry the uncertainty about them.
@@ -82,9 +83,9 @@ class System:
     scaled: str = ""
     turn: Turn | None = None
 
-    def at(self, drift: "Drift", t: float) -> tuple[Array, Array]:
-        """What is left of the data at the old shares, and the design, for a value of t."""
-        residual = self.residual - self.design @ drift.share
+    def at(self, expected: Array, t: float) -> tuple[Array, Array]:
+        """What is left of the data at shares [A] as they are expected, and the design, for a value of t."""
+        residual = self.residual - self.design @ expected
         if self.turn is None:
             return residual, self.design
         return residual - t * self.turn.loading, self.design + t * self.turn.design
@@ -112,6 +113,12 @@ class Drift:
     membership: Array
     rough: float = 0.0
 
+    def expected(self, planning: Planning) -> Array:
+        """p₀ [A]: old shares, and by how much more drift raises them than it lowers them."""
+        area = planning.drift_lsoa**2 + planning.drift_msoa**2
+        moved = planning.drift_level_deviation**2 + (planning.drift_slope_deviation * self.logit) ** 2 + area
+        return np.asarray(self.share + self.share * (1 - self.share) * (0.5 - self.share) * moved)
+
     def parts(self, planning: Planning) -> tuple[Array, Array, Array]:
         """Q's constant part, and what multiplies σ_L² and σ_M²."""
         h = self.share * (1 - self.share)
@@ -135,10 +142,10 @@ def noise_covariance(system: System, scale: float) -> Array:
     return total if system.turn is None else total - np.outer(system.turn.loading, system.turn.loading)
 
 
-def solve_at(system: System, drift: Drift, covariance: Array, noise: Array, t: float = 0.0) -> tuple[Array, ...]:
-    """Mean, covariance and gain for a given prior covariance Q, error covariance R and value of t."""
-    residual, design = system.at(drift, t)
+def solve_at(system: System, expected: Array, covariance: Array, noise: Array, t: float = 0.0) -> tuple[Array, ...]:
+    """Mean, covariance and gain for a given prior mean p₀ and covariance Q, error covariance R and value of t."""
+    residual, design = system.at(expected, t)
     cross = design @ covariance
     factor = cho_factor(cross @ design.T + noise, lower=True, check_finite=False)
     gain = cho_solve(factor, cross, check_finite=False).T
-    return drift.share + gain @ residual, covariance - gain @ cross, gain
+    return expected + gain @ residual, covariance - gain @ cross, gain

@@ -33,8 +33,8 @@ class Planning:
         Prior guess of the variance of scores within a class; `score_variance_homes` homes' worth of belief.
     score_lsoa_deviation, score_msoa_deviation : float
         How much the mean score of homes of the same classes differs from LSOA to LSOA within a MSOA, and from MSOA to
-        MSOA (work, housing stock, heating): sd in score units. The data may move both: the grid holds
-        `score_deviation_multiples` of them.
+        MSOA (housing stock, heating), beside what goes with employment: sd in score units, as simulated homes of five
+        districts differ. The data may move both: the grid holds `score_deviation_multiples` of them.
     score_employment : float
         Prior sd of how much more homes of the same classes score for each unit of the area's old share in employment.
     score_context : float
@@ -102,8 +102,8 @@ class Planning:
     class_distinct_homes: tuple[float, ...] = ()
     score_variance: float = 0.4
     score_variance_homes: float = 50.0
-    score_lsoa_deviation: float = 0.03
-    score_msoa_deviation: float = 0.013
+    score_lsoa_deviation: float = 0.033
+    score_msoa_deviation: float = 0.009
     score_employment: float = 0.25
     score_context: float = 0.04
     score_deviation_multiples: tuple[float, ...] = (0.5, 1.0, 2.0)

@@ -67,6 +67,21 @@ def test_answers_of_other_homes_withhold_the_topic(simulator):
         assert failed(simulator, areas, sums_of(simulator, useless, areas, seed)) == set()
 
 
+def test_shares_that_drew_together_since_the_census_are_no_lie(simulator):
+    """Areas differ by two thirds of what they did: scores follow the old table less closely, and answers are true."""
+    noise = {"area_scores": 0.1, "class_scores": 0.1, "panel_labels": 0.1}
+    world = replace(simulator.World(), panel=30_000, noise=noise, mix_drift=0.0, drifts=(0.0, 0.0, 0.0))
+    areas = simulator.town(world, np.random.default_rng(2))
+    kinds = areas.counts[:, :2].sum(axis=1, keepdims=True), areas.counts[:, 2:].sum(axis=1, keepdims=True)
+    further = 1.5 * np.log(kinds[0] / kinds[1])  # what the table told when areas were further apart
+    share = 1 / (1 + np.exp(-(further - further.mean() + np.log(kinds[0] / kinds[1]).mean())))
+    old = areas.households[:, None] * np.hstack([share, 1 - share])
+    told = np.hstack([areas.counts[:, :2] * old[:, :1] / kinds[0], areas.counts[:, 2:] * old[:, 1:] / kinds[1]])
+    for seed in range(4):
+        sums = sums_of(simulator, world, areas, seed)
+        assert failed(simulator, replace(areas, counts=told), sums) == set()
+
+
 def counting(sums, homes, block="area_scores"):
     """The sums where so many homes are counted in all, and their scores with them."""
     values = sums[block].values * (homes / sums[block].values[:, 0].sum())

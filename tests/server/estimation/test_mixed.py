@@ -51,14 +51,14 @@ def brute_force(system, drift, lsoa, msoa, scale, t=0.0):
     sizes = [PLANNING.drift_level_deviation, PLANNING.drift_slope_deviation, msoa, msoa, *[lsoa] * 5]
     states = np.column_stack([h[:, None] * effects * sizes, np.diag(np.sqrt(PLANNING.turnover * h / drift.households))])
     noise = sum(part @ part.T * (scale**2 if name == "sized" else 1) for name, part in system.loadings.items())
-    design, residual = system.design, system.residual - system.design @ drift.share
+    design, residual = system.design, system.residual - system.design @ drift.expected(PLANNING)
     if system.turn is not None:
         noise = noise - np.outer(system.turn.loading, system.turn.loading)
         design, residual = design + t * system.turn.design, residual - t * system.turn.loading
     precision = np.linalg.inv(noise)
     design = design @ states
     covariance = np.linalg.inv(np.eye(states.shape[1]) + design.T @ precision @ design)
-    mean = drift.share + states @ covariance @ design.T @ precision @ residual
+    mean = drift.expected(PLANNING) + states @ covariance @ design.T @ precision @ residual
     evidence = multivariate_normal(np.zeros(7), design @ design.T + noise).logpdf(residual)
     return mean, states @ covariance @ states.T, evidence
 
@@ -69,12 +69,24 @@ def test_one_point_of_the_grid_agrees_with_a_dense_solve(request, kind):
     likelihood, differences = Likelihood(system, drift, PLANNING), []
     for lsoa, msoa, scale, t in ((0.2, 0.14, 1.0, 0.0), (0.08, 0.4, 2.0, 0.0 if kind == "case" else -2.0)):
         prior, noise = drift.covariance(lsoa, msoa, PLANNING), noise_covariance(system, scale)
-        mean, covariance, _ = solve_at(system, drift, prior, noise, t)
+        mean, covariance, _ = solve_at(system, drift.expected(PLANNING), prior, noise, t)
         wanted_mean, wanted_covariance, evidence = brute_force(system, drift, lsoa, msoa, scale, t)
         np.testing.assert_allclose(mean, wanted_mean, atol=1e-8)
         np.testing.assert_allclose(covariance, wanted_covariance, atol=1e-8)
         differences.append(likelihood.at(Point(lsoa, msoa, scale, t)) - evidence)
     assert differences[0] == pytest.approx(differences[1], abs=1e-8)
+
+
+def test_shares_are_expected_where_logits_that_move_as_far_up_as_down_lead_on_average(case):
+    _, drift = case
+    rng = np.random.default_rng(2)
+    level, slope, lsoa = rng.standard_normal((3, 500_000, 1))
+    area = np.hypot(PLANNING.drift_lsoa, PLANNING.drift_msoa) * lsoa
+    moved = PLANNING.drift_level_deviation * level + PLANNING.drift_slope_deviation * slope * drift.logit + area
+    average = 1 / (1 + (1 - drift.share) / drift.share * np.exp(-moved))
+    further = drift.expected(PLANNING) - drift.share
+    assert (further > 0.001).all()
+    np.testing.assert_allclose(further, average.mean(axis=0) - drift.share, atol=2e-4)
 
 
 @pytest.mark.parametrize("kind", ["case", "turning"])
@@ -132,6 +144,6 @@ def test_without_data_the_prior_remains(case):
     system, drift = case
     blind = replace(system, design=np.zeros_like(system.design))
     posterior = solve(blind, drift, replace(PLANNING, drift_grid=(0.1, 0.2)))
-    np.testing.assert_allclose(posterior.mean, drift.share)
+    np.testing.assert_allclose(posterior.mean, drift.expected(PLANNING))
     wanted = [weight * drift.covariance(*point[:2], PLANNING) for point, weight in posterior.weights.items()]
     np.testing.assert_allclose(posterior.covariance, sum(wanted))
