@@ -93,6 +93,11 @@ def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a sou
             return len(EDGES_KWH) + 1
 
 
+def trains(study: Study) -> bool:
+    """Whether a study trains a model at all: half of the panel then calibrates; else all of it does."""
+    return any(block.source == "gradient" for block in study.blocks)
+
+
 def columns_of(study: Study, block: Block, model: str) -> NDArray[np.int64]:
     """Which columns of a block's vector are about one of its models, as if the block were about that model alone."""
     place = block.models.index(model)

@@ -7,7 +7,7 @@ from typing import get_args
 import msgspec
 
 from skyglow_shared.errors import StudyError
-from skyglow_shared.layout import label_length
+from skyglow_shared.layout import label_length, trains
 from skyglow_shared.models.features import HALF_HOURS
 from skyglow_shared.models.logistic import first_weights, parameter_count
 from skyglow_shared.models.temporal import CHANNELS, installed
@@ -280,8 +280,9 @@ def _score_problems(study: Study) -> Iterable[str]:
     """Scores of models beside each other share one bound, so they must be calibrated as they are released."""
     scored = [block for block in study.blocks if block.source in ("area_score", "class_score")]
     for block in study.blocks:
-        if block.counts_trainers and block.source not in _COUNT_TRAINERS:
-            yield f"block {block.name} may have counts_trainers only if its source is {' or '.join(_COUNT_TRAINERS)}"
+        if block.counts_trainers and (block.source not in _COUNT_TRAINERS or not trains(study)):
+            sources = " or ".join(_COUNT_TRAINERS)
+            yield f"block {block.name} may have counts_trainers only if its source is {sources} and the study trains"
         if block.source == "area_label" and block.l2_bound < (length := label_length(block)):
             yield f"block {block.name} shortens every home's labels, which are {length:.6f} long; raise its l2_bound"
     for model in study.models:

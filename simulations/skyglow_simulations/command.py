@@ -28,7 +28,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         nargs="?",
         default=new.study,
         help="TOML file or built-in study: southampton (the default), southampton-households, "
-        "southampton-electricity, southampton-presence",
+        "southampton-electricity, southampton-presence, southampton-small-panel (for --panel 0.01)",
     )
     simulate.add_argument("--area", default=new.district, metavar="CODE", help="district, e.g. E06000045 (Southampton)")
     simulate.add_argument("--census", type=Path, metavar="DIR", help="folder with the full census tables")

@@ -21,6 +21,7 @@ from skyglow_shared.errors import RunError
 from skyglow_shared.layout import column_weights, sum_deviation
 from skyglow_shared.models import logistic
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Study
+from skyglow_simulations.frontier.levels import mapped
 from skyglow_simulations.frontier.rehearsal import Party, rehearse
 from skyglow_simulations.population import frame, households
 from skyglow_simulations.population.census import Census
@@ -151,9 +152,12 @@ def carried_out(drawn: Drawn, studies: Sequence[Study]) -> list[Outcome]:
 
 
 def untrained(study: Study) -> Study:
-    """The study without the phase that trains; its model stays where it begins."""
+    """The study without the phase that trains; its model stays where it begins, and the whole panel calibrates."""
     phases = (phase for phase in study.phases if all(block.source != "gradient" for block in phase.blocks))
-    return msgspec.structs.replace(study, phases=tuple(phases))
+    return mapped(
+        msgspec.structs.replace(study, phases=tuple(phases)),
+        lambda block: msgspec.structs.replace(block, counts_trainers=False),
+    )
 
 
 def counted(drawn: Drawn, study: Study, outcome: Outcome) -> tuple[Array, Array]:

@@ -108,8 +108,8 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
 
 
 def setting_of(options: argparse.Namespace, folder: Path) -> Setting:
-    """The built-in study for a district and period at every epsilon, all phases included."""
-    city = Parameters(district=options.area, census=options.census, panel_fraction=options.panel)
+    """The study for a district and period at every epsilon, all phases included."""
+    city = Parameters(study=options.study, district=options.area, census=options.census, panel_fraction=options.panel)
     census, study = drafted(city)
     if options.start:
         weeks = msgspec.structs.replace(study.period, start=options.start)
@@ -179,13 +179,14 @@ def _told(options: argparse.Namespace, name: str, found: Sequence[dict[str, Arra
     return holds and len(found) == options.replicates
 
 
-_DECIDE = ("area", "trust", "panel", "frame", "lie", "scale", "start", "epsilon", "methods")
+_DECIDE = ("study", "area", "trust", "panel", "frame", "lie", "scale", "start", "epsilon", "methods")
 
 
 def _name(options: argparse.Namespace) -> str:
     lie, scale = options.lie and f"lie-{options.lie}", "" if options.scale == 1 else f"scale{options.scale:g}"
+    study = "" if options.study == Parameters().study else Path(options.study).stem
     weeks = options.start[0] if len(options.start) == 1 else f"{len(options.start)}periods"
-    words = (options.area, weeks, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
+    words = (options.area, study, weeks, options.trust, f"panel{options.panel:g}", options.frame, lie, scale)
     return "-".join(str(word) for word in words if word)
 
 
@@ -217,6 +218,7 @@ def _read(path: Path) -> dict[str, Array]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m skyglow_simulations.replication", description=__doc__)
     parser.add_argument("--replicates", type=int, default=20)
+    parser.add_argument("--study", default=Parameters().study, help="TOML file or built-in study of one topic")
     parser.add_argument("--epsilon", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--trust", choices=("local", "aggregate"), default="aggregate")
     parser.add_argument("--panel", type=float, default=0.05, help="share of homes surveyed")

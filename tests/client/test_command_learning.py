@@ -49,6 +49,16 @@ def test_how_homes_are_drawn_and_train(town, shown, block, changes, words):
     assert any(words in line for line in shown(training(town.study(), block, **changes)))
 
 
+def test_of_a_study_that_trains_nothing_the_whole_panel_calibrates(town, shown):
+    study = town.study()
+    words = "half of the panel: a count, its score and the score's square, by composition class"
+    assert any(f"calibration {words}" in line for line in shown(study))
+    measures = msgspec.structs.replace(study, phases=study.phases[1:])
+    told = shown(measures)
+    assert not any("half of the panel" in line for line in told)
+    assert any(f"whole panel{words.removeprefix('half of the panel')}" in line for line in told)
+
+
 def test_who_says_when_somebody_is_home(town, shown):
     study = town.study()
     assert "by the installed rule" in shown(study)[-1]

@@ -205,12 +205,15 @@ def test_misaligned_homes_are_caught():
         Homes(homes.pseudonyms, homes.lsoa[:4], *(getattr(homes, name) for name in Homes.__slots__[2:]))
 
 
-def test_the_halves_are_fair_fixed_and_differ_between_studies():
+def test_the_halves_are_fair_fixed_and_differ_between_studies(study):
     pseudonyms = np.random.default_rng(0).integers(0, 256, (4000, 16), dtype=np.uint8)
-    first, second = rooms.calibrates(pseudonyms, "a" * 64), rooms.calibrates(pseudonyms, "b" * 64)
+    other = msgspec.structs.replace(study, title="Another")
+    first, second = rooms.calibrates(study, pseudonyms), rooms.calibrates(other, pseudonyms)
     assert abs(first.mean() - 0.5) < 0.05  # 6 deviations
     assert abs((first == second).mean() - 0.5) < 0.05
-    np.testing.assert_array_equal(first[7:90], rooms.calibrates(pseudonyms[7:90], "a" * 64))
+    np.testing.assert_array_equal(first[7:90], rooms.calibrates(study, pseudonyms[7:90]))
+    measures = [phase for phase in study.phases if all(block.source != "gradient" for block in phase.blocks)]
+    assert rooms.calibrates(msgspec.structs.replace(study, phases=tuple(measures)), pseudonyms).all()
 
 
 def test_labels_follow_the_studys_classes(study):

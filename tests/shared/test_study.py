@@ -214,8 +214,11 @@ CONTRADICTIONS = {
     "block profiles must name a model": lambda plain: plain["phases"][1]["blocks"][1].update(model="all_aged_66_plus"),
     "block gradient must name a model": lambda plain: plain["phases"][0]["blocks"][0].update(model=""),
     "block area_scores must name a model": lambda plain: plain["phases"][1]["blocks"][0].update(model="another"),
-    "block profiles may have counts_trainers only if its source is class_score or area_label": (
+    "block profiles may have counts_trainers only if its source is class_score or area_label and the study trains": (
         lambda plain: plain["phases"][1]["blocks"][1].update(counts_trainers=True)
+    ),
+    "block area_scores may have counts_trainers only if its source is class_score or area_label and the study trains": (
+        lambda plain: untrained(plain)["blocks"][0].update(source="area_label", l2_bound=1.2, counts_trainers=True)
     ),
     "block area_scores shortens every home's labels, which are 1.118034 long": (
         lambda plain: plain["phases"][1]["blocks"][0].update(source="area_label", l2_bound=1.0)
@@ -232,6 +235,12 @@ CONTRADICTIONS = {
         {**plain["phases"][1]["blocks"][0], "name": "more"}
     ),
 }
+
+
+def untrained(plain):
+    """Leave out the phase that trains, and give the one after it."""
+    del plain["phases"][0]
+    return plain["phases"][0]
 
 
 def beside(plain, gradient, scores, **second):

@@ -17,7 +17,7 @@ from skyglow_server.estimation.calibration import class_means
 from skyglow_shared import command
 from skyglow_shared.errors import DataError, FormatError, RunError, StudyError
 from skyglow_shared.models import features
-from skyglow_shared.study import COMPOSITION_CLASSES, Period, digest
+from skyglow_shared.study import COMPOSITION_CLASSES, Period
 from skyglow_simulations import experiment, outputs, run, suppliers
 from skyglow_simulations.population import dirty, exports, scoring, trial
 from skyglow_simulations.population.timeline import Timeline
@@ -90,7 +90,7 @@ def test_no_home_is_on_both_sides(finished):
         pseudonyms = pseudonyms_of(
             own["meter_id"].cast(pl.String), (one.folder.supplier(name) / "pseudonym.key").read_bytes()
         )
-        want = np.where(calibrates(pseudonyms, digest(one.study)), trial.CALIBRATES, trial.TRAINS)
+        want = np.where(calibrates(one.study, pseudonyms), trial.CALIBRATES, trial.TRAINS)
         assert np.array_equal(split[own["trial_home"].to_numpy()], want)
     taken = homes["trial_home"].to_numpy()
     assert np.array_equal(one.trial.composition[taken], homes["composition"].to_numpy())

@@ -10,7 +10,7 @@ from skyglow_client.commands.terminal import Verbs, chosen, open_supplier, propo
 from skyglow_client.gate import budget
 from skyglow_client.gate.preview import BlockPreview, preview
 from skyglow_client.supplier import Supplier
-from skyglow_shared.layout import block_shape, share_block, sum_deviation
+from skyglow_shared.layout import block_shape, share_block, sum_deviation, trains
 from skyglow_shared.models.logistic import parameter_count
 from skyglow_shared.privacy.sampling import epoch_of
 from skyglow_shared.screen import folded, show
@@ -154,6 +154,7 @@ def _what(study: Study, block: Block) -> str:
     if own is not None and block.model == own.name:
         return _LEARNS_PRESENCE
     said = _OF_BOTH_HALVES[block.source] if block.counts_trainers else _SOURCES[block.source]
+    said = said if trains(study) else said.replace("calibration half of the panel", "whole panel")
     return said.replace("home:", "home not of the panel:") if study.panel_apart else said
 
 

@@ -16,6 +16,7 @@ from skyglow_client.learning.rows import by_blocks
 from skyglow_client.readings.panel import NOT_IN_PANEL, Panel
 from skyglow_client.readings.store import Store
 from skyglow_shared.errors import InternalError, StudyError
+from skyglow_shared.layout import trains
 from skyglow_shared.models import features, presence, temporal
 from skyglow_shared.study import Study, digest
 
@@ -45,7 +46,7 @@ class Homes:
         Coefficients of how much more somebody was home by the diary than by the meter (rule or installed model) on the
         diary's days; NaN for a day type without a diary.
     calibrates : ndarray of bool, shape (homes,)
-        Which half of the panel a home would be in: calibration (true) or training.
+        Which half of the panel a home would be in: calibration (true) or training; true where nothing trains.
     answers : dict of str to ndarray of int8, shape (homes,)
         By question, for those beyond composition: index in `QUESTIONS`; -1 = not in the panel.
     use : ndarray of float64, shape (homes, parts of the day), or None
@@ -164,7 +165,7 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         metered=metered,
         composition=composition,
         diary=gap,
-        calibrates=calibrates(store.pseudonyms[inside], digest(study)),
+        calibrates=calibrates(study, store.pseudonyms[inside]),
         answers={name: given for name, given in answers.items() if name != "composition"},
         use=mean_use(store)[inside] if _asks_use(study) else None,
         diaried=None if study.presence_model is None else diaried(store, inside, panel.days),
@@ -185,8 +186,13 @@ def _answers(panel: Panel, question: str) -> NDArray[np.int8]:
     return panel.answers[question]
 
 
-def calibrates(pseudonyms: NDArray[np.uint8], study: str) -> NDArray[np.bool_]:
-    """One fair bit a home, from its own pseudonym and the study's digest alone: no other home can change it."""
-    key = b"skyglow-half-v1\0" + study.encode()
+def calibrates(study: Study, pseudonyms: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """One fair bit a home, from its own pseudonym and the study's digest alone: no other home can change it.
+
+    It tells apart who trains and who calibrates; of a study that trains nothing, every home calibrates.
+    """
+    if not trains(study):
+        return np.ones(len(pseudonyms), dtype=bool)
+    key = b"skyglow-half-v1\0" + digest(study).encode()
     bits = [hmac.digest(key, pseudonym.tobytes(), hashlib.sha256)[0] & 1 for pseudonym in pseudonyms]
     return np.array(bits, dtype=bool)

@@ -42,6 +42,8 @@ class Evidence:
         The panel's homes are not in the areas' sums.
     labels_of_all : bool
         Labels are of the whole panel; else of the homes that calibrate alone.
+    halved : bool
+        Half of the panel trained; else all of it calibrates.
     """
 
     areas: AreaTable
@@ -54,6 +56,7 @@ class Evidence:
     rough: float = 0.0
     apart: bool = False
     labels_of_all: bool = False
+    halved: bool = True
 
 
 def old_mix(evidence: Evidence) -> Array:
@@ -128,11 +131,13 @@ def left_in(evidence: Evidence, planning: Planning) -> Array:
 
 def panel_halves(evidence: Evidence) -> tuple[float, float]:
     """Noised numbers of the areas' panel homes that calibrate and that trained; as many where nothing counts these."""
-    if evidence.mix is None:
+    if evidence.mix is not None:
+        calibrating = _homes(evidence.labels) / (2 if evidence.labels_of_all else 1)
+    else:
         calibrating = _homes(evidence.classes)
-        return calibrating, calibrating if evidence.trained is None else _homes(evidence.trained)
-    labelled = _homes(evidence.labels) / (2 if evidence.labels_of_all else 1)
-    return labelled, labelled
+        if evidence.trained is not None:
+            return calibrating, _homes(evidence.trained)
+    return calibrating, calibrating if evidence.halved else 0.0
 
 
 def panel_sizes(evidence: Evidence, planning: Planning) -> tuple[Array, Array]:

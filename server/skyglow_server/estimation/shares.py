@@ -18,6 +18,7 @@ from skyglow_server.estimation.planning import Planning
 from skyglow_server.estimation.posterior import Posterior, solve
 from skyglow_server.estimation.results import Estimate, with_intervals, without_intervals
 from skyglow_server.estimation.strata import ROUGH, positive_strata, stratified
+from skyglow_shared.layout import trains
 from skyglow_shared.study import Model, Study
 
 Array = NDArray[np.float64]
@@ -38,6 +39,7 @@ def evidence_of(study: Study, model: Model, areas: AreaTable, sums: Mapping[str,
         rough=ROUGH[model.question],
         apart=study.panel_apart,
         labels_of_all=counts_trainers(study, "area_label", model.name),
+        halved=trains(study),
     )
 
 

@@ -74,7 +74,7 @@ class _Crowd:
     @classmethod
     def of(cls, party: Party, studies: Sequence[Study], digests: Sequence[str], where: torch.device) -> "_Crowd":
         """Divide a party's homes once a study, and lay its panel out for products on a device."""
-        halves = [calibrates(party.homes.pseudonyms, one) for one in digests]
+        halves = [calibrates(study, party.homes.pseudonyms) for study in studies]
         panel = np.flatnonzero(party.homes.metered & (party.homes.composition >= 0))
         ones = np.ones((len(panel), 1))
         models = studies[0].answer_models

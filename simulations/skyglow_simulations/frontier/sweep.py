@@ -183,8 +183,7 @@ def run_city(
 def _model_figures(study: Study, outcome: Outcome, held: Sequence[HeldHomes]) -> dict[str, dict[str, float]]:
     """How well a study's models separate homes that did not train them: each study has halves of its own."""
     own = [
-        replace(part, homes=replace(part.homes, calibrates=calibrates(part.homes.pseudonyms, digest(study))))
-        for part in held
+        replace(part, homes=replace(part.homes, calibrates=calibrates(study, part.homes.pseudonyms))) for part in held
     ]
     found = {
         model.name: evaluation.model_figures(model, outcome.models[model.name].final, own)

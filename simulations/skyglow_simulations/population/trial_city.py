@@ -23,7 +23,7 @@ from skyglow_client.readings.meters import mark_of, pseudonyms_of
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.models import features
-from skyglow_shared.study import Model, Study, digest
+from skyglow_shared.study import Model, Study
 from skyglow_simulations.population import census as census_tables
 from skyglow_simulations.population import frame, generate, households, raw
 from skyglow_simulations.population import parameters as p
@@ -116,7 +116,7 @@ def _take(homes: pl.DataFrame, trial: Trial, study: Study, folder: Folder, seed:
     for index, name in enumerate(p.SUPPLIERS):
         rows = np.flatnonzero(panel & (supplier == index))
         pseudonyms = pseudonyms_of(homes["meter_id"][rows].cast(pl.String), _key(folder.supplier(name)))
-        part[rows[calibrates(pseudonyms, digest(study))]] = CALIBRATES
+        part[rows[calibrates(study, pseudonyms)]] = CALIBRATES
     split, kinds = trial.split(seed), homes["composition"].to_numpy()
     rng = random_of(seed, _HOMES)
     taken = np.empty(homes.height, np.int64)
