@@ -21,6 +21,8 @@ Replicates = Sequence[Mapping[str, Array]]
 
 GOAL = (0.935, 0.965)
 _FALSE_ALARM = 0.05
+_FEW = 2  # replicates, that tell nothing
+_ALL = "all areas"
 _HELD, _ERROR, _SQUARE, _WIDTH = range(4)  # rows of a replicate's arrays
 
 
@@ -32,33 +34,31 @@ def together(districts: Sequence[Replicates]) -> list[dict[str, Array]]:
     ]
 
 
-def tables(
-    found: Replicates, places: Sequence[Census], *, ours: str, parts: Sequence[str] = ()
-) -> tuple[list[str], bool]:
-    """Lines to print, and whether coverage is within the goal everywhere and no stratum is shown to be outside it.
+def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[list[str], bool]:
+    """Lines to print, and whether no coverage, of all areas or of a stratum, is shown to be outside the goal.
 
-    Replicates have the areas of these places, one after the other. `parts` are topics that are some half-hours of
-    another: strata of it, and tested as such.
+    Replicates have the areas of these places, one after the other. One district is one interval a replicate: of two
+    hundred, one figure in eight or so lies outside the goal by chance alone, and is marked as such.
     """
     if not found:
         return ["no replicate is finished"], False
     lines = [f"{'epsilon':>7}  {'topic':<20}{'level':<6}{'coverage':>15}{'bias, points':>17}{'width':>8}{'rmse':>8}"]
-    holds = True
     mine = [key for key in found[0] if key.split("|")[1] == ours]
+    areas, enough = [area_table(census) for census in places], len(found) > _FEW
+    outside = rejected(found, mine, areas, GOAL) if enough else []
+    shown = {key for key, name, *_ in outside if name == _ALL}
     for key in mine:
         figures = pooled(found, key)
         epsilon, _, topic, level = key.split("|")
-        inside = topic in parts or GOAL[0] <= figures["coverage"] <= GOAL[1]
-        holds &= inside
-        lines.append(_line(epsilon, topic, level, figures) + ("" if inside else "  outside the goal"))
+        inside = GOAL[0] <= figures["coverage"] <= GOAL[1]
+        mark = "" if inside else "  outside the goal" if key in shown else "  outside the goal, if not by chance"
+        lines.append(_line(epsilon, topic, level, figures) + mark)
     for key in (key for key in found[0] if "|withheld|" in key):
         epsilon, _, topic, _ = key.split("|")
         share = float(np.mean([one[key][0, 0] for one in found]))
         if share > 0:
             lines.append(f"{epsilon:>7}  {topic:<20}withheld by diagnostics in {share:.1%} of the studies")
-    areas, enough = [area_table(census) for census in places], len(found) > 2
-    outside = rejected(found, mine, areas, GOAL, parts=parts) if enough else []
-    inexact = rejected(found, mine, areas, parts=parts) if enough else []
+    inexact = rejected(found, mine, areas) if enough else []
     lines.append("")
     for words, ones in ((f"outside {GOAL[0]:.1%} to {GOAL[1]:.1%}", outside), ("not exactly 95 %", inexact)):
         lines.append(f"strata whose coverage is {words}, replicates as clusters, Holm: {len(ones) or 'none'}")
@@ -70,7 +70,7 @@ def tables(
     ):
         values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
         lines.append(f"{method:<30}{topic:<20}" + "".join(f"{value:>8}" for value in values))
-    return [*lines, *_presence(found)], holds and not outside
+    return [*lines, *_presence(found)], enough and not outside
 
 
 def _presence(found: Replicates) -> list[str]:
@@ -127,26 +127,19 @@ def _thirds(areas: AreaTable, level: Level) -> Iterator[tuple[str, NDArray[np.bo
 
 
 def rejected(
-    found: Replicates,
-    keys: Sequence[str],
-    places: Sequence[AreaTable],
-    within: tuple[float, float] = (0.95, 0.95),
-    *,
-    parts: Sequence[str] = (),
+    found: Replicates, keys: Sequence[str], places: Sequence[AreaTable], within: tuple[float, float] = (0.95, 0.95)
 ) -> list[tuple[str, str, float, float]]:
     """(key, stratum, coverage, p) whose coverage is not `within`: t-test over replicates, Holm-corrected over all.
 
-    Strata are thirds of LSOAs and MSOAs, and of topics that are `parts` of others all areas of every level.
+    Strata are all areas of every level, and thirds of LSOAs and MSOAs.
 
     Of a single number the test is two-sided. Of a band it is that of the nearer edge, and a coverage inside has p one.
     """
     tested = []
     for key in keys:
-        topic, level = key.split("|")[2], next(level for level in LEVELS if key.endswith(level))
-        chosen_areas = list(strata(places, level)) if level != LEVELS[-1] else []
-        if topic in parts:
-            chosen_areas.append(("all areas", np.ones(found[0][key].shape[1], np.bool_)))
-        for name, chosen in chosen_areas:
+        level = next(level for level in LEVELS if key.endswith(level))
+        everywhere = (_ALL, np.ones(found[0][key].shape[1], np.bool_))
+        for name, chosen in (everywhere, *(strata(places, level) if level != LEVELS[-1] else ())):
             held = np.array([one[key][_HELD][chosen].mean() for one in found])
             chance = np.sqrt(0.95 * 0.05 / chosen.sum())  # where all replicates are alike, as if areas were independent
             spread = float(held.std(ddof=1) or chance) / np.sqrt(held.size)

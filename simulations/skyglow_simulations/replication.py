@@ -7,8 +7,7 @@ Each replicate draws areas, homes, meters, panel and noise anew, trains anew (`r
 its own: a run that was stopped goes on where it was. Given several `--start`, replicates take turns: what readers of
 presence are off by on a district as a whole is its weather's and season's doing, so that of one period the same error
 is drawn again and again. Coverage is judged pooled by level, topic and epsilon, and in thirds of the areas by size,
-employment and old share and in the half-hours of the working day, replicates as clusters, with Holm's correction over
-all strata.
+employment and old share, replicates as clusters, with Holm's correction over all of it.
 """
 
 import argparse
@@ -172,7 +171,7 @@ def _drawn(options: argparse.Namespace, until: float) -> tuple[Census, list[dict
 
 def _told(options: argparse.Namespace, name: str, found: Sequence[dict[str, Array]], places: Sequence[Census]) -> bool:
     """Print and keep the tables; whether all that was asked for is there and within the goal."""
-    lines, holds = coverage_table.tables(found, places, ours=OURS, parts=(DAYTIME,))
+    lines, holds = coverage_table.tables(found, places, ours=OURS)
     text = f"{name}: {len(found)} of {options.replicates} replicates\n\n" + "\n".join(lines) + "\n"
     sys.stdout.write(text)
     write_atomically(options.out / f"{name}.txt", text.encode())

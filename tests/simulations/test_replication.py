@@ -258,10 +258,10 @@ def test_intervals_that_are_too_narrow_are_found(setting):
     assert coverage_table.rejected(fakes(setting, lambda level: 0.95), keys, areas) == []
     found = coverage_table.rejected(fakes(setting, lambda level: 0.8 if level == "LSOA" else 0.95), keys, areas)
     assert {key for key, *_ in found} == {keys[0]}
-    assert len(found) == 9
+    assert len(found) == 10
     assert coverage_table.rejected(fakes(setting, lambda level: 0.95), keys, areas, coverage_table.GOAL) == []
     outside = coverage_table.rejected(fakes(setting, lambda level: 0.8), keys, areas, coverage_table.GOAL)
-    assert {key for key, *_ in outside} == set(keys[:2])
+    assert {key for key, *_ in outside} == set(keys)
     figures = coverage_table.pooled(fakes(setting, lambda level: 0.8), keys[0])
     assert figures["coverage"] == pytest.approx(0.8, abs=0.05)
     lines, holds = coverage_table.tables(fakes(setting, lambda level: 0.8), [setting.world.census], ours=OURS)
@@ -271,21 +271,22 @@ def test_intervals_that_are_too_narrow_are_found(setting):
     assert any(line.startswith("strata whose coverage is not exactly 95 %") for line in lines)
 
 
-def test_half_hours_of_a_topic_are_a_stratum_of_it_at_every_level(setting):
-    """A little above the goal may be chance, and is none of a stratum; far below is found, of a district too."""
-    census, part = [setting.world.census], f"{TOPIC} 9-17"
-    mixed, missed = fakes(setting, lambda level: 0.95, 600), fakes(setting, lambda level: 0.8, 600)
-    for one, other in zip(mixed, missed, strict=True):
-        one.update({key.replace(TOPIC, part): values for key, values in other.items()})
-    lines, holds = coverage_table.tables(mixed, census, ours=OURS, parts=[part])
-    assert not holds
-    assert not any("outside the goal" in line for line in lines)
-    keys, areas = [key for key in mixed[0] if part in key], [area_table(census[0])]
-    outside = coverage_table.rejected(mixed, keys, areas, coverage_table.GOAL, parts=[part])
-    assert {key for key, name, *_ in outside if name == "all areas"} == set(keys)
-    nearly = fakes(setting, lambda level: 0.967, 60)
-    keys = list(nearly[0])
-    assert coverage_table.rejected(nearly, keys, areas, coverage_table.GOAL, parts=[TOPIC]) == []
+def test_a_figure_that_chance_puts_outside_the_goal_is_marked_and_does_not_decide(setting):
+    census = [setting.world.census]
+    by_chance = fakes(setting, lambda level: 0.967 if level == "LAD" else 0.95)
+    share = coverage_table.pooled(by_chance, f"1|{OURS}|{TOPIC}|LAD")["coverage"]
+    assert share > coverage_table.GOAL[1]
+    lines, holds = coverage_table.tables(by_chance, census, ours=OURS)
+    assert holds
+    assert [line for line in lines if "outside the goal" in line] == [
+        line for line in lines if line.endswith("if not by chance")
+    ]
+    assert sum(line.endswith("if not by chance") for line in lines) == 1
+    for chance in (0.8, 1.0):
+        shown, holds = coverage_table.tables(fakes(setting, lambda _, c=chance: c, 600), census, ours=OURS)
+        assert not holds
+        assert sum(line.endswith("outside the goal") for line in shown) == 3
+    assert not coverage_table.tables(by_chance[:2], census, ours=OURS)[1]
 
 
 @pytest.mark.slow
