@@ -20,7 +20,7 @@ from skyglow_server.refusals import Unread, refusal_error
 from skyglow_server.sums import BlockSum, add_shares, block_sums
 from skyglow_shared import signing
 from skyglow_shared.errors import ProtocolError, RunError, SkyglowError
-from skyglow_shared.layout import columns_of
+from skyglow_shared.layout import columns_of, trains
 from skyglow_shared.messages import (
     Approval,
     Refusal,
@@ -203,13 +203,13 @@ class Coordinator:
 
 def parameters(phase: Phase, outcome: Outcome) -> dict[str, NDArray[np.float64]]:
     """Each model's parameters that a phase's requests carry: as they stand in training, averaged after it."""
-    trains = _trains(phase)
-    return {name: training.weights if trains else training.final for name, training in outcome.models.items()}
+    learns = trains(phase)
+    return {name: training.weights if learns else training.final for name, training in outcome.models.items()}
 
 
 def advance(study: Study, phase: Phase, round_: int, outcome: Outcome, sums: Mapping[str, BlockSum]) -> Outcome:
     """What one round's sums make of a study's outcome: a step of every model in training, or the sums themselves."""
-    if not _trains(phase):
+    if not trains(phase):
         return replace(outcome, sums={**outcome.sums, **sums})
     models = dict(outcome.models)
     expected = phase.expected_homes * phase.sampling_rate
@@ -229,7 +229,3 @@ def _opened(place: Place, name: str, public_key: str, message: bytes) -> Reply |
     except SkyglowError as error:
         return Unread(error)
     return reply
-
-
-def _trains(phase: Phase) -> bool:
-    return all(block.source == "gradient" for block in phase.blocks)

@@ -93,9 +93,9 @@ def _width(study: Study, block: Block) -> int:  # noqa: PLR0911 - one line a sou
             return len(EDGES_KWH) + 1
 
 
-def trains(study: Study) -> bool:
-    """Whether a study trains a model at all: half of the panel then calibrates; else all of it does."""
-    return any(block.source == "gradient" for block in study.blocks)
+def trains(part: Study | Phase) -> bool:
+    """Whether a phase trains, or any of a study: half of the panel then calibrates; else all of it does."""
+    return any(block.source == "gradient" for block in part.blocks)
 
 
 def columns_of(study: Study, block: Block, model: str) -> NDArray[np.int64]:

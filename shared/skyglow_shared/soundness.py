@@ -128,7 +128,7 @@ def _common_bound_problems(phase: Phase) -> Iterable[str]:
             f"noise_multiplier of phase {phase.name} must be above {unheld:.4g}, which its blocks come to without it, "
             "and below that of each of them; or leave it out"
         )
-    if any(block.source == "gradient" for block in phase.blocks):
+    if trains(phase):
         yield f"noise_multiplier of phase {phase.name} is for phases that measure, not for one that trains"
 
 

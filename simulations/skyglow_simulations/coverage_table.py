@@ -35,10 +35,10 @@ def together(districts: Sequence[Replicates]) -> list[dict[str, Array]]:
 
 
 def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[list[str], bool]:
-    """Lines to print, and whether no coverage, of all areas or of a stratum, is shown to be outside the goal.
+    """Lines to print, and whether coverage is within the goal everywhere and no stratum is shown to be outside it.
 
-    Replicates have the areas of these places, one after the other. One district is one interval a replicate: of two
-    hundred, one figure in eight or so lies outside the goal by chance alone, and is marked as such.
+    Replicates have the areas of these places, one after the other. A figure over all areas that is outside the goal
+    decides whether or not chance may have put it there; the mark tells which.
     """
     if not found:
         return ["no replicate is finished"], False
@@ -47,10 +47,12 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
     areas, enough = [area_table(census) for census in places], len(found) > _FEW
     outside = rejected(found, mine, areas, GOAL) if enough else []
     shown = {key for key, name, *_ in outside if name == _ALL}
+    holds = True
     for key in mine:
         figures = pooled(found, key)
         epsilon, _, topic, level = key.split("|")
         inside = GOAL[0] <= figures["coverage"] <= GOAL[1]
+        holds &= inside
         mark = "" if inside else "  outside the goal" if key in shown else "  outside the goal, if not by chance"
         lines.append(_line(epsilon, topic, level, figures) + mark)
     for key in (key for key in found[0] if "|withheld|" in key):
@@ -70,7 +72,7 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
     ):
         values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
         lines.append(f"{method:<30}{topic:<20}" + "".join(f"{value:>8}" for value in values))
-    return [*lines, *_presence(found)], enough and not outside
+    return [*lines, *_presence(found)], holds and enough and not outside
 
 
 def _presence(found: Replicates) -> list[str]:

@@ -18,7 +18,7 @@ from skyglow_client.learning.homes import Homes
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable
 from skyglow_shared.errors import RunError
-from skyglow_shared.layout import column_weights, sum_deviation
+from skyglow_shared.layout import column_weights, sum_deviation, trains
 from skyglow_shared.models import logistic
 from skyglow_shared.study import COMPOSITION_CLASSES, Block, Study
 from skyglow_simulations.frontier.levels import mapped
@@ -153,7 +153,7 @@ def carried_out(drawn: Drawn, studies: Sequence[Study]) -> list[Outcome]:
 
 def untrained(study: Study) -> Study:
     """The study without the phase that trains; its model stays where it begins, and the whole panel calibrates."""
-    phases = (phase for phase in study.phases if all(block.source != "gradient" for block in phase.blocks))
+    phases = (phase for phase in study.phases if not trains(phase))
     return mapped(
         msgspec.structs.replace(study, phases=tuple(phases)),
         lambda block: msgspec.structs.replace(block, counts_trainers=False),

@@ -167,7 +167,7 @@ def test_a_study_that_is_none(fault, command, hamlet, short_study, tmp_path):
     old, new, code, word = STUDY_FAULTS[fault]
     text = short_study.read_text(encoding="utf-8")
     if fault == "a key nobody knows, deep down":
-        old, new = "momentum = 0.8", "momentum = 0.8\nlearning_rat = 0.1"
+        old, new = "learning_rate = 0.1", "learning_rate = 0.1\nlearning_rat = 0.1"
     assert old in text
     study = tmp_path / "mine.toml"
     study.write_text(text.replace(old, new), encoding="utf-8")

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from skyglow_shared.errors import FormatError, PolicyError
+from skyglow_shared.layout import trains
 from skyglow_shared.study import Block, Key, Positive, Rate, Source, Study
 from skyglow_shared.vocabulary import Question, TrustMode
 
@@ -170,7 +171,7 @@ def _broken(policy: Policy, study: Study) -> Iterable[tuple[str, str]]:
         yield "most_rounds", f"the study may have at most {policy.most_rounds} rounds"
     if any(block.noise_multiplier < policy.least_noise_multiplier for block in blocks):
         yield "least_noise_multiplier", f"every noise multiplier must be at least {policy.least_noise_multiplier}"
-    training = [phase for phase in study.phases if any(block.source == "gradient" for block in phase.blocks)]
+    training = [phase for phase in study.phases if trains(phase)]
     if any(phase.sampling_rate > policy.largest_sampling_rate for phase in training):
         yield "largest_sampling_rate", f"sampling rates may be at most {policy.largest_sampling_rate}"
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from skyglow_server.publication.templating import environment
 from skyglow_server.publication.words import shorthand
+from skyglow_shared.layout import trains
 from skyglow_shared.study import digest
 from skyglow_simulations.report import checked, costs, use, when, where, wording
 from skyglow_simulations.report.data import ReportData
@@ -37,6 +38,7 @@ def render(data: ReportData) -> str:
             study=data.study,
             summary=data.summary,
             digest=digest(data.study),
+            trains=trains(data.study),
             levels=data.levels,
             words=wording,
             where=where.section(data, shown),
