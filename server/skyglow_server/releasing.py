@@ -6,6 +6,7 @@ A study's folder may hold, put there by hand before the study is run::
     market.csv          homes by area and supplier, public (`disclosure.load_market`)
     totals.csv          official totals to agree with (`estimation.load_totals`)
     vintages.csv        what LSOAs of two vintages have in common: columns earlier, later, households
+    neighbours.csv      MSOAs side by side, whose drifts may be alike: columns area_code, neighbour_code
     boundaries.geojson  of MSOAs, on the British National Grid
 
 Earlier releases are those of the office's other studies, and whatever lies under ``releases/``: folders of releases
@@ -15,6 +16,7 @@ that were made elsewhere. A release that its checker turns down is taken away, a
 import datetime
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +24,8 @@ from typing import Any
 from skyglow_server import settings
 from skyglow_server.disclosure import Footprint, Overlap, Pieces, load_market, pieces_of
 from skyglow_server.estimation import checks, electricity, estimate, load_areas, load_totals
-from skyglow_server.estimation.inputs import BlockSum
+from skyglow_server.estimation.inputs import AreaTable, BlockSum
+from skyglow_server.estimation.neighbours import load_neighbours
 from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_server.publication import Release, places, publish, software, write_estimates_csv
 from skyglow_server.publication.earlier import footprints_for, read_release
@@ -72,7 +75,7 @@ def release(
     with locks.held(folder / "releasing.lock"):  # two at once would not see each other
         if (place / RELEASE).is_dir():
             return
-        areas = load_areas(place / "areas.csv", study)
+        areas = _areas(place, study)
         market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
         totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
         pieces = _pieces(place / "vintages.csv")
@@ -100,6 +103,12 @@ def release(
             versions=software(),
         )
         publish(place / RELEASE, made)
+
+
+def _areas(place: Path, study: Study) -> AreaTable:
+    """The public table of areas and, where somebody gave it, who is whose neighbour."""
+    areas, path = load_areas(place / "areas.csv", study), place / "neighbours.csv"
+    return replace(areas, neighbours=load_neighbours(path, study.msoas)) if path.exists() else areas
 
 
 def _earlier(folder: Path, place: Path, study: Study, pieces: Pieces | None) -> Iterator[Footprint]:

@@ -78,7 +78,8 @@ def drift_of(evidence: Evidence) -> Drift:
     share = old_mix(evidence) @ evidence.positive
     logit = np.log(share / (1 - share))
     centred = logit - np.average(logit, weights=evidence.areas.households)
-    return Drift(share, centred, evidence.areas.households, evidence.areas.membership("MSOA"), evidence.rough)
+    areas = evidence.areas
+    return Drift(share, centred, areas.households, areas.membership("MSOA"), evidence.rough, areas.neighbours)
 
 
 def employment(areas: AreaTable) -> Array:

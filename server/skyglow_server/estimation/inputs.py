@@ -67,6 +67,8 @@ class AreaTable:
         Old census counts of households by number of people, 1 to 8 or more.
     employed : ndarray of float64, shape (A,), optional
         Old census share of residents aged 16 and over who are in employment.
+    neighbours : ndarray of bool, shape (M, M), optional
+        Which MSOAs, in the order of `areas`, lie side by side; see `neighbours`.
     """
 
     codes: Mapping[Level, tuple[str, ...]]
@@ -75,6 +77,7 @@ class AreaTable:
     counts: NDArray[np.float64]
     sizes: NDArray[np.float64] | None = None
     employed: NDArray[np.float64] | None = None
+    neighbours: NDArray[np.bool_] | None = None
 
     def areas(self, level: Level) -> tuple[tuple[str, str], ...]:
         """(code, name) of the distinct areas of a level, sorted by code."""
@@ -104,7 +107,9 @@ class AreaTable:
             for table in (self.codes, self.names)
         )
         sizes, employed = (None if column is None else column[chosen] for column in (self.sizes, self.employed))
-        return AreaTable(codes, names, self.households[chosen], self.counts[chosen], sizes, employed)
+        msoas = np.unique(self.places("MSOA")[chosen])
+        near = None if self.neighbours is None else self.neighbours[np.ix_(msoas, msoas)]
+        return AreaTable(codes, names, self.households[chosen], self.counts[chosen], sizes, employed, near)
 
     def weights(self, level: Level) -> NDArray[np.float64]:
         """Household weights [areas of the level, A]; every row sums to one."""

@@ -7,8 +7,9 @@ Prior, on the logit scale linearised at the old census share p with h = p(1 - p)
     θ ~ N(p₀, Q),   Q = D_h [ B00 11ᵀ + B11 zzᵀ + σ_M² MᵀM + σ_L² I ] D_h + D_v
 
 v ~ N(0, κ h/N): of an area's N households the part κ that is new since the census is a draw, which matters most where p
-is small. A logit that moves as far up as down moves a share below one half further up: p₀ = p + ½ h (1 - 2p) V, with V
-the logit's variance at the prior's medians, is what shares are expected to be on average.
+is small. Where it is known which MSOAs lie side by side, u_msoa ~ N(0, σ_M² C), with C from `neighbours`. A logit that
+moves as far up as down moves a share below one half further up: p₀ = p + ½ h (1 - 2p) V, with V the logit's variance at
+the prior's medians, is what shares are expected to be on average.
 
 Data, each error a column of a loading with unit variance::
 
@@ -20,12 +21,12 @@ well. So t is taken out of the loadings and given values; for each of them the m
 
     r = y - c - H p₀ - t v,   H_t = H + t D,   R = Σ_k L_k L_kᵀ - v vᵀ
 
-Given (σ_L, σ_M, scale of one source, t)::
+Given (σ_L, σ_M, scale of one source, t, and λ of C where there is one)::
 
     S = H_t Q H_tᵀ + R,   G = Q H_tᵀ S⁻¹,   mean p₀ + G r,   covariance Q - G H_t Q,
     log likelihood -½ (rᵀ S⁻¹ r + log|S|)
 
-These four are integrated out over a grid (`grid`, `posterior`), so that intervals carry the uncertainty about them.
+These are integrated out over a grid (`grid`, `posterior`), so that intervals carry the uncertainty about them.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from skyglow_server.estimation.neighbours import correlations
 from skyglow_server.estimation.planning import Planning
 
 Array = NDArray[np.float64]
@@ -98,6 +100,7 @@ class Point(NamedTuple):
     msoa: float
     scale: float
     turn: float
+    nearness: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Drift:
     """The prior: old shares p [A], their centred logits z [A], households N [A] and MSOA membership [M, A].
 
     `rough` is how far all old shares together may be from what a census would say: sd of the logit; 0 of a census.
+    `neighbours` [M, M] is which MSOAs lie side by side, if that is known.
     """
 
     share: Array
@@ -112,6 +116,7 @@ class Drift:
     households: Array
     membership: Array
     rough: float = 0.0
+    neighbours: NDArray[np.bool_] | None = None
 
     def expected(self, planning: Planning) -> Array:
         """p₀ [A]: old shares, and by how much more drift raises them than it lowers them."""
@@ -119,18 +124,19 @@ class Drift:
         moved = planning.drift_level_deviation**2 + (planning.drift_slope_deviation * self.logit) ** 2 + area
         return np.asarray(self.share + self.share * (1 - self.share) * (0.5 - self.share) * moved)
 
-    def parts(self, planning: Planning) -> tuple[Array, Array, Array]:
+    def parts(self, planning: Planning, nearness: float) -> tuple[Array, Array, Array]:
         """Q's constant part, and what multiplies σ_L² and σ_M²."""
-        h = self.share * (1 - self.share)
+        h, inside = self.share * (1 - self.share), self.membership
+        alike = inside if self.neighbours is None else correlations(self.neighbours, nearness) @ inside
         around = np.outer(h, h)
         level = planning.drift_level_deviation**2 + self.rough**2
         slope = planning.drift_slope_deviation**2 * np.outer(self.logit, self.logit)
         fixed = around * (level + slope) + np.diag(planning.turnover * h / self.households)
-        return fixed, np.diag(h**2), around * (self.membership.T @ self.membership)
+        return fixed, np.diag(h**2), around * (inside.T @ alike)
 
-    def covariance(self, lsoa: float, msoa: float, planning: Planning) -> Array:
+    def covariance(self, lsoa: float, msoa: float, planning: Planning, nearness: float = 0.0) -> Array:
         """Q for given standard deviations of the LSOA and MSOA drifts, in logits."""
-        fixed, by_lsoa, by_msoa = self.parts(planning)
+        fixed, by_lsoa, by_msoa = self.parts(planning, nearness)
         return np.asarray(fixed + lsoa**2 * by_lsoa + msoa**2 * by_msoa)
 
 

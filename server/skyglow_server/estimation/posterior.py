@@ -69,10 +69,13 @@ def solve(system: System, drift: Drift, planning: Planning) -> Posterior:
 def _mixture(system: System, drift: Drift, planning: Planning, weights: Mapping[Point, float]) -> Posterior:
     """Moments of the mixture of the grid's points."""
     noises = {scale: noise_covariance(system, scale) for scale in {point.scale for point in weights}}
-    expected, (fixed, by_lsoa, by_msoa) = drift.expected(planning), drift.parts(planning)
-    within, gain = np.zeros_like(fixed), np.zeros((drift.share.size, system.residual.size))
+    expected = drift.expected(planning)
+    parts = {nearness: drift.parts(planning, nearness) for nearness in {point.nearness for point in weights}}
+    within = np.zeros((drift.share.size, drift.share.size))
+    gain = np.zeros((drift.share.size, system.residual.size))
     means = []
     for point, weight in weights.items():
+        fixed, by_lsoa, by_msoa = parts[point.nearness]
         covariance = fixed + point.lsoa**2 * by_lsoa + point.msoa**2 * by_msoa
         mean, own, own_gain = solve_at(system, expected, covariance, noises[point.scale], point.turn)
         within += weight * own

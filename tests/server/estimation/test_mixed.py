@@ -92,7 +92,7 @@ def test_shares_are_expected_where_logits_that_move_as_far_up_as_down_lead_on_av
 @pytest.mark.parametrize("kind", ["case", "turning"])
 def test_the_walk_finds_every_point_that_matters(request, kind):
     system, drift = request.getfixturevalue(kind)
-    grid, likelihood = Grid.of(system, PLANNING), Likelihood(system, drift, PLANNING)
+    grid, likelihood = Grid.of(system, drift, PLANNING), Likelihood(system, drift, PLANNING)
     places = list(product(*(range(len(values)) for values in grid.values)))
     logs = np.array([likelihood.at(grid.point(place)) + grid.prior(place) for place in places])
     wanted = np.exp(logs - logs.max())
@@ -106,7 +106,7 @@ def test_the_grid_is_the_mixture_of_its_points(request, kind):
     system, drift = request.getfixturevalue(kind)
     posterior = solve(system, drift, PLANNING)
     assert sum(posterior.weights.values()) == pytest.approx(1)
-    found = {point: brute_force(system, drift, *point) for point in posterior.weights}
+    found = {point: brute_force(system, drift, *point[:4]) for point in posterior.weights}
     points = [(weight, *found[point][:2]) for point, weight in posterior.weights.items()]
     mean = sum(weight * m for weight, m, _ in points)
     covariance = sum(weight * (c + np.outer(m - mean, m - mean)) for weight, m, c in points)

@@ -103,6 +103,19 @@ def test_a_release_is_a_folder_that_a_checker_opens_and_says_who_made_it(town, c
     assert withheld(place) == set()
 
 
+def test_who_is_whose_neighbour_tells_of_drifts(town, conclude, office):
+    areas, sums, _ = town
+    plain = conclude("plain", areas, sums)
+    near = office / "studies" / "near"
+    near.mkdir()
+    codes = [code for code, _ in areas.areas("MSOA")]
+    write(near / "neighbours.csv", ("area_code", "neighbour_code"), [codes[:2], ["E02000997", "E02000998"]])
+    conclude("near", areas, sums)
+    first, second = ((one / "estimates.csv").read_text() for one in (plain, near))
+    assert first != second
+    assert first.count("\n") == second.count("\n")
+
+
 def test_what_two_studies_would_give_away_together_is_withheld_from_the_second(town, conclude):
     areas, _, small = town
     conclude("first", *town[:2])
