@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every method makes of one drawn study, and how far that is from the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import PLANNING, AreaTable, Estimate
-from skyglow_server.estimation.evidence import Evidence
+from skyglow_server.estimation.evidence import Evidence, drift_of, panel_sizes
+from skyglow_server.estimation.fay_herriot import fay_herriot
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.occupancy import GROUPS, occupancy_estimates
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -27,6 +28,7 @@ OURS = "meters and panel"
 COMPARED = 1.0
 #: Occupancy from 9:00 to 17:00 on weekdays, as a topic of its own.
 DAYTIME = f"{OCCUPANCY} 9-17"
+_LEAST_MSOAS = 3  # that a line of two coefficients can be fitted to
 _DAYTIME_SLOTS = slice(18, 34)
 _DAYTIME_GROUPS = GROUPS[_DAYTIME_SLOTS]
 
@@ -74,6 +76,7 @@ def estimated(
         return [
             ("without noise", model.name, share()),
             ("panel alone without noise", model.name, share(meters=False)),
+            *(("panel by Fay-Herriot, no noise", model.name, shrunk) for _, shrunk in _textbook(evidence)),
             ("without noise", OCCUPANCY, occupied),
             ("without noise", DAYTIME, daytime),
             ("public curve", OCCUPANCY, public),
@@ -88,9 +91,33 @@ def estimated(
         found.append(("meters alone", model.name, share(panel=False)))
         found.append(("panel alone", model.name, share(meters=False)))
         found.append(("old census", model.name, census_estimates(evidence, model.name)))
+        for by_regression, shrunk in _textbook(evidence):
+            found.append(("old census by Fay-Herriot", model.name, by_regression))
+            found.append(("panel by Fay-Herriot", model.name, shrunk))
         for name, values in zip(("classify and count", "adjusted count"), counted(drawn, study, outcome), strict=True):
             found.append((name, model.name, _plain(areas, values)))
     return found
+
+
+def _textbook(evidence: Evidence) -> Iterator[tuple[list[Estimate], list[Estimate]]]:
+    """Fay and Herriot's model of MSOAs' answers on their old shares: its regression alone, and its EBLUP, if it can be.
+
+    A LSOA has no answers of its own: it lies from its MSOA as the regression says. Sizes of samples are the shrunk ones
+    that ours uses, for a quotient of two noised numbers has no expectation.
+    """
+    areas = evidence.areas
+    old, weights = drift_of(evidence).share, areas.weights("MSOA")
+    if len(weights) < _LEAST_MSOAS:
+        return
+    size, uncertainty = panel_sizes(evidence, PLANNING)
+    share = weights @ old
+    direct = 0.5 + evidence.labels.values[:, 1] / (2 * size)
+    noise = (evidence.labels.deviation[1] / 2) ** 2 + ((share - 0.5) * uncertainty) ** 2
+    fit = fay_herriot(
+        direct, share * (1 - share) / size + noise / size**2, np.column_stack([np.ones(share.size), share])
+    )
+    regression, place = fit.coefficients[0] + fit.coefficients[1] * old, areas.places("MSOA")
+    yield _plain(areas, regression), _plain(areas, regression + (fit.estimate - weights @ regression)[place])
 
 
 def _plain(areas: AreaTable, values: Array) -> list[Estimate]:

@@ -52,11 +52,13 @@ def fay_herriot(direct: Array, sampling: Array, design: Array) -> Fitted:
     Raises
     ------
     DataError
-        A number is missing, a variance is not positive, or covariates repeat each other.
+        A number is missing, a variance is not positive, covariates repeat each other, or areas are as few as they.
     """
     finite = all(np.isfinite(part).all() for part in (direct, sampling, design))
     if not finite or not (sampling > 0).all() or np.linalg.matrix_rank(design) < design.shape[1]:
         raise DataError("direct estimates need known positive variances and covariates that do not repeat each other")
+    if len(direct) <= design.shape[1]:
+        raise DataError("there are as few areas as covariates, which leaves nothing to fit on; give more areas")
     variance = _restricted(direct, sampling, design)
     total = variance + sampling
     inverse = np.linalg.inv(design.T @ (design / total[:, None]))

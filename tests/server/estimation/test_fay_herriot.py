@@ -243,3 +243,9 @@ def test_what_cannot_be_fitted_is_refused(spoil):
         design = np.column_stack([design, design[:, 1]])
     with pytest.raises(DataError, match="direct estimates"):
         fay_herriot(direct, sampling, design)
+
+
+def test_a_line_through_every_area_is_refused():
+    direct, sampling, design = (values[[0, 10, 20, 40]] for values in milk())
+    with pytest.raises(DataError, match="more areas"):
+        fay_herriot(direct, sampling, design)
