@@ -66,12 +66,12 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
         lines.append(f"strata whose coverage is {words}, replicates as clusters, Holm: {len(ones) or 'none'}")
         for key, name, coverage, p in ones:
             lines.append(f"  {key.replace('|', ' ')}: {name}, coverage {coverage:.3f}, p {p:.1e}")
-    lines += ["", f"{'rmse, points, at epsilon 1':<30}{'topic':<20}" + "".join(f"{level:>8}" for level in LEVELS)]
+    lines += ["", f"{'rmse, points, at epsilon 1':<36}{'topic':<20}" + "".join(f"{level:>8}" for level in LEVELS)]
     for method, topic in dict.fromkeys(
         tuple(key.split("|")[1:3]) for key in found[0] if key.startswith("1|") and "|withheld" not in key
     ):
         values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
-        lines.append(f"{method:<30}{topic:<20}" + "".join(f"{value:>8}" for value in values))
+        lines.append(f"{method:<36}{topic:<20}" + "".join(f"{value:>8}" for value in values))
     return [*lines, *_presence(found)], holds and enough and not outside
 
 

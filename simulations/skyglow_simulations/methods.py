@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every method makes of one drawn study, and how far that is from the truth."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from skyglow_server.estimation.results import without_intervals
 from skyglow_server.estimation.shares import census_estimates, share_estimates
 from skyglow_shared.models import presence
 from skyglow_shared.study import Study
-from skyglow_simulations.replicates import Drawn, counted, positives
+from skyglow_simulations.replicates import Drawn, counted
 
 Array = NDArray[np.float64]
 #: Methods of the table of errors, ours first.
@@ -49,7 +48,14 @@ def noise_and_clip(curves: dict[str, dict[float, Sequence[Estimate]]]) -> dict[s
 
 
 def estimated(
-    drawn: Drawn, study: Study, outcome: Outcome, evidence: Evidence, known: Planning, *, compared: bool, quiet: bool
+    drawn: Drawn,
+    study: Study,
+    outcome: Outcome,
+    evidence: Mapping[str, Evidence],
+    known: Planning,
+    *,
+    compared: bool,
+    quiet: bool,
 ) -> list[tuple[str, str, Sequence[Estimate]]]:
     """(method, topic, estimates) of one study.
 
@@ -58,8 +64,8 @@ def estimated(
     drawn : Drawn
     study : Study
     outcome : Outcome
-    evidence : Evidence
-        Of the study's first model.
+    evidence : mapping of str to Evidence
+        By topic.
     known : Planning
         What the survey organisation knows too.
     compared : bool
@@ -67,36 +73,31 @@ def estimated(
     quiet : bool
         The study is the one without noise.
     """
-    model, areas = study.models[0], drawn.areas
-    share = partial(share_estimates, evidence, model.name, known)
-    occupied = occupancy_estimates(study, areas, outcome.sums, PLANNING, LEVELS)
-    daytime = [item for item in occupied if item.group in _DAYTIME_GROUPS]
-    if quiet:
-        public = _public(study, areas)
-        return [
-            ("without noise", model.name, share()),
-            ("panel alone without noise", model.name, share(meters=False)),
-            *(("panel by Fay-Herriot, no noise", model.name, shrunk) for _, shrunk in _textbook(evidence)),
-            ("without noise", OCCUPANCY, occupied),
-            ("without noise", DAYTIME, daytime),
-            ("public curve", OCCUPANCY, public),
-            ("public curve", DAYTIME, [item for item in public if item.group in _DAYTIME_GROUPS]),
-        ]
-    found: list[tuple[str, str, Sequence[Estimate]]] = [
-        (OURS, model.name, share()),
-        (OURS, OCCUPANCY, occupied),
-        (OURS, DAYTIME, daytime),
-    ]
-    if compared and study.epsilon == COMPARED:
-        found.append(("meters alone", model.name, share(panel=False)))
-        found.append(("panel alone", model.name, share(meters=False)))
-        found.append(("old census", model.name, census_estimates(evidence, model.name)))
-        for by_regression, shrunk in _textbook(evidence):
-            found.append(("old census by Fay-Herriot", model.name, by_regression))
-            found.append(("panel by Fay-Herriot", model.name, shrunk))
-        for name, values in zip(("classify and count", "adjusted count"), counted(drawn, study, outcome), strict=True):
-            found.append((name, model.name, _plain(areas, values)))
+    areas, mine = drawn.areas, "without noise" if quiet else OURS
+    found: list[tuple[str, str, Sequence[Estimate]]] = []
+    for topic, own in evidence.items():
+        found.append((mine, topic, share_estimates(own, topic, known)))
+        if quiet:
+            found.extend((f"{name} without noise", topic, items) for name, items in _by_panel(own, topic, known))
+        elif compared and study.epsilon == COMPARED:
+            found.extend((name, topic, items) for name, items in _by_panel(own, topic, known))
+            found.append(("meters alone", topic, share_estimates(own, topic, known, panel=False)))
+            found.append(("old census", topic, census_estimates(own, topic)))
+            found.extend(("old census by Fay-Herriot", topic, line) for line, _ in _textbook(own))
+            both = zip(("classify and count", "adjusted count"), counted(drawn, study, outcome, topic), strict=True)
+            found.extend((name, topic, _plain(areas, values)) for name, values in both)
+    curves = [(mine, occupancy_estimates(study, areas, outcome.sums, PLANNING, LEVELS))]
+    curves += [("public curve", tuple(_public(study, areas)))] if quiet else []
+    for name, items in curves:
+        found.append((name, OCCUPANCY, items))
+        found.append((name, DAYTIME, [item for item in items if item.group in _DAYTIME_GROUPS]))
     return found
+
+
+def _by_panel(evidence: Evidence, topic: str, known: Planning) -> Iterator[tuple[str, Sequence[Estimate]]]:
+    """What the panel says without the meters, by our model and by the textbook's."""
+    yield "panel alone", share_estimates(evidence, topic, known, meters=False)
+    yield from (("panel by Fay-Herriot", shrunk) for _, shrunk in _textbook(evidence))
 
 
 def _textbook(evidence: Evidence) -> Iterator[tuple[list[Estimate], list[Estimate]]]:
@@ -140,10 +141,10 @@ def _public(study: Study, areas: AreaTable) -> list[Estimate]:
     ]
 
 
-def truth_of(drawn: Drawn, study: Study, topic: str, level: str) -> Array:
+def truth_of(drawn: Drawn, topic: str, level: str) -> Array:
     """True values [areas, groups] of a topic at a level, areas sorted by code."""
     curves = {OCCUPANCY: drawn.occupied, DAYTIME: drawn.occupied[:, _DAYTIME_SLOTS]}
-    values = curves[topic] if topic in curves else (drawn.composition @ positives(study))[:, None]
+    values = curves[topic] if topic in curves else drawn.shares[topic][:, None]
     return np.asarray(drawn.areas.weights(level) @ values)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ with which supplier, and who is surveyed are drawn as everywhere (`population.fr
 them, training included, by the sweep's rehearsal, whose sums are those of a real run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,13 +14,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_client.learning.contributions import labels
 from skyglow_client.learning.homes import Homes
+from skyglow_client.readings.panel import NOT_IN_PANEL
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable
 from skyglow_shared.errors import RunError
 from skyglow_shared.layout import column_weights, sum_deviation, trains
 from skyglow_shared.models import logistic
-from skyglow_shared.study import COMPOSITION_CLASSES, Block, Study
+from skyglow_shared.study import QUESTIONS, Block, Study
 from skyglow_simulations.frontier.levels import mapped
 from skyglow_simulations.frontier.rehearsal import Party, rehearse
 from skyglow_simulations.population import frame, households
@@ -65,8 +67,8 @@ class Drawn:
     Attributes
     ----------
     areas : AreaTable
-    composition : ndarray of float64, shape (A, 6)
-        True shares of all homes by class.
+    shares : mapping of str to ndarray of float64, shape (A,)
+        True shares of all homes by topic.
     occupied : ndarray of float64, shape (A, 96)
         True shares occupied of all homes, by slot.
     parties : sequence of Party
@@ -74,7 +76,7 @@ class Drawn:
     """
 
     areas: AreaTable
-    composition: Array
+    shares: Mapping[str, Array]
     occupied: Array
     parties: Sequence[Party]
 
@@ -93,8 +95,8 @@ def area_table(census: Census) -> AreaTable:
 
 def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
     """Draw today's homes of every area, their meters and the panel; RunError if the study wants their half-hours."""
-    if study.presence_model is not None:
-        raise RunError("a stock keeps no half-hours to train a model of presence on; use a study without such a model")
+    if study.presence_model is not None or any(block.source == "area_use" for block in study.blocks):
+        raise RunError("a stock keeps no half-hours to train on or to add up; use a study of shares and curves alone")
     rng, nobody = np.random.default_rng(seed), np.zeros(0, np.int64)
     plans, rows = households.plan_areas(world.census, scale=world.scale, seed=seed), stock.rows()
     picked = [stock.pick(plan, rows, rng) for plan in plans]
@@ -105,10 +107,13 @@ def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
     home, size = np.concatenate(picked), np.array([len(own) for own in picked])
     lsoa = np.repeat(np.arange(len(picked)), size)
     supplier = np.concatenate([np.where(one.postcode < 0, -1, one.supplier) for one in frames])
-    said = np.concatenate([np.where(one.panel, one.composition, -1) for one in surveys]).astype(np.int8)
+    truly = stock.answers(home)
+    said = _said(study, surveys, truly)
     if world.lie == "panel":
-        asked = np.flatnonzero((said >= 0) & (supplier >= 0))
-        said[asked] = said[rng.permutation(asked)]
+        asked = np.flatnonzero((said["composition"] >= 0) & (supplier >= 0))
+        others = rng.permutation(asked)
+        for given in said.values():
+            given[asked] = given[others]
     shown = rng.permutation(home) if world.lie == "scores" else home
     keeps = np.stack([np.concatenate([getattr(one, day) >= 0 for one in surveys]) for day in ("weekday", "weekend")], 1)
     _, msoa = np.unique([area.msoa for area in study.areas], return_inverse=True)
@@ -122,16 +127,20 @@ def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
             x={model.name: stock.x[shown[own]].astype(np.float64) for model in study.models},
             profile=stock.profile[home[own]].astype(np.float64),
             metered=np.ones(len(own), np.bool_),
-            composition=said[own],
+            composition=said["composition"][own],
+            answers={question: given[own] for question, given in said.items() if question != "composition"},
             diary=np.where(keeps[own, :, None], stock.diary[home[own]], np.nan).astype(np.float64),
             calibrates=np.zeros(len(own), np.bool_),
         )
         parties.append(Party(entry.name, homes, SeededRandomness(seed, entry.name)))
-    kind, starts = stock.composition[home], np.cumsum(size) - size
-    composition = np.stack([np.bincount(lsoa, kind == one, len(size)) for one in range(len(COMPOSITION_CLASSES))], 1)
+    starts = np.cumsum(size) - size
+    shares = {
+        model.name: np.bincount(lsoa, labels(model, truly[model.question]), len(size)) / size
+        for model in study.answer_models
+    }
     curves = np.add.reduceat(stock.curve[home], starts, axis=0, dtype=np.float64).reshape(len(size), -1)
     table = replace(area_table(world.census), households=size.astype(np.float64))
-    return Drawn(table, composition / size[:, None], curves / size[:, None], parties)
+    return Drawn(table, shares, curves / size[:, None], parties)
 
 
 def _asked(
@@ -144,6 +153,21 @@ def _asked(
         frames.append(frame.draw_frame(own, number_of(area.lsoa), study.period.days, market, world.gaps, rng))
         surveys.append(frame.draw_survey(own.composition, kinds, world.panel, world.gaps, rng))
     return frames, surveys
+
+
+def _said(
+    study: Study, surveys: Sequence[frame.Survey], truly: Mapping[str, NDArray[np.int8]]
+) -> dict[str, NDArray[np.int8]]:
+    """What homes answer to composition and the study's other questions, by home; -1 where not to all of them."""
+    asked = {model.question for model in study.answer_models}
+    said = {"composition": np.concatenate([np.where(one.panel, one.composition, NOT_IN_PANEL) for one in surveys])}
+    panel = said["composition"] >= 0
+    for place, question in enumerate(list(QUESTIONS)[1:]):
+        if question in asked:
+            silent = np.concatenate([one.leaves_open[:, place] for one in surveys])
+            said[question] = np.where(panel & ~silent, truly[question], NOT_IN_PANEL)
+    member = np.all([given >= 0 for given in said.values()], axis=0)
+    return {question: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for question, given in said.items()}
 
 
 def carried_out(drawn: Drawn, studies: Sequence[Study]) -> list[Outcome]:
@@ -160,15 +184,15 @@ def untrained(study: Study) -> Study:
     )
 
 
-def counted(drawn: Drawn, study: Study, outcome: Outcome) -> tuple[Array, Array]:
+def counted(drawn: Drawn, study: Study, outcome: Outcome, topic: str) -> tuple[Array, Array]:
     """Classify and count, and its form adjusted by the panel's rates (Forman 2008): shares by LSOA [A]."""
-    model, areas = study.models[0], len(study.areas)
-    weights, positive = outcome.models[model.name].final, positives(study)
+    model, areas, weights = study.model(topic), len(study.areas), outcome.models[topic].final
     homes = [party.homes for party in drawn.parties]
     high = np.concatenate([logistic.model_logits(model, weights, one.x[model.name]) > 0 for one in homes])
-    lsoa, said = (np.concatenate([getattr(one, name) for one in homes]) for name in ("lsoa", "composition"))
+    lsoa = np.concatenate([one.lsoa for one in homes])
+    said = np.concatenate([one.answered(model.question) for one in homes])
     called = np.bincount(lsoa, high, areas) / np.maximum(np.bincount(lsoa, minlength=areas), 1)
-    truly = positive[said]
+    truly = labels(model, said) > 0
     caught, mistaken = (float(high[(said >= 0) & group].mean()) for group in (truly, ~truly))
     return called, np.clip((called - mistaken) / max(caught - mistaken, 1e-3), 0.0, 1.0)
 
@@ -176,8 +200,3 @@ def counted(drawn: Drawn, study: Study, outcome: Outcome) -> tuple[Array, Array]
 def deviations(study: Study, block: Block) -> Array:
     """Standard deviation of the noise in a block's sum over all suppliers, by column in real units."""
     return np.asarray(sum_deviation(study, block, len(study.suppliers), 0) / column_weights(study, block))
-
-
-def positives(study: Study) -> NDArray[np.bool_]:
-    """Which composition classes the study's first model counts as one."""
-    return np.array([name in study.models[0].positive_classes for name in COMPOSITION_CLASSES])

@@ -92,17 +92,18 @@ def replicate(setting: Setting, seed: int) -> dict[str, Array]:
     for study, outcome in zip(setting.studies, outcomes, strict=True):
         quiet = setting.compared and study is setting.studies[-1]
         level = COMPARED if quiet else study.epsilon
-        model = study.models[0]
-        evidence = evidence_of(study, model, drawn.areas, outcome.sums)
-        withheld = any(not check.passed for check in diagnose(evidence, model.name))
-        found[f"{level:g}|withheld{' without noise' * quiet}|{model.name}|LAD"] = np.full((4, 1), float(withheld))
+        models = study.answer_models
+        evidence = {model.name: evidence_of(study, model, drawn.areas, outcome.sums) for model in models}
+        for topic, own in evidence.items():
+            withheld = any(not check.passed for check in diagnose(own, topic))
+            found[f"{level:g}|withheld{' without noise' * quiet}|{topic}|LAD"] = np.full((4, 1), float(withheld))
         for method, topic, items in tried(study, outcome, evidence, quiet=quiet):
             if topic in curves and method in (OURS, "without noise"):
                 curves[topic][0.0 if quiet else level] = items
             for one in LEVELS:
                 rows = [item for item in items if item.level == one]
                 if rows:
-                    found[f"{level:g}|{method}|{topic}|{one}"] = held(rows, truth_of(drawn, study, topic, one))
+                    found[f"{level:g}|{method}|{topic}|{one}"] = held(rows, truth_of(drawn, topic, one))
     return found | noise_and_clip(curves)
 
 
@@ -217,7 +218,7 @@ def _read(path: Path) -> dict[str, Array]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m skyglow_simulations.replication", description=__doc__)
     parser.add_argument("--replicates", type=int, default=20)
-    parser.add_argument("--study", default=Parameters().study, help="TOML file or built-in study of one topic")
+    parser.add_argument("--study", default=Parameters().study, help="TOML file or built-in study of shares and curves")
     parser.add_argument("--epsilon", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--trust", choices=("local", "aggregate"), default="aggregate")
     parser.add_argument("--panel", type=float, default=0.05, help="share of homes surveyed")

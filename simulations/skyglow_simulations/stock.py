@@ -51,7 +51,8 @@ class Stock:
     ----------
     area : ndarray of int64, shape (homes,)
         Which stock area each is of.
-    composition, size : ndarray of int8, shape (homes,)
+    composition, size, works : ndarray of int8, shape (homes,)
+        Class, people, and 1 where anybody is in paid work.
     x : ndarray of float32, shape (homes, features)
         Normalised features of the study's first model.
     profile : ndarray of float32, shape (homes, 2, K)
@@ -69,6 +70,7 @@ class Stock:
     area: NDArray[np.int64]
     composition: NDArray[np.int8]
     size: NDArray[np.int8]
+    works: NDArray[np.int8]
     x: Array
     profile: Array
     diary: Array
@@ -80,7 +82,7 @@ class Stock:
     def read(cls, path: Path) -> "Stock":
         """Read one that `load_or_make` kept; RunError if an older release did."""
         with np.load(path) as kept:
-            if "made_for" not in kept:
+            if not {field.name for field in fields(cls)} <= set(kept):
                 raise RunError(_ANOTHER.format(path=path))
             return cls(**{field.name: kept[field.name] for field in fields(cls)})
 
@@ -104,6 +106,11 @@ class Stock:
                 for kind, count in enumerate(plan.classes)
             ]
         )
+
+    def answers(self, home: NDArray[np.int64]) -> dict[str, NDArray[np.int8]]:
+        """What homes, by row, would answer truly, by question: index in `QUESTIONS`."""
+        sizes = self.size[home] - np.int8(1)
+        return {"composition": self.composition[home], "household_size": sizes, "paid_work": self.works[home]}
 
     def rows(self) -> Rows:
         """Rows of homes by class and stock area."""
@@ -227,6 +234,7 @@ def _area(study: Study, job: tuple[int, int, AreaPlan, str]) -> dict[str, NDArra
     return {
         "composition": lived.homes.composition,
         "size": lived.homes.size,
+        "works": lived.homes.works.astype(np.int8),
         "x": x.astype(np.float32),
         "profile": basis.project(profile).astype(np.float32),
         "diary": basis.difference(gap).astype(np.float32),
