@@ -66,7 +66,7 @@ calibration: env ## print simulated homes beside real ones, where those are at h
 	OMP_NUM_THREADS=1 $(BIN)/python -m skyglow_simulations.population.calibration
 
 coverage: env ## see how often the intervals contain the truth, over many simulated studies
-	rest=; if [ -d ../shared/data/census2021 ]; then rest="--area E06000045 E06000019 --census ../shared/data/census2021"; fi; \
+	rest=; if [ -d ../shared/data/census2021 ]; then rest="--area E06000045 E06000019 E06000015 E07000146 --census ../shared/data/census2021"; fi; \
 	$(BIN)/python -m skyglow_simulations.replication --replicates 200 --methods $$rest --start \
 		2026-03-09 2026-06-22 2026-10-05 2027-01-18 2027-05-03 2027-08-16 2027-11-29 2028-03-13
 
