@@ -7,7 +7,10 @@ A study's folder may hold, put there by hand before the study is run::
     totals.csv          official totals to agree with (`estimation.load_totals`)
     vintages.csv        what LSOAs of two vintages have in common: columns earlier, later, households
     neighbours.csv      MSOAs side by side, whose drifts may be alike: columns area_code, neighbour_code
-    boundaries.geojson  of MSOAs, on the British National Grid
+    boundaries.geojson  of MSOAs, on the British National Grid; those of other places are left out
+
+All of it is read before the first round, as nothing should be spent on a release that cannot be made, and again after
+the last.
 
 Earlier releases are those of the office's other studies, and whatever lies under ``releases/``: folders of releases
 that were made elsewhere. A release that its checker turns down is taken away, and counts no more.
@@ -16,15 +19,16 @@ that were made elsewhere. A release that its checker turns down is taken away, a
 import datetime
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from skyglow_server import settings
-from skyglow_server.disclosure import Footprint, Overlap, Pieces, load_market, pieces_of
-from skyglow_server.estimation import checks, electricity, estimate, load_areas, load_totals
-from skyglow_server.estimation.inputs import AreaTable, BlockSum
+from skyglow_server.disclosure import Footprint, Market, Overlap, Pieces, load_market, pieces_of
+from skyglow_server.estimation import AreaTable, checks, electricity, estimate, load_areas, load_totals
+from skyglow_server.estimation.benchmark import Totals
+from skyglow_server.estimation.inputs import BlockSum
 from skyglow_server.estimation.neighbours import load_neighbours
 from skyglow_server.public_tables import read_numbers, read_rows
 from skyglow_server.publication import Release, places, publish, software, write_estimates_csv
@@ -37,6 +41,24 @@ from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.study import Study
 
 RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a release is made from beside its study's sums: public tables, and what was let out before."""
+
+    areas: AreaTable
+    market: Market | None
+    totals: Totals | None
+    pieces: Pieces | None
+    boundaries: Mapping[str, Any] | None
+    earlier: tuple[Footprint, ...]
+
+
+def check_beside(folder: Path, name: str, study: Study) -> None:
+    """Read all that a release will be made from, unless there is one; raises what `release` would."""
+    if not (folder / "studies" / name / RELEASE).is_dir():
+        _beside(folder, name, study)
 
 
 def release(
@@ -75,14 +97,10 @@ def release(
     with locks.held(folder / "releasing.lock"):  # two at once would not see each other
         if (place / RELEASE).is_dir():
             return
-        areas = _areas(place, study)
-        market = load_market(place / "market.csv", study) if (place / "market.csv").exists() else None
-        totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
-        pieces = _pieces(place / "vintages.csv")
-        boundaries = _boundaries(place / "boundaries.geojson", study)
-        earlier = tuple(_earlier(folder, place, study, pieces))
-        record = checks(study, areas, sums, earlier, market=market, pieces=pieces)
-        estimates = estimate(study, areas, sums, record=record, totals=totals)
+        beside = _beside(folder, name, study)
+        areas = beside.areas
+        record = checks(study, areas, sums, beside.earlier, market=beside.market, pieces=beside.pieces)
+        estimates = estimate(study, areas, sums, record=record, totals=beside.totals)
         use = electricity(study, areas, sums, record)
         write_estimates_csv(place / "estimates.csv", estimates)
         if use:
@@ -97,7 +115,7 @@ def release(
             producer=own.producer or own.address.rpartition(":")[0],
             contact=own.contact,
             designation=own.designation,
-            boundaries=boundaries,
+            boundaries=beside.boundaries,
             ledger_heads={supplier: head.digest for supplier, head in heads.items()},
             ledger_entries={supplier: head.entries for supplier, head in heads.items()},
             versions=software(),
@@ -109,6 +127,19 @@ def _areas(place: Path, study: Study) -> AreaTable:
     """The public table of areas and, where somebody gave it, who is whose neighbour."""
     areas, path = load_areas(place / "areas.csv", study), place / "neighbours.csv"
     return replace(areas, neighbours=load_neighbours(path, study.msoas)) if path.exists() else areas
+
+
+def _beside(folder: Path, name: str, study: Study) -> Beside:
+    place = folder / "studies" / name
+    areas, pieces = _areas(place, study), _pieces(place / "vintages.csv")
+    return Beside(
+        areas=areas,
+        market=load_market(place / "market.csv", study) if (place / "market.csv").exists() else None,
+        totals=load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None,
+        pieces=pieces,
+        boundaries=_boundaries(place / "boundaries.geojson", study),
+        earlier=tuple(_earlier(folder, place, study, pieces)),
+    )
 
 
 def _earlier(folder: Path, place: Path, study: Study, pieces: Pieces | None) -> Iterator[Footprint]:
@@ -147,10 +178,9 @@ def _boundaries(path: Path, study: Study) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise FormatError(f"{path.name} is not GeoJSON; fetch it again")
-    places.check(found, study)
-    return found
+    return places.fitted(found, study.msoas)

@@ -102,12 +102,14 @@ def conduct(folder: Path, name: str, link: Federation, checkpoints: Checkpoints,
     RefusalError
         A supplier refused: above all, it has not approved the study yet.
     FormatError, GeographyError, DataError
-        A public table beside the study, or an earlier release, cannot be used; see `releasing.release`.
+        A public table beside the study, or an earlier release, cannot be used; see `releasing.release`. This is found
+        before the first round, so that nothing is spent.
     """
     place = _place(folder, name)
     if not (place / "study.json").exists():
         raise RunError("no study of that name was drafted here; `skyglow office draft` makes one")
     study = decode_study((place / "study.json").read_bytes())
+    releasing.check_beside(folder, name, study)
     office = Identity.load(folder / "identity.key")
     traced = Traced(link)
 

@@ -4,6 +4,7 @@
 import csv
 import gzip
 import io
+import json
 import shutil
 from collections.abc import Callable
 from importlib import resources
@@ -79,6 +80,21 @@ def test_boundaries_are_metres_of_the_national_grid():
     assert (every.max(axis=0) < (450_000, 119_000)).all()
 
 
+def test_boundaries_may_hold_other_places_and_must_hold_the_districts_own(tables: Path):
+    path = tables / "msoa.geojson"
+    whole = json.loads(path.read_text())
+    for feature in whole["features"]:
+        feature["properties"] = {name.upper(): value for name, value in feature["properties"].items()}
+    foreign = {"type": "Feature", "properties": {"MSOA21CD": "W02000001"}, "geometry": None}
+    path.write_text("\ufeff" + json.dumps({**whole, "features": [foreign, *whole["features"]]}))
+    assert census.load(DISTRICT, tables).boundaries == census.load(DISTRICT).boundaries
+    path.write_text(json.dumps({**whole, "features": [foreign, *whole["features"][1:]]}))
+    with pytest.raises(GeographyError, match="lack 1 of the study's MSOAs"):
+        census.load(DISTRICT, tables)
+    path.unlink()
+    assert census.load(DISTRICT, tables).boundaries is None
+
+
 def test_areas_table_holds_what_the_census_says(tmp_path: Path):
     town = census.load(DISTRICT)
     census.write_areas(town, town.classes.sum(axis=1).tolist(), tmp_path / "areas.csv")
@@ -100,9 +116,9 @@ def test_a_folder_of_the_full_tables_gives_the_same(tables: Path, tmp_path: Path
         place = geography if path.name == LOOKUP else tables
         (place / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         path.unlink()
-    (tables / "msoa.geojson").unlink()
+    (tables / "msoa.geojson").rename(geography / "msoa.geojson")
     town, shipped = census.load(DISTRICT, tables), census.load(DISTRICT)
-    assert town.boundaries is None
+    assert town.boundaries == shipped.boundaries
     assert town.areas == shipped.areas
     assert np.array_equal(town.classes, shipped.classes)
     assert np.array_equal(town.sizes, shipped.sizes)

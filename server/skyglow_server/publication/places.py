@@ -2,6 +2,7 @@
 """The map: estimates on boundaries as GeoJSON in longitude and latitude (RFC 7946)."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -11,11 +12,10 @@ from skyglow_server.publication.columns import DIGITS
 from skyglow_server.publication.grid import longitude_latitude
 from skyglow_server.publication.release import Release
 from skyglow_shared.errors import GeographyError
-from skyglow_shared.study import Study
 
 NAME = "estimates-msoa.geojson"
 CODE = "msoa21cd"
-_GRID = "EPSG::27700"
+_GRID = re.compile(r"EPSG:([\d.]*:)?27700\b")
 _METRES = ((1_000.0, 700_000.0), (1_000.0, 1_300_000.0))  # no land lies on the grid's axes
 _LEAST_RING = 4
 
@@ -53,11 +53,11 @@ def drawn(release: Release) -> tuple[Place, ...]:
     Raises
     ------
     GeographyError
-        The boundaries do not pass `check`.
+        The boundaries are not `fitted`.
     """
     if release.boundaries is None or release.boundaries.get("features") == []:
         return ()
-    check(release.boundaries, release.study)
+    fitting = fitted(release.boundaries, release.study.msoas)
     figures: dict[str, dict[str, str | float | None]] = {}
     for (topic, level), items in release.tables.items():
         for item in items if level == "MSOA" else ():
@@ -66,7 +66,7 @@ def drawn(release: Release) -> tuple[Place, ...]:
                 numbers = zip(("estimate", "lower", "upper"), (item.estimate, item.lower, item.upper), strict=True)
                 own |= {f"{topic}_{name}": _rounded(number) for name, number in numbers}
                 own |= {f"{topic}_quality": words.quality(item), f"{topic}_shorthand": words.shorthand(item)}
-    features = sorted(release.boundaries["features"], key=lambda feature: feature["properties"][CODE])
+    features = sorted(fitting["features"], key=lambda feature: feature["properties"][CODE])
     codes = [feature["properties"][CODE] for feature in features]
     return tuple(
         Place(code, feature["geometry"], figures.get(code, {"area_code": code}))
@@ -74,38 +74,43 @@ def drawn(release: Release) -> tuple[Place, ...]:
     )
 
 
-def check(boundaries: Mapping[str, Any], study: Study) -> None:
-    """Hold boundaries against a study's MSOAs.
+def fitted(boundaries: Mapping[str, Any], msoas: Iterable[str]) -> dict[str, Any]:
+    """These MSOAs alone, out of boundaries that may be a whole country's, with names of properties lower-case.
 
     Raises
     ------
     GeographyError
-        A code is not one of the study's MSOAs or there twice, an MSOA has no boundary, the grid is another, or a
-        boundary is no polygon on it.
+        An MSOA has no boundary or two, the grid is another, or a boundary is no polygon on it.
     """
-    if _GRID not in str(boundaries.get("crs", "")):
+    if not _GRID.search(str(boundaries.get("crs", ""))):
         raise GeographyError("the boundaries do not say that they are on the British National Grid; use EPSG:27700")
-    features = boundaries.get("features")
-    drawn = [_code(feature) for feature in features] if isinstance(features, list) else []
-    lost, foreign = set(study.msoas) - set(drawn), set(drawn) - set(study.msoas)
-    if lost or foreign or len(set(drawn)) != len(drawn):
+    found, wanted = boundaries.get("features"), set(msoas)
+    named = [_named(feature) for feature in found] if isinstance(found, list) else []
+    features = [feature for feature in named if feature["properties"].get(CODE) in wanted]
+    codes = [feature["properties"][CODE] for feature in features]
+    if set(codes) != wanted:
         raise GeographyError(
-            f"the boundaries lack {len(lost)} of the study's MSOAs, hold {len(foreign)} that it has not"
-            " or hold one twice; use the 2021 boundaries of the study's areas"
+            f"the boundaries lack {len(wanted - set(codes))} of the study's MSOAs; use those of MSOAs of 2021 that hold"
+            f" all of the study's places, with the codes in a property {CODE}"
         )
-    for code, feature in zip(drawn, features or (), strict=True):
+    if len(codes) > len(wanted):
+        raise GeographyError("the boundaries hold one of the study's MSOAs twice; keep one feature an MSOA")
+    for code, feature in zip(codes, features, strict=True):
         if not _is_boundary(feature.get("geometry")):
             raise GeographyError(
                 f"the boundary of {code} is no polygon in metres of the British National Grid; use the published"
                 " boundaries in EPSG:27700"
             )
+    return {**boundaries, "features": features}
 
 
-def _code(feature: object) -> str:
-    """The code that a feature says; empty where it says none."""
+def _named(feature: object) -> dict[str, Any]:
+    """A feature with the names of its properties lower-case, and a code that is a text; else one of no place."""
     properties = feature.get("properties") if isinstance(feature, dict) else None
-    code = properties.get(CODE) if isinstance(properties, dict) else None
-    return code if isinstance(code, str) else ""
+    if not isinstance(feature, dict) or not isinstance(properties, dict):
+        return {"properties": {}}
+    lower = {name.lower(): value for name, value in properties.items()}
+    return {**feature, "properties": lower if isinstance(lower.get(CODE), str) else {}}
 
 
 def _is_boundary(geometry: object) -> bool:

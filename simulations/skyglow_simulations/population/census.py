@@ -19,12 +19,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_server.publication import places
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 from skyglow_shared.files import write_atomically
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Area
 
 TABLES = ("ts003", "ts017", "ts059", "ts065")
 _LOOKUP = "lsoa21-msoa21-lad22"
+_BOUNDARIES = "msoa.geojson"
 _SHIPPED = "E06000045"
 _LEVELS = ("LSOA21", "MSOA21", "LAD22")
 _SLACK = 20  # households by which disclosure control may set two tables apart
@@ -69,7 +71,7 @@ class Census:
     employed : ndarray of float, shape (areas,)
         Employed share of residents aged 16 and over.
     boundaries : dict or None
-        GeoJSON of the MSOAs, British National Grid metres.
+        GeoJSON of the areas' MSOAs, British National Grid metres.
     """
 
     areas: tuple[Area, ...]
@@ -98,7 +100,7 @@ def load(district: str, folder: Path | None = None) -> Census:
     Raises
     ------
     GeographyError
-        The code is malformed or in none of the tables, or areas differ between tables.
+        The code is malformed or in none of the tables, areas differ between tables, or boundaries lack some.
     FormatError
         A table is missing, unreadable or has other columns.
     DataError
@@ -167,7 +169,8 @@ def _assemble(lookup: list[dict[str, str]], folder: Path) -> Census:
     )
     names = {row[f"{level}CD"]: row[f"{level}NM"] for row in lookup for level in _LEVELS}
     areas = tuple(Area(row["LSOA21CD"], row["MSOA21CD"], row["LAD22CD"]) for row in lookup)
-    return Census(areas, names, classes, sizes, working / np.maximum(working + others, 1), _boundaries(folder))
+    employed = working / np.maximum(working + others, 1)
+    return Census(areas, names, classes, sizes, employed, _boundaries(folder, {area.msoa for area in areas}))
 
 
 def write_areas(census: Census, households: Sequence[int], path: Path) -> None:
@@ -278,14 +281,16 @@ def _size_column(size: int) -> str:
     return {1: "1 person in household", 8: "8 or more people in household"}.get(size, f"{size} people in household")
 
 
-def _boundaries(folder: Path) -> dict[str, object] | None:
-    path = folder / "msoa.geojson"
-    if not path.is_file():
+def _boundaries(folder: Path, msoas: set[str]) -> dict[str, object] | None:
+    """The areas' own boundaries, out of ``msoa.geojson`` here or in ../geography; None where there is none."""
+    at = (folder / _BOUNDARIES, folder.parent / "geography" / _BOUNDARIES)
+    path = next((path for path in at if path.is_file()), None)
+    if path is None:
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        plain = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
         plain = None
     if not (isinstance(plain, dict) and isinstance(plain.get("features"), list)):
         raise FormatError(f"{path.name} is not GeoJSON; make the extract again or remove the file")
-    return plain
+    return places.fitted(plain, msoas)

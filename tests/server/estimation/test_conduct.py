@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the office writes of a study beside its estimates, and the public tables that it looks for."""
 
+import json
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import pytest
 from skyglow_server import serve, settings
 from skyglow_server.estimation.inputs import COLUMNS
 from skyglow_server.settings import Settings
-from skyglow_shared.errors import DataError, FormatError
+from skyglow_shared.errors import DataError, FormatError, GeographyError
 from skyglow_shared.models import features, presence
 from skyglow_shared.signing import Identity
 from skyglow_shared.study import Block, canonical_bytes
@@ -94,3 +95,47 @@ def test_a_market_and_totals_in_the_studys_folder_are_heeded(office):
     (place / "totals.csv").write_text("nothing of the kind\n1\n")
     with pytest.raises(FormatError, match=r"totals\.csv"):
         conduct(folder)
+
+
+def drawing(codes):
+    """Boundaries as the ONS names their properties."""
+    ring = [[441000, 112000], [441900, 112000], [441900, 112900], [441000, 112000]]
+    one = {"type": "Polygon", "coordinates": [ring]}
+    features = [{"type": "Feature", "properties": {"MSOA21CD": code}, "geometry": one} for code in codes]
+    return json.dumps({"crs": {"properties": {"name": "EPSG:27700"}}, "features": features})
+
+
+def test_boundaries_may_hold_other_places(office):
+    folder, place = office
+    (place / "boundaries.geojson").write_text(drawing(["E02999999", "E02000000", "E02000001", "E02000002"]))
+    conduct(folder)
+    drawn = json.loads((place / "release" / "estimates-msoa.geojson").read_bytes())["features"]
+    assert [feature["id"] for feature in drawn] == ["E02000000", "E02000001", "E02000002"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "error"),
+    [
+        ("boundaries.geojson", drawing(["E02000000", "E02000001"]), GeographyError),
+        ("market.csv", "nothing of the kind\n1\n", FormatError),
+        ("totals.csv", "nothing of the kind\n1\n", FormatError),
+        ("vintages.csv", "nothing of the kind\n1\n", FormatError),
+    ],
+)
+def test_what_no_release_could_be_made_with_stops_a_study_before_its_first_round(
+    office, monkeypatch, file, text, error
+):
+    folder, place = office
+    begun = []
+    monkeypatch.setattr(serve, "Coordinator", lambda *_: begun.append("a round"))
+    (place / file).write_text(text)
+    with pytest.raises(error):
+        conduct(folder)
+    assert not begun
+
+
+def test_a_study_that_has_its_release_asks_for_nothing_more(office):
+    folder, place = office
+    conduct(folder)
+    (place / "market.csv").write_text("nothing of the kind\n1\n")
+    assert conduct(folder) == place / "estimates.csv"

@@ -57,7 +57,7 @@ def test_what_is_no_polygon_on_the_grid_is_refused(release, boundaries, case):
 @pytest.mark.parametrize("features", [None, {}, "all", []])
 def test_a_file_of_no_boundaries_is_refused(release, boundaries, features):
     with pytest.raises(GeographyError, match="lack 2"):
-        places.check({**boundaries, "features": features}, release.study)
+        places.fitted({**boundaries, "features": features}, release.study.msoas)
 
 
 def test_a_height_is_let_pass_and_not_drawn(release, boundaries):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps lie where the areas lie, and boundaries that are not the study's are refused."""
+"""Maps lie where the areas lie, and boundaries that do not cover the study are refused."""
 
 import json
 from dataclasses import replace
@@ -53,13 +53,34 @@ def spoil_code(features):
 
 
 @pytest.mark.parametrize("spoil", [spoil_code, list.pop, lambda features: features.append(features[0])])
-def test_boundaries_of_other_areas_are_refused(release, boundaries, spoil):
+def test_boundaries_that_lack_an_area_or_hold_it_twice_are_refused(release, boundaries, spoil):
     spoil(boundaries["features"])
     with pytest.raises(GeographyError, match="boundaries"):
         places.drawn(release)
 
 
+def test_of_a_whole_country_the_studys_places_are_drawn(release, boundaries):
+    own = places.geojson(places.drawn(release))
+    for feature in boundaries["features"]:
+        feature["properties"] = {name.upper(): value for name, value in feature["properties"].items()}
+    elsewhere = {"MSOA21CD": "W02000001", "OBJECTID": 7}
+    boundaries["features"].insert(1, {"type": "Feature", "properties": elsewhere, "geometry": None})
+    assert places.geojson(places.drawn(release)) == own
+
+
+@pytest.mark.parametrize("name", ["EPSG:27700", "urn:ogc:def:crs:EPSG::27700", "urn:ogc:def:crs:EPSG:9.8:27700"])
+def test_the_grid_may_be_named_in_any_of_its_ways(release, boundaries, name):
+    boundaries["crs"]["properties"]["name"] = name
+    assert len(places.drawn(release)) == 2
+
+
 def test_another_grid_is_refused(release, boundaries):
     del boundaries["crs"]
+    with pytest.raises(GeographyError, match="British National Grid"):
+        places.drawn(release)
+
+
+def test_a_grid_of_another_number_is_refused(release, boundaries):
+    boundaries["crs"]["properties"]["name"] = "EPSG:277001"
     with pytest.raises(GeographyError, match="British National Grid"):
         places.drawn(release)
