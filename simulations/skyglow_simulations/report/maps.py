@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map of MSOAs, coloured by share, each area reachable by pointer and keyboard."""
+"""The map of MSOAs and of districts, coloured by share, each area reachable by pointer and keyboard."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -22,20 +24,22 @@ Ring = list[Point]
 def draw(
     boundaries: Mapping[str, Any],
     estimates: Sequence[Estimate],
-    district: float | None,
+    within: Mapping[str, str],
     classes: Classes,
     label: str,
 ) -> Markup:
-    """Draw the map; areas without a published estimate are hatched, areas apart from the district are marked.
+    """Draw the map; areas without a published estimate are hatched, areas apart from their district are marked.
+
+    Districts lie over it in a layer that the page's switch shows in place of the MSOAs'.
 
     Parameters
     ----------
     boundaries : GeoJSON FeatureCollection
         Features with properties ``msoa21cd`` and ``msoa21nm``, coordinates in metres, north up.
     estimates : sequence of Estimate
-        One an MSOA.
-    district : float or None
-        The district's estimate.
+        One an MSOA, and one a district.
+    within : mapping of str to str
+        District of each MSOA, by code.
     classes : Classes
     label : str
         The drawing's accessible name.
@@ -50,17 +54,27 @@ def draw(
     def place(point: Point) -> Point:
         return (point[0] - left) * scale, (top - point[1]) * scale
 
-    areas, marks = [], []
+    areas, marks, parts = [], [], defaultdict[str, list[Ring]](list)
     for names, polygons in shapes:
-        code, name = names["msoa21cd"], names["msoa21nm"]
-        item = known.get(code)
+        code = names["msoa21cd"]
+        item, district = known.get(code), known.get(within.get(code, ""))
         rings = [[place(point) for point in ring] for rings in polygons for ring in rings]
-        areas.append(_area(code, name, item, rings, classes))
-        marks.append(_mark(code, side(item, district), _centre(max(rings, key=_doubled_area, default=[]))))
+        parts[within.get(code, "")] += rings
+        areas.append(_area(code, names.get("msoa21nm", code), item, rings, classes))
+        centre = None if district is None else district.estimate
+        marks.append(_mark(code, side(item, centre), _centre(max(rings, key=_doubled_area, default=[]))))
+    districts = [item for item in estimates if item.level == "LAD"]
+    wholes = [_area(one.area_code, one.area_name, one, _outline(parts[one.area_code]), classes) for one in districts]
     size = ((right - left) * scale + 4, (top - bottom) * scale + 4)
     # the outline of the area that is read is drawn over its neighbours
-    over = tag("g", {"aria-hidden": "true"}, tag("path", {"d": "", "class": "outline"}), *marks)
-    drawn = tag("g", {"transform": "translate(2 2)"}, *areas, over)
+    over = tag("path", {"d": "", "class": "outline", "aria-hidden": "true"})
+    layers = (
+        tag("g", {"data-level": "MSOA"}, *areas),
+        tag("g", {"data-level": "LAD", "style": "display:none"}, *wholes),
+        over,
+        tag("g", {"data-level": "MSOA", "aria-hidden": "true"}, *marks),
+    )
+    drawn = tag("g", {"transform": "translate(2 2)"}, *layers)
     return picture(size, label, tag("defs", {}, _hatch()), drawn, kind="map")
 
 
@@ -98,6 +112,28 @@ def _polygons(geometry: Mapping[str, Any]) -> Iterator[list[Ring]]:
     polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
     for polygon in polygons:
         yield [[(float(point[0]), float(point[1])) for point in ring] for ring in polygon]
+
+
+def _outline(rings: Sequence[Ring]) -> list[Ring]:
+    """Rings about areas taken together: an edge between two of them, one's way there and the other's back, is no edge.
+
+    What is left is as often left at a corner as it is come to, so every walk along it ends where it began.
+    """
+    edges = Counter(edge for ring in rings for edge in pairwise(ring))
+    ahead: dict[Point, list[Point]] = {}
+    for (start, end), times in edges.items():
+        if times > edges[end, start]:
+            ahead.setdefault(start, []).extend([end] * (times - edges[end, start]))
+    found = []
+    while ahead:
+        ring = [next(iter(ahead))]
+        while ring[-1] in ahead:
+            at = ring[-1]
+            ring.append(ahead[at].pop())
+            if not ahead[at]:
+                del ahead[at]
+        found.append(ring)
+    return found
 
 
 def _doubled_area(ring: Ring) -> float:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The section on where: map, ranking, table, and what the page's switches need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from skyglow_simulations.report.scales import WIDTHS, Classes, axis, classes
 from skyglow_simulations.report.when import LARGEST_FIRST, TOPIC, areas_of, curves_of, kinds_of
 
 Numbers = list[float] | None
+_LEVELS = ("MSOA", "LAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,15 @@ class Where:
     map, ranking : Markup or None
     legend : list of (str, str)
         Colour and words of each class.
+    levels : list of (str, str)
+        Name and words of every level that the map can show.
     """
 
     topics: list[Topic]
     map: Markup | None
     ranking: Markup | None
     legend: list[tuple[str, str]]
+    levels: list[tuple[str, str]]
 
 
 def section(data: ReportData, names: Sequence[str]) -> Where:
@@ -65,11 +69,12 @@ def section(data: ReportData, names: Sequence[str]) -> Where:
     topics = [_topic(data, name, high) for name in names]
     first, msoas = topics[0], data.pick(topics[0].name, "MSOA")
     district, words = first.district, first.words
-    centre = None if district is None else district.estimate
-    steps = _share_classes(msoas)
+    whole, within = data.pick(first.name, "LAD"), {area.msoa: area.lad for area in data.study.areas}
+    steps = _share_classes([*msoas, *whole])
     drawn = None
     if data.boundaries is not None and data.boundaries["features"] and msoas:
-        drawn = maps.draw(data.boundaries, msoas, centre, steps, f"Map of MSOAs by the estimated share of {words}")
+        label = f"Map of MSOAs by the estimated share of {words}"
+        drawn = maps.draw(data.boundaries, [*msoas, *whole], within, steps, label)
     return Where(
         topics=topics,
         map=drawn,
@@ -77,6 +82,7 @@ def section(data: ReportData, names: Sequence[str]) -> Where:
         if msoas
         else None,
         legend=steps.labels(),
+        levels=[(level, wording.CHOICES[level]) for level in _LEVELS] if drawn and whole else [],
     )
 
 
@@ -146,7 +152,7 @@ def _share_payload(data: ReportData, topic: str) -> dict[str, Any]:
     msoas = data.pick(topic, "MSOA")
     return {
         "words": wording.topic(topic),
-        "scales": _scales(_shown(msoas)),
+        "scales": _scales({level: _shown(data.pick(topic, level)) for level in _LEVELS}),
         "axis": _share_axis(msoas),
         "areas": {item.area_code: _numbers(item) for item in [*data.pick(topic, "LAD"), *msoas]},
         "district": next((item.area_code for item in data.pick(topic, "LAD")), None),
@@ -155,7 +161,7 @@ def _share_payload(data: ReportData, topic: str) -> dict[str, Any]:
 
 def _day_payload(data: ReportData, curves: Sequence[Estimate]) -> dict[str, Any]:
     """Return every curve; colours and axis are one for all hours, so that the day can be seen to pass."""
-    shown = _shown([item for item in curves if item.level == "MSOA"])
+    shown = {level: _shown([item for item in curves if item.level == level]) for level in _LEVELS}
     areas: dict[str, dict[str, list[Numbers]]] = {}
     truths, levels = {}, dict[str, list[str]]()
     for code, items in areas_of(curves).items():
@@ -167,7 +173,7 @@ def _day_payload(data: ReportData, curves: Sequence[Estimate]) -> dict[str, Any]
     return {
         "words": wording.topic(TOPIC),
         "scales": _scales(shown, most=12),
-        "axis": axis([number for numbers in shown for number in numbers]),
+        "axis": axis([number for numbers in shown["MSOA"] for number in numbers]),
         "areas": areas,
         "truth": truths,
         "district": next((item.area_code for item in curves if item.level == "LAD"), None),
@@ -177,12 +183,15 @@ def _day_payload(data: ReportData, curves: Sequence[Estimate]) -> dict[str, Any]
     }
 
 
-def _scales(shown: Sequence[Sequence[float]], most: int = 7) -> dict[str, Any]:
-    scales = {
-        "estimate": classes([numbers[0] for numbers in shown], most=most),
-        "width": classes([numbers[2] - numbers[1] for numbers in shown], WIDTHS, most=most),
-    }
-    return {name: {"edges": scale.edges, "labels": scale.labels()} for name, scale in scales.items()}
+def _scales(shown: Mapping[str, Sequence[Sequence[float]]], most: int = 7) -> dict[str, Any]:
+    """By level: one scale for estimates of all levels, so that colours mean the same, and one of its own for widths."""
+    every = classes([numbers[0] for level in shown.values() for numbers in level], most=most)
+    found = {}
+    for level, own in shown.items():
+        widths = classes([numbers[2] - numbers[1] for numbers in own], WIDTHS, most=most)
+        both = {"estimate": every, "width": widths}
+        found[level] = {name: {"edges": scale.edges, "labels": scale.labels()} for name, scale in both.items()}
+    return found
 
 
 def _numbers(item: Estimate, digits: int = 6) -> Numbers:

@@ -63,7 +63,21 @@ def test_the_switch_works_in_a_browser(html, tmp_path, mode, legend, reading, to
     assert any(text.endswith(legend) for text in page.texts["li"])
     hours = next(attributes for attributes in page.all("fieldset") if attributes.get("id") == "hours")
     assert ("hidden" in hours) is not mode.startswith("#map=occupancy")
-    assert [a.get("tabindex") for a in page.all("path") if a.get("class") == "area"] == ["0", "-1", "-1", "-1", "-1"]
+    areas = [one.get("tabindex") for one in page.all("path") if one.get("class") == "area"]
+    assert areas == ["0", "-1", "-1", "-1", "-1", "0"], "one stop for each level's areas"
+
+
+@needs_chromium
+@pytest.mark.parametrize("level", ["MSOA", "LAD"])
+def test_the_map_is_of_the_level_that_is_chosen(html, tmp_path, level, town):
+    file = tmp_path / "report.html"
+    file.write_text(html)
+    page = town.Page(dumped(f"{file.as_uri()}#map={town.topic},estimate,weekday,24,{level}", tmp_path))
+    layers = [one for _, one in page.elements if "data-level" in one]
+    hidden = {one["data-level"] for one in layers if "none" in (one.get("style") or "")}
+    assert hidden == {"MSOA", "LAD"} - {level}
+    label = next(one["aria-label"] for one in page.all("svg") if one.get("class") == "map")
+    assert label.startswith({"MSOA": "Map of MSOAs by", "LAD": "Map of districts by"}[level])
 
 
 @needs_chromium

@@ -3,10 +3,11 @@
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import msgspec
 
-from skyglow_simulations.report import render
+from skyglow_simulations.report import maps, render
 from skyglow_simulations.report.scales import axis, classes
 
 
@@ -126,3 +127,49 @@ def test_a_study_that_withholds_everything_still_has_a_report(town):
     ]
     html = render(town.data(estimates=hidden, boundaries={"type": "FeatureCollection", "features": []}))
     assert "5 of 5 MSOAs" in html and "made so that it contains" in html
+
+
+def test_the_map_can_be_of_districts_drawn_without_the_lines_within(town, html):
+    page = town.Page(html)
+    assert [one["value"] for one in page.all("input") if one.get("name") == "areas"] == ["MSOA", "LAD"]
+    *msoas, district = [one for one in page.all("path") if one.get("class") == "area"]
+    assert (district["data-code"], district["role"], district["tabindex"]) == (town.district, "img", "0")
+    assert district["aria-label"] == "Town 000: 5.0%, 95% interval 1.0% to 9.0%"
+    assert district["d"].count("M") == 5, "of the town's areas no two touch"
+    assert len(msoas) == 5
+
+
+def test_colours_of_shares_mean_the_same_at_every_level_and_widths_have_scales_of_their_own(town):
+    narrow = [
+        dataclasses.replace(item, lower=item.estimate - 0.004, upper=item.estimate + 0.004)
+        if item.level == "LAD"
+        else item
+        for item in town.estimates()
+    ]
+    scales = town.Page(render(town.data(estimates=narrow))).payload()["topics"][town.topic]["scales"]
+    assert scales["LAD"]["estimate"] == scales["MSOA"]["estimate"]
+    assert scales["LAD"]["width"]["edges"][-1] < scales["MSOA"]["width"]["edges"][0]
+
+
+def test_without_an_estimate_of_the_district_there_is_no_level_to_choose(town):
+    shown = [item for item in town.estimates() if item.level != "LAD"]
+    page = town.Page(render(town.data(estimates=shown)))
+    assert not [one for one in page.all("input") if one.get("name") == "areas"]
+
+
+def test_the_outline_of_areas_keeps_holes_and_parts():
+    def square(east, north, side=1.0):
+        return [(east, north), (east, north + side), (east + side, north + side), (east + side, north), (east, north)]
+
+    def edges(rings):
+        return {edge for ring in rings for edge in pairwise(ring)}
+
+    beside = [(1.0, 0.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.0), (1.0, 0.0)]
+    both = maps._outline([square(0.0, 0.0), beside])
+    assert edges(both) == edges([square(0.0, 0.0), beside]) - {((1.0, 1.0), (1.0, 0.0)), ((1.0, 0.0), (1.0, 1.0))}
+    assert len(both) == 1 and both[0][0] == both[0][-1]
+    apart = [square(0.0, 0.0), square(5.0, 5.0)]
+    assert edges(maps._outline(apart)) == edges(apart)
+    hole = square(1.0, 1.0)[::-1]
+    assert edges(maps._outline([square(0.0, 0.0, 3.0), hole])) == edges([square(0.0, 0.0, 3.0), hole])
+    assert edges(maps._outline([square(0.0, 0.0, 3.0), hole, square(1.0, 1.0)])) == edges([square(0.0, 0.0, 3.0)])

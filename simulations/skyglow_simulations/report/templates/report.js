@@ -18,7 +18,7 @@
   /* Map and ranking */
   function chosen() {
     var fields = new FormData(form), slot = document.getElementById("slot");
-    return { topic: fields.get("topic"), what: fields.get("what") || "estimate", kind: fields.get("kind"), slot: slot ? +slot.value : 0 };
+    return { topic: fields.get("topic"), areas: fields.get("areas") || "MSOA", what: fields.get("what") || "estimate", kind: fields.get("kind"), slot: slot ? +slot.value : 0 };
   }
   function numbers(code, choice) {
     var area = data.topics[choice.topic].areas[code];
@@ -35,14 +35,16 @@
     return scale.labels[place][0];
   }
   function drawMap(choice) {
-    var topic = data.topics[choice.topic], scale = topic.scales[choice.what];
+    var topic = data.topics[choice.topic], scale = topic.scales[choice.areas][choice.what];
     var whole = topic.district ? numbers(topic.district, choice) : null;
     each(".area", function (shape) {
       var code = shape.dataset.code, found = numbers(code, choice), said = words(code, choice);
-      shape.setAttribute("fill", found ? colour(choice.what === "width" ? found[2] - found[1] : found[0], scale) : "url(#hatch)");
+      var value = found && (choice.what === "width" ? found[2] - found[1] : found[0]);
+      shape.setAttribute("fill", found ? colour(value, topic.scales[shape.parentNode.dataset.level][choice.what]) : "url(#hatch)");
       shape.setAttribute("aria-label", said);
       shape.querySelector("title").textContent = said;
     });
+    each("[data-level]", function (part) { part.style.display = part.dataset.level === choice.areas ? "" : "none"; });
     each("[data-mark]", function (mark) {
       var found = numbers(mark.dataset.mark, choice), d = "";
       if (found && whole && found[1] > whole[0]) d = "M0,-6L5.6,4.4L-5.6,4.4Z";
@@ -97,7 +99,8 @@
     var said = "MSOAs in order of the estimated share of " + topic.words + when;
     chart.setAttribute("aria-label", said);
     document.getElementById("shown").textContent = topic.words.charAt(0).toUpperCase() + topic.words.slice(1) + when;
-    each(".map", function (map) { map.setAttribute("aria-label", "Map of MSOAs by the estimated share of " + topic.words + when); });
+    var drawn = "Map of " + (choice.areas === "LAD" ? "districts" : "MSOAs") + " by the estimated share of ";
+    each(".map", function (map) { map.setAttribute("aria-label", drawn + topic.words + when); });
   }
   function draw() {
     var choice = chosen(), hours = document.getElementById("hours"), slot = document.getElementById("slot");
@@ -118,10 +121,11 @@
     if (reading && code) reading.textContent = words(code, chosen());
   }
   function restore() {
-    var wanted = /^#map=([^,]+),(estimate|width),(weekday|weekend),(\d{1,2})$/.exec(location.hash);
+    var wanted = /^#map=([^,]+),(estimate|width),(weekday|weekend),(\d{1,2})(?:,(MSOA|LAD))?$/.exec(location.hash);
     if (wanted && wanted[1] in data.topics) {
       ["topic", "what", "kind"].forEach(function (field, number) { if (form.elements[field]) form.elements[field].value = wanted[number + 1]; });
       if (form.elements.slot) form.elements.slot.value = wanted[4];
+      if (form.elements.areas) form.elements.areas.value = wanted[5] || "MSOA";
     }
     draw();
   }
@@ -159,14 +163,15 @@
   function watch() {
     var areas = Array.prototype.slice.call(document.querySelectorAll(".area"));
     var moves = { ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowUp: [0, -1] };
-    areas.forEach(function (area, number) {
-      area.setAttribute("tabindex", number ? -1 : 0);
+    areas.forEach(function (area) {
+      var layer = Array.prototype.slice.call(area.parentNode.children);
+      area.setAttribute("tabindex", area === layer[0] ? 0 : -1);
       area.addEventListener("focus", function () { light(area.dataset.code); });
       area.addEventListener("blur", function () { light(""); });
       area.addEventListener("keydown", function (event) {
         if (!(event.key in moves)) return;
         event.preventDefault();
-        var next = nearest(areas, area, moves[event.key][0], moves[event.key][1]);
+        var next = nearest(layer, area, moves[event.key][0], moves[event.key][1]);
         area.setAttribute("tabindex", -1);
         next.setAttribute("tabindex", 0);
         next.focus();
