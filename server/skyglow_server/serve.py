@@ -12,7 +12,7 @@ What else `releasing` looks at in it is put there by hand.
 
 from pathlib import Path
 
-from skyglow_server import keys, releasing, traces
+from skyglow_server import keys, releasing, traces, vintage
 from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Progress
 from skyglow_server.draft import draft
@@ -70,6 +70,8 @@ def prepare(folder: Path, template: Path, areas: Path) -> Study:
         A study of that name was drafted before: it may have been approved, and any change makes another study.
     FormatError, StudyError
         The template, the table or the study cannot be used.
+    GeographyError
+        An area is none of 2021, or is in the table twice or otherwise than in the study.
     """
     roster = [Supplier(name=name, public_key=entry.public_key) for name, entry in keys.admitted(folder).items()]
     office = Identity.load(folder / "identity.key")
@@ -78,6 +80,7 @@ def prepare(folder: Path, template: Path, areas: Path) -> Study:
     place = _place(folder, study.name)
     if (place / "study.json").exists():
         raise RunError("a study of that name was drafted here before; give the new one another name")
+    vintage.check(study.areas)
     load_areas(areas, study)
     write_atomically(place / "areas.csv", areas.read_bytes())
     write_atomically(place / "study.json", canonical_bytes(study))
