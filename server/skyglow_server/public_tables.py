@@ -2,7 +2,8 @@
 """Public tables that others made: CSV files with a header, read whole and refused whole."""
 
 import csv
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if any(not row[name] for row in rows for name in columns):
         raise FormatError(f"{path.name} has a line with too few fields; fetch it again")
     return rows
+
+
+def digests(folder: Path, names: Iterable[str]) -> Mapping[str, str]:
+    """SHA-256 of those of a folder's files that are there, by name: which tables figures were made with."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).exists()
+    }
 
 
 def read_numbers(path: Path, rows: Sequence[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64]:

@@ -5,12 +5,13 @@ A study's folder may hold, put there by hand before the study is run::
 
     market.csv          homes by area and supplier, public (`disclosure.load_market`)
     totals.csv          official totals to agree with (`estimation.load_totals`)
+    selection.csv       who has a smart meter and who answers, by class of composition (`estimation.load_selection`)
     vintages.csv        what LSOAs of two vintages have in common: columns earlier, later, households
     neighbours.csv      MSOAs side by side, whose drifts may be alike: columns area_code, neighbour_code
     boundaries.geojson  of MSOAs, on the British National Grid; those of other places are left out
 
 All of it is read before the first round, as nothing should be spent on a release that cannot be made, and again after
-the last.
+the last. A release names each of them that is there, and its digest.
 
 Earlier releases are those of the office's other studies, and whatever lies under ``releases/``: folders of releases
 that were made elsewhere. A release that its checker turns down is taken away, and counts no more.
@@ -26,13 +27,24 @@ from typing import Any
 
 from skyglow_server import settings
 from skyglow_server.disclosure import Footprint, Market, Overlap, Pieces, load_market, pieces_of
-from skyglow_server.estimation import AreaTable, checks, electricity, estimate, load_areas, load_totals
+from skyglow_server.estimation import (
+    PLANNING,
+    AreaTable,
+    Planning,
+    checks,
+    electricity,
+    estimate,
+    load_areas,
+    load_selection,
+    load_totals,
+)
 from skyglow_server.estimation.benchmark import Totals
 from skyglow_server.estimation.inputs import BlockSum
 from skyglow_server.estimation.neighbours import load_neighbours
-from skyglow_server.public_tables import read_numbers, read_rows
+from skyglow_server.public_tables import digests, read_numbers, read_rows
 from skyglow_server.publication import Release, places, publish, software, write_estimates_csv
 from skyglow_server.publication.earlier import footprints_for, read_release
+from skyglow_server.publication.release import SELECTION
 from skyglow_server.publication.tidy import use_table
 from skyglow_shared import locks
 from skyglow_shared.errors import FormatError
@@ -41,6 +53,7 @@ from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.study import Study
 
 RELEASE = "release"
+_PUBLIC = ("areas.csv", "market.csv", "totals.csv", SELECTION, "vintages.csv", "neighbours.csv", "boundaries.geojson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class Beside:
     areas: AreaTable
     market: Market | None
     totals: Totals | None
+    planning: Planning
     pieces: Pieces | None
     boundaries: Mapping[str, Any] | None
     earlier: tuple[Footprint, ...]
@@ -100,7 +114,7 @@ def release(
         beside = _beside(folder, name, study)
         areas = beside.areas
         record = checks(study, areas, sums, beside.earlier, market=beside.market, pieces=beside.pieces)
-        estimates = estimate(study, areas, sums, record=record, totals=beside.totals)
+        estimates = estimate(study, areas, sums, planning=beside.planning, record=record, totals=beside.totals)
         use = electricity(study, areas, sums, record)
         write_estimates_csv(place / "estimates.csv", estimates)
         if use:
@@ -116,6 +130,7 @@ def release(
             contact=own.contact,
             designation=own.designation,
             boundaries=beside.boundaries,
+            inputs=digests(place, _PUBLIC),
             ledger_heads={supplier: head.digest for supplier, head in heads.items()},
             ledger_entries={supplier: head.entries for supplier, head in heads.items()},
             versions=software(),
@@ -136,6 +151,7 @@ def _beside(folder: Path, name: str, study: Study) -> Beside:
         areas=areas,
         market=load_market(place / "market.csv", study) if (place / "market.csv").exists() else None,
         totals=load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None,
+        planning=load_selection(place / SELECTION) if (place / SELECTION).exists() else PLANNING,
         pieces=pieces,
         boundaries=_boundaries(place / "boundaries.geojson", study),
         earlier=tuple(_earlier(folder, place, study, pieces)),

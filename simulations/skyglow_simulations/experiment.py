@@ -24,8 +24,9 @@ from skyglow_server.checkpoints import Checkpoints
 from skyglow_server.coordinator import Coordinator, Outcome
 from skyglow_server.disclosure import Check
 from skyglow_server.draft import draft
-from skyglow_server.estimation import PLANNING, AreaTable, Estimate, Planning, estimate, load_areas
+from skyglow_server.estimation import PLANNING, AreaTable, Estimate, Planning, estimate, load_areas, load_selection
 from skyglow_server.federation import Federation, InProcess
+from skyglow_server.publication.release import SELECTION
 from skyglow_server.refusals import refusal_error
 from skyglow_shared.errors import RunError
 from skyglow_shared.files import write_atomically
@@ -40,11 +41,10 @@ from skyglow_shared.study import Supplier as RosterEntry
 from skyglow_shared.vocabulary import TrustMode
 from skyglow_simulations import suppliers
 from skyglow_simulations.population import census as census_tables
-from skyglow_simulations.population import generate, trial_city
+from skyglow_simulations.population import generate, survey, trial_city
 from skyglow_simulations.population import trial as trials
 from skyglow_simulations.population.census import Census
 from skyglow_simulations.population.frame import FRAMES
-from skyglow_simulations.population.survey import known_of
 from skyglow_simulations.population.trial import Trial
 from skyglow_simulations.randomness import SeededRandomness
 from skyglow_simulations.run import Folder, Parameters
@@ -96,9 +96,14 @@ class Experiment:
     def planning(self) -> Planning:
         """The office's planning constants; on a trial's few homes they count each home once."""
         if self.trial is None:
-            return known_of(FRAMES[self.parameters.frame])
+            return load_selection(self.selection) if self.selection.exists() else PLANNING
         split = self.trial.split(self.parameters.seed)
         return dataclasses.replace(PLANNING, class_distinct_homes=self.trial.distinct_homes(split))
+
+    @property
+    def selection(self) -> Path:
+        """The public table of who has a smart meter and who answers; not there where it is all homes alike."""
+        return self.folder.reference / SELECTION
 
     @property
     def office(self) -> Identity:
@@ -134,6 +139,7 @@ class Experiment:
                 workers=self.parameters.workers,
                 progress=self.progress,
             )
+            survey.tell(self.selection, FRAMES[self.parameters.frame])
         with self.clock.phase("readings"):
             self.introduce()
             suppliers.load_readings(self.folder, self.parameters, self.study, partial(self.progress, "readings"))

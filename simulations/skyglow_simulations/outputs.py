@@ -15,7 +15,9 @@ from skyglow_server.coordinator import Outcome
 from skyglow_server.disclosure import Check
 from skyglow_server.estimation import AreaTable, Estimate, checks, compare, electricity
 from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.public_tables import digests
 from skyglow_server.publication import Release, publish, software, write_estimates_csv
+from skyglow_server.publication.release import SELECTION
 from skyglow_shared.files import write_atomically
 from skyglow_shared.layout import round_numbers, sum_deviation
 from skyglow_shared.models import presence
@@ -117,6 +119,7 @@ def release_of(experiment: Experiment, findings: Findings, made: datetime.date) 
         simulated=True,
         boundaries=experiment.census.boundaries,
         use=findings.use,
+        inputs=digests(experiment.folder.reference, ("areas.csv", SELECTION)),
         ledger_heads={name: str(figures["ledger_head"]) for name, figures in costs.items()},
         charged={name: float(figures["epsilon_upper"]) for name, figures in costs.items()},
         versions=software(),

@@ -9,6 +9,7 @@ from skyglow_server.estimation.benchmark import Total, load_totals
 from skyglow_server.estimation.inputs import AreaTable, load_areas
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate
+from skyglow_server.estimation.selection import load_selection
 from skyglow_server.estimation.topics import census, checks, compare, electricity, estimate
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "electricity",
     "estimate",
     "load_areas",
+    "load_selection",
     "load_totals",
 ]

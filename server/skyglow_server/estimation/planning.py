@@ -59,7 +59,7 @@ class Planning:
         Least relative sd of an area's share of metered homes around that of all areas; the counts may show more.
     metering, response : tuple of float, one a composition class
         Relative chances that a home of the class has a smart meter and that a metered one answers, as the survey
-        organisation knows them; empty = all alike.
+        organisation knows them (`selection.load_selection`); empty = all alike.
     metering_deviation, response_deviation : float
         Sd of the log of how much likelier homes that count have a meter, and answer, than these say.
     panel_size_deviation : float

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from skyglow_server.publication import tidy
-from skyglow_server.publication.release import Release
+from skyglow_server.publication.release import SELECTION, Release
 from skyglow_shared.study import Study, digest
 
 NAME = "ro-crate-metadata.json"
@@ -24,6 +24,17 @@ _FORMATS: Mapping[str, str] = {
 }
 
 Entity = dict[str, Any]
+#: The public tables that an office may hold, by name.
+_ABOUT: Mapping[str, str] = {
+    "areas.csv": "public table of areas with their old census",
+    "market.csv": "public numbers of homes by area and supplier, that release rules look at",
+    "totals.csv": "official totals that shares were made to agree with",
+    SELECTION: "relative chances of having a smart meter and of answering by class of composition, as the survey"
+    " organisation knows them: shares were put right by these",
+    "vintages.csv": "what areas of two vintages have in common",
+    "neighbours.csv": "which MSOAs lie side by side: their drifts may be alike",
+    "boundaries.geojson": "boundaries of areas",
+}
 _SOFTWARE = ("skyglow-shared", "skyglow-server", "torch", "numpy", "dp-accounting")
 
 
@@ -46,6 +57,7 @@ def crate(release: Release, files: Mapping[str, bytes], about: Mapping[str, str]
     described = [_file(name, content, about.get(name, "")) for name, content in sorted(files.items())]
     software = [_software(name, version) for name, version in sorted(release.versions.items())]
     ledgers = [_ledger(name, release) for name in sorted(supplier.name for supplier in release.study.suppliers)]
+    inputs = [_input(name, digest) for name, digest in sorted(release.inputs.items())]
     licence: Entity = {"@id": tidy.LICENCE, "@type": "CreativeWork", "name": "Open Government Licence v3.0"}
     producer: Entity = {"@id": "#producer", "@type": "Organization", "name": release.producer}
     graph = [
@@ -66,12 +78,13 @@ def crate(release: Release, files: Mapping[str, bytes], about: Mapping[str, str]
             "hasPart": _references(described),
             "mentions": [{"@id": "#run"}, {"@id": "#intervals"}],
         },
-        _run(release, described, software, ledgers),
+        _run(release, described, software, [*ledgers, *inputs]),
         _study(release),
         _intervals(release),
         *described,
         *software,
         *ledgers,
+        *inputs,
         producer,
         licence,
     ]
@@ -96,6 +109,12 @@ def _file(name: str, content: bytes, description: str) -> Entity:
 
 def _software(name: str, version: str) -> Entity:
     return {"@id": f"#software-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
+
+
+def _input(name: str, digest: str) -> Entity:
+    """A public table that is not of the release's folder: named by its digest alone."""
+    about = _ABOUT[name]
+    return {"@id": f"#input-{name}", "@type": "CreativeWork", "name": name, "description": about, "sha256": digest}
 
 
 def _ledger(name: str, release: Release) -> Entity:
@@ -138,13 +157,13 @@ def _paid(study: Study, charged: float | None) -> str:
     )
 
 
-def _run(release: Release, files: list[Entity], software: list[Entity], ledgers: list[Entity]) -> Entity:
+def _run(release: Release, files: list[Entity], software: list[Entity], taken: list[Entity]) -> Entity:
     return {
         "@id": "#run",
         "@type": "CreateAction",
         "name": "simulated study" if release.simulated else "study",
         "endTime": release.made.isoformat(),
-        "object": [{"@id": "#study"}, *_references(ledgers)],
+        "object": [{"@id": "#study"}, *_references(taken)],
         "instrument": _references(software),
         "result": _references(files),
         "agent": {"@id": "#producer"},

@@ -11,7 +11,7 @@ from skyglow_server.publication.check_folder import rules_of
 from skyglow_server.publication.provenance import unknown_head
 from skyglow_server.publication.release import Release
 from skyglow_server.publication.templating import environment
-from skyglow_shared.study import digest
+from skyglow_shared.study import digest as study_digest
 
 NAME = "quality-and-methods.html"
 _LEVELS = {"LAD": "Districts", "MSOA": "MSOAs", "LSOA": "LSOAs"}
@@ -76,7 +76,8 @@ def _rules(release: Release) -> Iterator[Row]:
 
 
 def _origin(release: Release) -> Iterator[Row]:
-    yield ["Study digest", digest(release.study)]
+    yield ["Study digest", study_digest(release.study)]
     for name in sorted(supplier.name for supplier in release.study.suppliers):
         yield [f"Ledger of {name}", release.ledger_heads.get(name) or f"not known: {unknown_head(release.study)}"]
+    yield from ([f"Public table {name}", digest] for name, digest in sorted(release.inputs.items()))
     yield from ([name, version] for name, version in sorted(release.versions.items()))

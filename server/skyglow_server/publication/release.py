@@ -12,6 +12,9 @@ from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.results import Estimate
 from skyglow_shared.study import Study
 
+#: The public table of who has a smart meter and who answers.
+SELECTION = "selection.csv"
+
 
 @dataclass(frozen=True)
 class Release:
@@ -44,6 +47,8 @@ class Release:
     charged : mapping of str to float
         Epsilon that each supplier's ledger was charged for the study: known in a simulation alone, as an office sees no
         ledger.
+    inputs : mapping of str to str
+        SHA-256 by name of the public tables that the figures were made with.
     versions : mapping of str to str
         Software by name.
     """
@@ -61,6 +66,7 @@ class Release:
     ledger_heads: Mapping[str, str] = field(default_factory=dict)
     ledger_entries: Mapping[str, int] = field(default_factory=dict)
     charged: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -81,6 +87,11 @@ class Release:
     def of_topic(self, topic: str) -> list[Estimate]:
         """Estimates of a topic, all levels."""
         return [item for (name, _), items in self.tables.items() if name == topic for item in items]
+
+    @property
+    def selected(self) -> bool:
+        """Whether shares were put right by known chances of having a smart meter and of answering."""
+        return SELECTION in self.inputs
 
     @property
     def banner(self) -> str:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from skyglow_client.readings.panel import NOT_IN_PANEL
 from skyglow_server.estimation.planning import PLANNING, Planning
-from skyglow_shared.study import QUESTIONS, Period
+from skyglow_server.estimation.selection import DEVIATION
+from skyglow_shared.files import write_atomically
+from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Period
 from skyglow_simulations.population import frame, presence, raw
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.randoms import number_of, random_of
@@ -60,6 +62,16 @@ def known_of(gaps: frame.Amounts) -> Planning:
         metering_deviation=_LEFT_OPEN,
         response_deviation=_LEFT_OPEN,
     )
+
+
+def tell(path: Path, gaps: frame.Amounts) -> None:
+    """Write the table by which the survey organisation tells the office what it knows; none where all are alike."""
+    known = known_of(gaps)
+    if not known.metering:
+        return
+    lines = zip(COMPOSITION_CLASSES, known.metering, known.response, strict=True)
+    table = [("class", "metering", "response"), *lines, (DEVIATION, known.metering_deviation, known.response_deviation)]
+    write_atomically(path, "".join(",".join(map(str, line)) + "\n" for line in table).encode())
 
 
 def unpack(bits: NDArray[np.uint8], rows: NDArray[np.int64], days: int) -> NDArray[np.uint8]:

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Meters and answers that go with the kind of home are put right where chances are known, and doubted where not."""
 
+import csv
+import hashlib
+import json
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from skyglow_server import releasing, settings
 from skyglow_server.estimation.evidence import Evidence, left_in, panel_share
+from skyglow_server.estimation.inputs import COLUMNS
 from skyglow_server.estimation.planning import PLANNING
-from skyglow_server.estimation.selection import Seen, chances_of
+from skyglow_server.estimation.selection import Seen, chances_of, load_selection
 from skyglow_server.estimation.shares import share_estimates
+from skyglow_server.settings import Settings
+from skyglow_shared.errors import FormatError
+from skyglow_shared.study import COMPOSITION_CLASSES
+from skyglow_simulations.population import frame, survey
 
 METERING = (0.74, 0.78, 0.78, 0.82, 0.83, 0.73)
 RESPONSE = (1.15, 1.30, 0.75, 1.10, 0.95, 0.60)
@@ -86,3 +96,98 @@ def test_what_is_seen_is_what_bayes_says():
     moved = Seen.of(np.array([0.301]), mix, positive, chances)
     assert seen.slope[0] == pytest.approx((moved.share[0] - seen.share[0]) / 0.001, rel=1e-2)
     np.testing.assert_array_equal(chances_of((1.0, 2.0), 4), [1, 2, 1, 2])
+
+
+LINES = [*map(",".join, zip(COMPOSITION_CLASSES, map(str, METERING), map(str, RESPONSE), strict=True))]
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(*lines):
+        path = tmp_path / "selection.csv"
+        path.write_text("\n".join(["class,metering,response", *lines, ""]))
+        return path
+
+    return write
+
+
+def test_a_table_is_read_in_any_order(table):
+    assert load_selection(table("deviation,0.05,0.05", *reversed(LINES))) == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([*LINES, "deviation,0.05,0.05", "castle,1,1"], "none; the classes are"),
+        ([*LINES[1:], "deviation,0.05,0.05"], f"lacks the classes {COMPOSITION_CLASSES[0]};"),
+        (LINES, "lacks the classes deviation;"),
+        ([*LINES, LINES[2], "deviation,0.05,0.05"], "twice"),
+        ([*LINES[1:], f"{COMPOSITION_CLASSES[0]},0,1", "deviation,0.05,0.05"], "relative chance below"),
+        ([*LINES[1:], f"{COMPOSITION_CLASSES[0]},1,1e300", "deviation,0.05,0.05"], "or above"),
+        ([*LINES[1:], f"{COMPOSITION_CLASSES[0]},-1,1", "deviation,0.05,0.05"], "negative"),
+        ([*LINES[1:], f"{COMPOSITION_CLASSES[0]},inf,1", "deviation,0.05,0.05"], "infinite"),
+        ([*LINES[1:], f"{COMPOSITION_CLASSES[0]},often,1", "deviation,0.05,0.05"], "not a number"),
+        ([*LINES, "deviation,0.05,nan"], "infinite"),
+        ([*LINES, "deviation,5,0.05"], "deviation above"),
+        ([*LINES, "deviation,0.05"], "too few fields"),
+        ([], "lacks the classes"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused(table, lines, words):
+    with pytest.raises(FormatError, match=words):
+        load_selection(table(*lines))
+
+
+def test_a_simulated_survey_organisation_tells_what_it_knows(tmp_path):
+    path = tmp_path / "selection.csv"
+    survey.tell(path, frame.FRAMES["uneven"])
+    assert load_selection(path) == survey.known_of(frame.FRAMES["uneven"]) != PLANNING
+    survey.tell(tmp_path / "even.csv", frame.FRAMES["even"])
+    assert not (tmp_path / "even.csv").exists()
+
+
+def released(simulator, folder, name, evidence, lines=()):
+    """The district's figure in the release that an office makes of an uneven town, and the release's folder."""
+    areas, place = evidence.areas, folder / "studies" / name
+    study = simulator.study_of(areas)
+    kept = [
+        msgspec.structs.replace(phase, blocks=tuple(block for block in phase.blocks if block.model))
+        for phase in study.phases
+    ]
+    study = msgspec.structs.replace(study, name=name, delta=1e-7, phases=tuple(kept))
+    place.mkdir(parents=True)
+    settings.save(folder, Settings(address="office.test:1"))
+    named = [part[level] for level in ("LSOA", "MSOA", "LAD") for part in (areas.codes, areas.names)]
+    numbers = np.column_stack([areas.households, areas.counts]).tolist()
+    rows = [",".join(map(str, (*codes, *own))) for codes, own in zip(zip(*named, strict=True), numbers, strict=True)]
+    (place / "areas.csv").write_text("\n".join([",".join(COLUMNS), *rows, ""]))
+    if lines:
+        (place / "selection.csv").write_text("\n".join(["class,metering,response", *lines, ""]))
+    sums = {"area_scores": evidence.scores, "class_scores": evidence.classes, "panel_labels": evidence.labels}
+    releasing.release(folder, name, study, sums)
+    with (place / "estimates.csv").open() as file:
+        found = next(row for row in csv.DictReader(file) if row["level"] == "LAD")
+    return float(found["estimate"]), place / "release"
+
+
+def test_an_office_that_is_told_releases_figures_that_are_right_and_says_by_what(simulator, town, tmp_path):
+    evidence, share = town
+    true = float(evidence.areas.weights("LAD")[0] @ share)
+    told, release = released(simulator, tmp_path / "told", "told", evidence, [*LINES, "deviation,0.05,0.05"])
+    untold, plain = released(simulator, tmp_path / "untold", "untold", evidence)
+    assert abs(told - true) < 0.006 < 0.015 < untold - true
+    digest = hashlib.sha256((release.parent / "selection.csv").read_bytes()).hexdigest()
+    crate = json.loads((release / "ro-crate-metadata.json").read_text("utf-8"))["@graph"]
+    inputs = {one["name"]: one["sha256"] for one in crate if one["@id"].startswith("#input-")}
+    assert inputs.keys() == {"areas.csv", "selection.csv"}
+    assert inputs["selection.csv"] == digest
+    assert {"@id": "#input-selection.csv"} in next(one for one in crate if one["@id"] == "#run")["object"]
+    page = (release / "quality-and-methods.html").read_text("utf-8")
+    assert digest in page and "go with composition" in page
+    assert "go with composition" not in (plain / "quality-and-methods.html").read_text("utf-8")
+
+
+def test_a_table_that_cannot_be_stops_a_release(simulator, town, tmp_path):
+    with pytest.raises(FormatError, match=r"selection\.csv lacks the classes"):
+        released(simulator, tmp_path, "spoilt", town[0], LINES)
+    assert not (tmp_path / "studies" / "spoilt" / "release").exists()
