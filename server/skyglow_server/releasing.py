@@ -32,6 +32,7 @@ from skyglow_server.estimation import (
     AreaTable,
     Planning,
     checks,
+    compare_official,
     electricity,
     estimate,
     load_areas,
@@ -112,9 +113,10 @@ def release(
         if (place / RELEASE).is_dir():
             return
         beside = _beside(folder, name, study)
-        areas = beside.areas
+        areas, totals, planning = beside.areas, beside.totals, beside.planning
         record = checks(study, areas, sums, beside.earlier, market=beside.market, pieces=beside.pieces)
-        estimates = estimate(study, areas, sums, planning=beside.planning, record=record, totals=beside.totals)
+        estimates = estimate(study, areas, sums, planning=planning, record=record, totals=totals)
+        compared = compare_official(study, areas, sums, totals, record, planning=planning) if totals else ()
         use = electricity(study, areas, sums, record)
         write_estimates_csv(place / "estimates.csv", estimates)
         if use:
@@ -124,6 +126,7 @@ def release(
             study=study,
             estimates=estimates,
             use=use,
+            compared=compared,
             checks=record,
             made=datetime.datetime.now(datetime.UTC).date(),
             producer=own.producer or own.address.rpartition(":")[0],

@@ -7,6 +7,7 @@ the same estimates from less data, for the report.
 
 from skyglow_server.estimation.benchmark import Total, load_totals
 from skyglow_server.estimation.inputs import AreaTable, load_areas
+from skyglow_server.estimation.official import Compared, compare_official
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.estimation.selection import load_selection
@@ -15,12 +16,14 @@ from skyglow_server.estimation.topics import census, checks, compare, electricit
 __all__ = [
     "PLANNING",
     "AreaTable",
+    "Compared",
     "Estimate",
     "Planning",
     "Total",
     "census",
     "checks",
     "compare",
+    "compare_official",
     "electricity",
     "estimate",
     "load_areas",

@@ -82,7 +82,7 @@ def check_totals(totals: Totals, areas: AreaTable) -> None:
 
 
 def _check_topic(topic: str, totals: Mapping[str, Total], areas: AreaTable) -> None:
-    codes, households = _counted(areas)
+    codes, households = counted(areas)
     value = np.array([totals[code].homes if code in totals else 0.0 for code in codes])
     error = np.array([totals[code].error if code in totals else math.inf for code in codes])
     if (value > households).any():
@@ -96,7 +96,7 @@ def _check_topic(topic: str, totals: Mapping[str, Total], areas: AreaTable) -> N
         )
 
 
-def _counted(areas: AreaTable) -> tuple[list[str], Array]:
+def counted(areas: AreaTable) -> tuple[list[str], Array]:
     """Codes and households of all areas that totals may be given for."""
     codes = [code for level in _LEVELS for code, _ in areas.areas(level)]
     return codes, np.concatenate([areas.totals(level, areas.households) for level in _LEVELS])
@@ -134,7 +134,7 @@ class _Official:
 
 def _official(areas: AreaTable, topic: str, totals: Totals) -> _Official:
     """The totals of one topic that are of these areas."""
-    codes, homes = _counted(areas)
+    codes, homes = counted(areas)
     known = np.array([(topic, code) in totals for code in codes])
     given = [totals[topic, code] for code in codes if (topic, code) in totals]
     rows = np.concatenate([areas.weights(level) for level in _LEVELS])[known]

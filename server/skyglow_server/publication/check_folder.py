@@ -9,12 +9,12 @@ differ.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from skyglow_server.disclosure.rules import Check
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import electricity, tidy, words
+from skyglow_server.publication import electricity, official, tidy, words
 from skyglow_server.publication.columns import DIGITS
 from skyglow_server.publication.release import Release
 
@@ -39,6 +39,8 @@ def results(release: Release, files: Mapping[str, str]) -> bytes:
         records[f"table-{words.dashed(topic)}"] = _table(release, topic, items)
     if release.use:
         records["table-electricity-use"] = _use(release)
+    if release.compared:
+        records["table-comparison-official"] = _compared(release)
     for name, about in files.items():
         records[name] = _record(release, name, "review; made from the tables of this folder", about, [{"name": name}])
     tool = {"@type": "SoftwareApplication", "name": "skyglow", "version": release.versions.get("skyglow-server", "")}
@@ -69,16 +71,22 @@ def checksums(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _table(release: Release, topic: str, items: list[Estimate]) -> dict[str, Any]:
     columns = [list(tidy.COLUMNS).index(name) - 1 for name in _FIGURES]  # the viewer counts from after the first
-    return _checked(release, topic, items, (tidy.table_name(topic), words.title(topic), columns))
+    return _checked(release, words.dashed(topic), items, (tidy.table_name(topic), words.title(topic), columns))
 
 
 def _use(release: Release) -> dict[str, Any]:
     items = electricity.ordered(release.use)
     columns = [list(electricity.COLUMNS).index(name) - 1 for name in _FIGURES if name in electricity.COLUMNS]
-    return _checked(release, items[0].topic, items, (electricity.NAME, electricity.TITLE, columns))
+    return _checked(release, words.dashed(items[0].topic), items, (electricity.NAME, electricity.TITLE, columns))
 
 
-def _checked(release: Release, topic: str, items: list[Estimate], table: tuple[str, str, list[int]]) -> dict[str, Any]:
+def _compared(release: Release) -> dict[str, Any]:
+    columns = [list(official.COLUMNS).index(name) - 1 for name in ("agrees", *_FIGURES, "difference")]
+    items = [one.own for one in release.compared]
+    return _checked(release, "comparison-official", items, (official.NAME, official.TITLE, columns))
+
+
+def _checked(release: Release, uid: str, items: list[Estimate], table: tuple[str, str, list[int]]) -> dict[str, Any]:
     cells: dict[str, list[list[int]]] = {}
     name, title, columns = table
     for row, item in enumerate(items):
@@ -90,21 +98,22 @@ def _checked(release: Release, topic: str, items: list[Estimate], table: tuple[s
     sdc = {"summary": {"suppressed": bool(withheld), **withheld}, "cells": cells}
     record = _record(
         release,
-        f"table-{words.dashed(topic)}",
+        f"table-{uid}",
         f"{status}; {counted or 'every figure passes every rule'}",
         f"{title}: {len(items)} figures",
         [{"name": name, "sdc": sdc}],
     )
-    record["properties"] = {"method": "small-area estimate", "rules": rules_of(release.checks, topic)}
+    rules = rules_of(release.checks, {item.topic for item in items})
+    record["properties"] = {"method": "small-area estimate", "rules": rules}
     record["outcome"] = {"estimate": {str(row): item.reason or "ok" for row, item in enumerate(items)}}
     return record
 
 
-def rules_of(checks: Iterable[Check], topic: str) -> dict[str, dict[str, int]]:
-    """How often each rule was applied to a topic, and how often it failed."""
+def rules_of(checks: Iterable[Check], topics: Collection[str]) -> dict[str, dict[str, int]]:
+    """How often each rule was applied to some topics, and how often it failed."""
     found: dict[str, dict[str, int]] = {}
     for check in checks:
-        if check.topic == topic:
+        if check.topic in topics:
             own = found.setdefault(check.rule, {"applied": 0, "failed": 0})
             own["applied"] += 1
             own["failed"] += not check.passed

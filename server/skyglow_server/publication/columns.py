@@ -15,6 +15,7 @@ DIGITS = 3
 #: Columns by name: their CSVW type, and what they say.
 Columns = Mapping[str, tuple[Any, str]]
 
+SHARE = {"base": "decimal", "minimum": "0", "maximum": "1"}
 AREA: Columns = {
     "area_code": ({"base": "string", "format": "[EW][0-9]{8}"}, "Nine-character GSS code of the area"),
     "area_name": ("string", "Name of the area"),

@@ -10,6 +10,7 @@ from skyglow_server.publication import (
     check_folder,
     electricity,
     geopackage,
+    official,
     places,
     provenance,
     quality_page,
@@ -64,7 +65,8 @@ def _contents(release: Release, scratch: Path) -> dict[str, bytes]:
     """Every file of a release by name; the spreadsheet's writer needs a place to write to."""
     tables = tidy.files(release)
     titles = {tidy.table_name(topic): words.title(topic) for topic in release.topics} | {
-        electricity.NAME: electricity.TITLE
+        electricity.NAME: electricity.TITLE,
+        official.NAME: official.TITLE,
     }
     further = {name: content for name, content in tables.items() if name not in titles}
     further[WORKBOOK] = _workbook(release, scratch)

@@ -71,7 +71,7 @@ def _sources(release: Release) -> Iterator[Row]:
 
 def _rules(release: Release) -> Iterator[Row]:
     for topic in dict.fromkeys(topic for topic, _ in (*release.tables, *release.use_tables)):
-        for name, counts in rules_of(release.checks, topic).items():
+        for name, counts in rules_of(release.checks, {topic}).items():
             yield [words.title(topic), name.replace("_", " "), words.rule(name), *counts.values()]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from skyglow_server.disclosure.rules import Check
 from skyglow_server.estimation.inputs import LEVELS
+from skyglow_server.estimation.official import Compared
 from skyglow_server.estimation.results import Estimate
 from skyglow_shared.study import Study
 
@@ -27,6 +28,8 @@ class Release:
         After every disclosure rule: withheld ones hold no number.
     use : tuple of Estimate
         Electricity use, where the study asks for it; likewise.
+    compared : tuple of Compared
+        The study's own shares beside official ones, where the office holds any; likewise.
     checks : tuple of Check
         The record of every rule applied.
     made : date
@@ -63,6 +66,7 @@ class Release:
     simulated: bool = False
     boundaries: Mapping[str, Any] | None = None
     use: tuple[Estimate, ...] = ()
+    compared: tuple[Compared, ...] = ()
     ledger_heads: Mapping[str, str] = field(default_factory=dict)
     ledger_entries: Mapping[str, int] = field(default_factory=dict)
     charged: Mapping[str, float] = field(default_factory=dict)

@@ -6,22 +6,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from skyglow_server.estimation.results import Estimate
-from skyglow_server.publication import electricity, words
-from skyglow_server.publication.columns import AREA, Columns, line, number, state, table
+from skyglow_server.publication import electricity, official, words
+from skyglow_server.publication.columns import AREA, SHARE, Columns, line, number, state, table
 from skyglow_server.publication.release import Release
 
 METADATA = "csv-metadata.json"
 SOURCES = "uncertainty-by-source.csv"
 LICENCE = "https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"
 
-_SHARE = {"base": "decimal", "minimum": "0", "maximum": "1"}
 COLUMNS: Columns = {
     **AREA,
     "topic": ("string", "What is counted"),
     "group": ("string", "all, or the day type and half-hour of local time"),
-    "estimate": (_SHARE, "Estimated share of households, 0 to 1; empty when withheld"),
-    "lower": (_SHARE, "Lower end of the 95% interval"),
-    "upper": (_SHARE, "Upper end of the 95% interval"),
+    "estimate": (SHARE, "Estimated share of households, 0 to 1; empty when withheld"),
+    "lower": (SHARE, "Lower end of the 95% interval"),
+    "upper": (SHARE, "Upper end of the 95% interval"),
     "unclipped": ("decimal", "The estimate before it was held to 0 to 1: use this one in further sums"),
     "standard_error": ({"base": "decimal", "minimum": "0"}, "Standard error of the unclipped estimate"),
     **state("; ".join(f"{mark} {meaning}" for mark, meaning in words.SHORTHAND.items())),
@@ -30,7 +29,7 @@ SOURCE_COLUMNS: Columns = {
     "topic": ("string", "What is counted"),
     "level": ({"base": "string", "format": "LSOA|MSOA|LAD"}, "Kind of area"),
     "source": ("string", "Source of error"),
-    "share_of_variance": (_SHARE, "Mean share of the variance of published estimates that comes from this source"),
+    "share_of_variance": (SHARE, "Mean share of the variance of published estimates that comes from this source"),
 }
 
 
@@ -45,6 +44,8 @@ def files(release: Release) -> dict[str, bytes]:
     found[SOURCES] = table(SOURCE_COLUMNS, sources(release))
     if release.use:
         found[electricity.NAME] = use_table(release.use)
+    if release.compared:
+        found[official.NAME] = table(official.COLUMNS, official.lines(release.compared))
     return {**found, METADATA: json.dumps(_metadata(release), indent=1, ensure_ascii=False).encode() + b"\n"}
 
 
@@ -79,6 +80,8 @@ def _metadata(release: Release) -> dict[str, Any]:
     )
     if release.use:
         tables.append(_table(electricity.NAME, electricity.TITLE, electricity.COLUMNS, ["area_code", "group"]))
+    if release.compared:
+        tables.append(_table(official.NAME, official.TITLE, official.COLUMNS, ["area_code", "topic"]))
     return {
         "@context": ["http://www.w3.org/ns/csvw", {"@language": "en"}],
         "dc:title": study.title,

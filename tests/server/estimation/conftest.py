@@ -4,12 +4,15 @@
 import datetime
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from skyglow_server.estimation.inputs import AreaTable
+from skyglow_server import releasing, settings
+from skyglow_server.estimation.inputs import COLUMNS, AreaTable
 from skyglow_server.estimation.readers import Reader
+from skyglow_server.settings import Settings
 from skyglow_shared.models import presence
 from skyglow_shared.study import COMPOSITION_CLASSES, Area, Block, Model, Occupancy, Period, Phase, Study, Supplier
 
@@ -309,3 +312,29 @@ class Simulator:
 @pytest.fixture(scope="session")
 def simulator() -> Simulator:
     return Simulator()
+
+
+@pytest.fixture
+def released(tmp_path):
+    """Let an office that holds some public tables make the release of a town's shares; gives the study's folder."""
+
+    def made(name: str, areas: AreaTable, sums: dict[str, Sum], tables: dict[str, str] | None = None):
+        study = study_of(areas)
+        kept = [
+            msgspec.structs.replace(phase, blocks=tuple(block for block in phase.blocks if block.model))
+            for phase in study.phases
+        ]
+        study = msgspec.structs.replace(study, name=name, delta=1e-7, phases=tuple(kept))
+        settings.save(tmp_path, Settings(address="office.test:1"))
+        place = tmp_path / "studies" / name
+        place.mkdir(parents=True)
+        named = [part[level] for level in ("LSOA", "MSOA", "LAD") for part in (areas.codes, areas.names)]
+        numbers = np.column_stack([areas.households, areas.counts]).tolist()
+        lines = [(*codes, *own) for codes, own in zip(zip(*named, strict=True), numbers, strict=True)]
+        (place / "areas.csv").write_text("".join(",".join(map(str, line)) + "\n" for line in (COLUMNS, *lines)))
+        for table, text in (tables or {}).items():
+            (place / table).write_text(text)
+        releasing.release(tmp_path, name, study, sums)
+        return place
+
+    return made
