@@ -7,9 +7,13 @@ generalised least squares::
 
     K = S Rᵀ (R S Rᵀ + N)⁻¹,    m* = m + K (t - R m),    S* = (I - K R) S (I - K R)ᵀ + K N Kᵀ
 
-so a total without error is met exactly, and what it says goes most to the areas that are known least. An interval is
-the narrower for it, and says how much of what is left is the total's own error. Totals that contradict each other or
-the study are an error: agreement that is forced would only hide it.
+and what a total says goes most to the areas that are known least. An interval is the narrower for it, and says how much
+of what is left is the total's own error. Totals that contradict each other or the study are an error: agreement that is
+forced would only hide it.
+
+A total is known to the nearest whole home at best. One without an error of its own has that of rounding, uniform within
+half a home, so that a table need not add up to the last home: k of them may differ from their sum, which is rounded
+too, by (k + 1) / 2. Least squares spreads a difference evenly over all k + 1, to no more than half a home each.
 """
 
 import math
@@ -32,14 +36,22 @@ SOURCE = "official total"
 _LEVELS: tuple[Level, ...] = ("LAD", "MSOA")  # of the areas that totals are given for, the larger first
 _COLUMNS = ("area_code", "topic", "homes", "standard_error")
 _MOST = 5.0  # standard deviations that two figures may lie apart
+_HALF = 0.5  # of a home, by which rounding moves a count at most
+_ROUNDING = _HALF / math.sqrt(3)  # its standard deviation
+_SLACK = 1e-6  # for floating point
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """An official number of homes of a kind in one area, and its standard error."""
+    """An official number of homes of a kind in one area, and its standard error as the table gives it."""
 
     homes: float
     error: float
+
+    @property
+    def deviation(self) -> float:
+        """Its standard error with what rounding to whole homes leaves, if that is more."""
+        return max(self.error, _ROUNDING)
 
 
 #: By topic and area code, of districts and MSOAs.
@@ -47,7 +59,7 @@ Totals = Mapping[tuple[str, str], Total]
 
 
 def load_totals(path: Path, areas: AreaTable) -> Totals:
-    """Read official totals: area_code, topic, homes, standard_error (0 for a count).
+    """Read official totals: area_code, topic, homes, standard_error (0 for a count of whole homes).
 
     Raises
     ------
@@ -84,15 +96,18 @@ def check_totals(totals: Totals, areas: AreaTable) -> None:
 def _check_topic(topic: str, totals: Mapping[str, Total], areas: AreaTable) -> None:
     codes, households = counted(areas)
     value = np.array([totals[code].homes if code in totals else 0.0 for code in codes])
-    error = np.array([totals[code].error if code in totals else math.inf for code in codes])
+    error = np.array([totals[code].deviation if code in totals else math.inf for code in codes])
     if (value > households).any():
         raise DataError(f"an official total of {topic} is more than there are homes; correct it or the table of areas")
     tree = Tree.of(np.concatenate([np.full(len(areas.areas("LAD")), -1), areas.places("LAD", of="MSOA")]))
-    agreed = agree(tree, value, error**2)  # counts without error that contradict each other are an error there
-    uncertain = np.isfinite(error) & (error > 0)
-    if (np.abs(agreed.value - value)[uncertain] > _MOST * error[uncertain]).any():
+    agreed = agree(tree, value, error**2)
+    given = np.isfinite(error)
+    most = np.where(error > _ROUNDING, _MOST * error, _HALF + _SLACK * (1 + value))
+    if (np.abs(agreed.value - value)[given] > most[given]).any():
         raise DataError(
-            f"official totals of {topic} contradict each other beyond their errors; use tables of one source"
+            f"official totals of {topic} contradict each other beyond their errors; a standard error of 0 allows for"
+            " rounding to whole homes alone: of counts rounded to a multiple of m give m times 0.29, or use tables of"
+            " one source"
         )
 
 
@@ -139,7 +154,7 @@ def _official(areas: AreaTable, topic: str, totals: Totals) -> _Official:
     given = [totals[topic, code] for code in codes if (topic, code) in totals]
     rows = np.concatenate([areas.weights(level) for level in _LEVELS])[known]
     share = np.array([total.homes for total in given]) / homes[known]
-    return _Official(rows, share, np.array([total.error for total in given]) / homes[known])
+    return _Official(rows, share, np.array([total.deviation for total in given]) / homes[known])
 
 
 def _conditioned(topic: str, posterior: Posterior, official: _Official) -> Posterior:
@@ -152,7 +167,7 @@ def _conditioned(topic: str, posterior: Posterior, official: _Official) -> Poste
             f"an official total of {topic} is further from the study's own figure than the errors of both allow;"
             " see whether both count the same homes"
         )
-    gain = posterior.covariance @ rows.T @ np.linalg.pinv(own + np.diag(official.error**2), hermitian=True)
+    gain = np.linalg.solve(own + np.diag(official.error**2), rows @ posterior.covariance).T
     left = np.eye(len(posterior.mean)) - gain @ rows
     error = gain * official.error
     return replace(

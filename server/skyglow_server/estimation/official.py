@@ -76,5 +76,5 @@ def compare_official(
         for item in sorted(own, key=lambda item: (-LEVELS.index(item.level), item.area_code)):
             if total := of_topic.get(item.area_code):
                 homes = float(households[item.area_code])
-                found.append(Compared(item, total.homes / homes, total.error / homes))
+                found.append(Compared(item, total.homes / homes, total.deviation / homes))
     return tuple(found)
