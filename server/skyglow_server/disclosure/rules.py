@@ -14,6 +14,7 @@ differencing      with earlier releases it gives away no figure for few homes (`
 score_shift       the panel scores as all metered homes do (`estimation.diagnostics`)
 labels_agree      the panel's answers by class and by area are as many (likewise)
 slopes_agree      scores differ between areas as between the panel's homes (likewise)
+both_kinds        the panel's calibration homes of either kind are beyond what noise alone may count (likewise)
 count_fits        no more metered homes are counted than there are households (likewise)
 median_told       noise does not leave the median nearly anywhere; of this figure alone (`estimation.electricity`)
 ================  =====================================================================================================
@@ -35,7 +36,7 @@ if TYPE_CHECKING:  # estimation applies these rules, so at run time they cannot 
 LEAST_HOMES, LEAST_SUPPLIERS = "least_homes", "least_suppliers"
 COMPLEMENTARY, DIFFERENCING = "complementary", "differencing"
 SCORE_SHIFT, LABELS_AGREE, SLOPES_AGREE = "score_shift", "labels_agree", "slopes_agree"
-COUNT_FITS = "count_fits"
+BOTH_KINDS, COUNT_FITS = "both_kinds", "count_fits"
 MEDIAN_TOLD = "median_told"
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a topic's sums can be of the same homes at all: if not, all its figures are withheld rather than mislead.
+"""Whether a topic's sums can be of the same homes at all, and teach: if not, all its figures are withheld.
 
 =============  ========================================================================================================
 score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample
 labels_agree   the same homes' positive answers by class and by area are as many
 slopes_agree   areas whose old share was higher score more by as much as the calibration homes' classes lead to expect
+both_kinds     of the calibration homes, those that count and those that do not are each more than noise alone may make
 count_fits     no more metered homes are counted than the public table has households
 =============  ========================================================================================================
 
@@ -15,6 +16,9 @@ half are enough, if the old census counted the kind of homes itself: of a topic 
 areas may differ by more. A panel that is no sample, answers that belong to other homes, a model exchanged between
 phases or a supplier that counts otherwise shows here.
 
+A kind is there if its noised count, over all its strata, is at least three standard deviations of its noise. Of a kind
+that is not, nothing tells how it scores, and what areas' sums say of it would be the planning constants' alone.
+
 A count of metered homes may be above all households by three deviations of its noise and a twentieth, for dwellings
 that are newer than the table; where every second home has no smart meter, a supplier that counts double is not seen.
 """
@@ -24,7 +28,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from skyglow_server.disclosure.rules import COUNT_FITS, LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
+from skyglow_server.disclosure.rules import BOTH_KINDS, COUNT_FITS, LABELS_AGREE, SCORE_SHIFT, SLOPES_AGREE, Check
 from skyglow_server.estimation.calibration import class_means, contrast
 from skyglow_server.estimation.evidence import (
     Evidence,
@@ -59,6 +63,9 @@ def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
         passed = bool(abs(difference) <= most)
         reason = f"{words}: {abs(difference):.1f} standard deviations apart, at most {most:g} wanted"
         yield from _told(rule, topic, places, passed, reason)
+    fewest = min(_noises(evidence.classes, kind) for kind in (evidence.positive, ~evidence.positive))
+    reason = f"calibration homes of the rarer kind: {fewest:.1f} times their noise, at least {LEAST_NOISES:g} wanted"
+    yield from _told(BOTH_KINDS, topic, places, fewest >= LEAST_NOISES, reason)
 
 
 def check_count(topic: str, places: Iterable[tuple[str, str]], areas: AreaTable, counted: BlockSum) -> Iterator[Check]:
@@ -108,10 +115,10 @@ def _mean(count: float, total: float, deviation: NDArray[np.float64], variance: 
 
 
 def _labels(evidence: Evidence) -> float:
-    by_class, noise = _positive(evidence.classes, evidence.positive)
+    by_class, noise = _counted(evidence.classes, evidence.positive)
     by_area = float(evidence.labels.values.sum()) / 2  # of one and minus one
     if evidence.labels_of_all and evidence.trained is not None:
-        others, further = _positive(evidence.trained, evidence.positive)
+        others, further = _counted(evidence.trained, evidence.positive)
         by_class, noise = by_class + others, noise + further
     elif evidence.labels_of_all:  # who calibrates is a fair draw
         by_class, noise = 2 * by_class, 4 * noise + max(2 * by_class, 0.0)
@@ -119,9 +126,15 @@ def _labels(evidence: Evidence) -> float:
     return (by_class - by_area) / float(np.sqrt(noise))
 
 
-def _positive(counts: BlockSum, positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Noised number of positive homes by class counts, and the variance of its noise."""
-    return float(counts.values[positive, 0].sum()), int(positive.sum()) * float(counts.deviation[0]) ** 2
+def _counted(counts: BlockSum, kind: NDArray[np.bool_]) -> tuple[float, float]:
+    """Noised number of homes of some strata by class counts, and the variance of its noise."""
+    return float(counts.values[kind, 0].sum()), int(kind.sum()) * float(counts.deviation[0]) ** 2
+
+
+def _noises(counts: BlockSum, kind: NDArray[np.bool_]) -> float:
+    """How many standard deviations of its noise a count of homes of some strata is."""
+    homes, noise = _counted(counts, kind)
+    return homes / float(np.sqrt(max(noise, np.finfo(float).tiny)))
 
 
 def _slopes(evidence: Evidence) -> float:

@@ -39,11 +39,12 @@ RULES: Mapping[str, str] = {
     "score_shift": "the panel does not score as all metered homes do",
     "labels_agree": "the panel's answers by class and by area contradict each other",
     "slopes_agree": "scores differ between areas otherwise than between the panel's homes",
+    "both_kinds": "the panel's homes of one of the two kinds are too few to tell from noise",
     "count_fits": "more metered homes are counted than there are households, noise allowed for",
     "median_told": "noise leaves nearly every value possible for the median",
     "differencing": "with an earlier release it would reveal a figure for few homes",
 }
-_CANNOT_BE_MADE = frozenset({"score_shift", "labels_agree", "slopes_agree", "count_fits", "median_told"})
+_CANNOT_BE_MADE = frozenset({"score_shift", "labels_agree", "slopes_agree", "both_kinds", "count_fits", "median_told"})
 _BANDS = ((0.05, "precise"), (0.1, "reasonably precise"), (0.2, "acceptable"))
 CAUTION = "use with caution"
 

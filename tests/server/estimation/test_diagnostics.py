@@ -113,9 +113,46 @@ def test_the_count_of_homes_is_held_against_what_noise_can_add(simulator, town):
         assert "count_fits" in failed(simulator, areas, counting(sums, 2 * areas.households.sum()))
 
 
-def test_too_few_homes_to_tell_are_left_to_the_other_rules(simulator, town):
+@pytest.mark.parametrize("kind", [True, False])
+def test_a_panel_without_homes_of_one_kind_withholds_the_topic(simulator, town, kind):
+    """Nothing tells how homes of that kind score; the noise in their counts must not pass for homes."""
+    world, areas = town
+    for seed in range(4):
+        sums = sums_of(simulator, world, areas, seed)
+        values = sums["class_scores"].values.copy()
+        noise = np.random.default_rng(seed).normal(0, sums["class_scores"].deviation, values.shape)
+        values[simulator.positive == kind] = noise[simulator.positive == kind]
+        spoilt = {**sums, "class_scores": replace(sums["class_scores"], values=values)}
+        assert "both_kinds" in failed(simulator, areas, spoilt)
+    found = estimation.estimate(simulator.study_of(areas), areas, spoilt)
+    shares = [item for item in found if item.topic == simulator.topic]
+    assert {item.status for item in shares} == {"suppressed"}
+    assert {words.shorthand(item) for item in shares} == {"[x]"}
+
+
+def test_a_kind_is_there_from_three_deviations_of_its_noise_on(simulator, town):
+    world, areas = town
+    sums = sums_of(simulator, world, areas, 1)
+    noise = float(sums["class_scores"].deviation[0]) * np.sqrt(2)  # of the two strata that count
+    for homes, rules in ((2.9, {"both_kinds"}), (3.1, set())):
+        values = sums["class_scores"].values.copy()
+        values[:2, 0] = homes * noise / 2
+        few = {**sums, "class_scores": replace(sums["class_scores"], values=values)}
+        assert failed(simulator, areas, few) & {"both_kinds"} == rules
+
+
+def test_an_honest_small_panel_is_not_withheld(simulator):
+    """A hundred and fifty homes of the panel, under the noise of trust mode `aggregate` at an epsilon of 4."""
+    noise = {"area_scores": 1.0, "class_scores": 1.3, "panel_labels": 2.0}
+    world = replace(simulator.World(), lsoas=20, msoas=5, panel=150, noise=noise)
+    areas = simulator.town(world, np.random.default_rng(8))
+    for seed in range(20):
+        assert failed(simulator, areas, sums_of(simulator, world, areas, seed)) == set()
+
+
+def test_too_few_homes_to_compare_fail_no_comparison(simulator, town):
     world, areas = town
     sums = sums_of(simulator, world, areas, 1)
     empty = replace(sums["class_scores"], values=np.zeros((6, 3)))
     labels = replace(sums["panel_labels"], values=np.zeros((5, 2)))
-    assert failed(simulator, areas, {**sums, "class_scores": empty, "panel_labels": labels}) == set()
+    assert failed(simulator, areas, {**sums, "class_scores": empty, "panel_labels": labels}) == {"both_kinds"}
