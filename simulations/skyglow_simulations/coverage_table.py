@@ -42,7 +42,7 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
     """
     if not found:
         return ["no replicate is finished"], False
-    lines = [f"{'epsilon':>7}  {'topic':<20}{'level':<6}{'coverage':>15}{'bias, points':>17}{'width':>8}{'rmse':>8}"]
+    lines = [f"{'epsilon':>7}  {'topic':<22}{'level':<6}{'coverage':>15}{'bias, points':>17}{'width':>8}{'rmse':>8}"]
     mine = [key for key in found[0] if key.split("|")[1] == ours]
     areas, enough = [area_table(census) for census in places], len(found) > _FEW
     outside = rejected(found, mine, areas, GOAL) if enough else []
@@ -59,19 +59,19 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
         epsilon, _, topic, _ = key.split("|")
         share = float(np.mean([one[key][0, 0] for one in found]))
         if share > 0:
-            lines.append(f"{epsilon:>7}  {topic:<20}withheld by diagnostics in {share:.1%} of the studies")
+            lines.append(f"{epsilon:>7}  {topic:<22}withheld by diagnostics in {share:.1%} of the studies")
     inexact = rejected(found, mine, areas) if enough else []
     lines.append("")
     for words, ones in ((f"outside {GOAL[0]:.1%} to {GOAL[1]:.1%}", outside), ("not exactly 95 %", inexact)):
         lines.append(f"strata whose coverage is {words}, replicates as clusters, Holm: {len(ones) or 'none'}")
         for key, name, coverage, p in ones:
             lines.append(f"  {key.replace('|', ' ')}: {name}, coverage {coverage:.3f}, p {p:.1e}")
-    lines += ["", f"{'rmse, points, at epsilon 1':<36}{'topic':<20}" + "".join(f"{level:>8}" for level in LEVELS)]
+    lines += ["", f"{'rmse, points, at epsilon 1':<36}{'topic':<22}" + "".join(f"{level:>8}" for level in LEVELS)]
     for method, topic in dict.fromkeys(
         tuple(key.split("|")[1:3]) for key in found[0] if key.startswith("1|") and "|withheld" not in key
     ):
         values = (_error(found, f"1|{method}|{topic}|{level}") for level in LEVELS)
-        lines.append(f"{method:<36}{topic:<20}" + "".join(f"{value:>8}" for value in values))
+        lines.append(f"{method:<36}{topic:<22}" + "".join(f"{value:>8}" for value in values))
     return [*lines, *_presence(found)], holds and enough and not outside
 
 
@@ -81,13 +81,13 @@ def _presence(found: Replicates) -> list[str]:
     if not keys:
         return []
     columns = ("noise and clip", "error", "no noise", "public curve")
-    lines = ["", f"{'rmse, points':<9}{'epsilon':>9}  {'topic':<20}{'level':<6}" + "".join(f"{c:>16}" for c in columns)]
+    lines = ["", f"{'rmse, points':<9}{'epsilon':>9}  {'topic':<22}{'level':<6}" + "".join(f"{c:>16}" for c in columns)]
     for key in keys:
         epsilon, _, topic, level = key.split("|")
         ours = next(one for one in found[0] if one.startswith(f"{epsilon}|") and one.endswith(f"panel|{topic}|{level}"))
         others = (f"1|{method}|{topic}|{level}" for method in ("without noise", "public curve"))
         values = (_error(found, one) for one in (key, ours, *others))
-        lines.append(f"{'':<12}{epsilon:>9}  {topic:<20}{level:<6}" + "".join(f"{value:>16}" for value in values))
+        lines.append(f"{'':<12}{epsilon:>9}  {topic:<22}{level:<6}" + "".join(f"{value:>16}" for value in values))
     return lines
 
 
@@ -166,6 +166,6 @@ def _line(epsilon: str, topic: str, level: str, figures: Mapping[str, float]) ->
     coverage = f"{figures['coverage']:.3f} ± {figures['coverage_error']:.3f}"
     bias = f"{100 * figures['bias']:+.2f} ± {100 * figures['bias_error']:.2f}"
     return (
-        f"{epsilon:>7}  {topic:<20}{level:<6}{coverage:>15}{bias:>17}{100 * figures['width']:>8.2f}"
+        f"{epsilon:>7}  {topic:<22}{level:<6}{coverage:>15}{bias:>17}{100 * figures['width']:>8.2f}"
         f"{100 * figures['rmse']:>8.2f}"
     )
