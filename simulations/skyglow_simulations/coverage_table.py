@@ -27,9 +27,16 @@ _HELD, _ERROR, _SQUARE, _WIDTH = range(4)  # rows of a replicate's arrays
 
 
 def together(districts: Sequence[Replicates]) -> list[dict[str, Array]]:
-    """Replicates of several districts as ones of all their areas: of the first of each, of the second, and so on."""
+    """Replicates of several districts as ones of all their areas: of the first of each, of the second, and so on.
+
+    What was not tried in all of them, as a district was too small for it, is left out.
+    """
     return [
-        {key: np.concatenate([one[key] for one in drawn], axis=1) for key in drawn[0]}
+        {
+            key: np.concatenate([one[key] for one in drawn], axis=1)
+            for key in drawn[0]
+            if all(key in one for one in drawn)
+        }
         for drawn in zip(*districts, strict=False)
     ]
 
@@ -57,7 +64,7 @@ def tables(found: Replicates, places: Sequence[Census], *, ours: str) -> tuple[l
         lines.append(_line(epsilon, topic, level, figures) + mark)
     for key in (key for key in found[0] if "|withheld|" in key):
         epsilon, _, topic, _ = key.split("|")
-        share = float(np.mean([one[key][0, 0] for one in found]))
+        share = float(np.mean([one[key][_HELD].mean() for one in found]))
         if share > 0:
             lines.append(f"{epsilon:>7}  {topic:<22}withheld by diagnostics in {share:.1%} of the studies")
     inexact = rejected(found, mine, areas) if enough else []

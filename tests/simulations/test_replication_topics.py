@@ -10,6 +10,7 @@ import pytest
 from skyglow_shared.errors import RunError
 from skyglow_shared.study import QUESTIONS
 from skyglow_simulations import replication, stock
+from skyglow_simulations.coverage_table import tables, together
 from skyglow_simulations.experiment import begin
 from skyglow_simulations.methods import OURS
 from skyglow_simulations.population.frame import UNEVEN
@@ -82,3 +83,13 @@ def test_what_a_stock_has_nothing_of_is_refused(parameters, homes, world, tmp_pa
         study = begin(Folder(tmp_path), replace_study(parameters, name), lambda phase, done, total: None).study
         with pytest.raises(RunError, match="stock"):
             draw(world, homes, study, 1)
+
+
+def test_what_one_of_two_districts_withholds_or_cannot_try_is_told_of_both():
+    key, other = "1|withheld|all_aged_66_plus|LAD", "1|panel by Fay-Herriot|all_aged_66_plus|LAD"
+    first, second = {key: np.zeros((4, 1)), other: np.zeros((4, 1))}, {key: np.ones((4, 1))}
+    for districts in (([first], [second]), ([second], [first])):
+        (both,) = together(districts)
+        assert set(both) == {key}
+        lines, _ = tables([both], [], ours=OURS)
+        assert any("withheld by diagnostics in 50.0%" in line for line in lines)

@@ -14,7 +14,7 @@ differencing      with earlier releases it gives away no figure for few homes (`
 score_shift       the panel scores as all metered homes do (`estimation.diagnostics`)
 labels_agree      the panel's answers by class and by area are as many (likewise)
 slopes_agree      scores differ between areas as between the panel's homes (likewise)
-both_kinds        the panel's calibration homes of either kind are beyond what noise alone may count (likewise)
+both_kinds        calibration homes of either kind are there where the old census has such (likewise)
 count_fits        no more metered homes are counted than there are households (likewise)
 median_told       noise does not leave the median nearly anywhere; of this figure alone (`estimation.electricity`)
 ================  =====================================================================================================

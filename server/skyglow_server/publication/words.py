@@ -39,7 +39,7 @@ RULES: Mapping[str, str] = {
     "score_shift": "the panel does not score as all metered homes do",
     "labels_agree": "the panel's answers by class and by area contradict each other",
     "slopes_agree": "scores differ between areas otherwise than between the panel's homes",
-    "both_kinds": "the panel's homes of one of the two kinds are too few to tell from noise",
+    "both_kinds": "the panel lacks homes of one of the two kinds",
     "count_fits": "more metered homes are counted than there are households, noise allowed for",
     "median_told": "noise leaves nearly every value possible for the median",
     "differencing": "with an earlier release it would reveal a figure for few homes",
