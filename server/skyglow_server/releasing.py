@@ -164,10 +164,11 @@ def _beside(folder: Path, name: str, study: Study) -> Beside:
 def _earlier(folder: Path, place: Path, study: Study, pieces: Pieces | None) -> Iterator[Footprint]:
     """Every topic of every earlier release, in this study's LSOAs or in pieces."""
     others = (path for path in sorted(folder.glob(f"studies/*/{RELEASE}")) if path.parent != place)
-    for path in (*others, *sorted(path for path in folder.glob("releases/*") if path.is_dir())):
-        found = read_release(path)
+    paths = (*others, *sorted(path for path in folder.glob("releases/*") if path.is_dir()))
+    every = [read_release(path) for path in paths]
+    for found in every:
         looked_up = _looked_up(found.study, study, pieces)
-        yield from (footprint.refined(looked_up) for footprint in footprints_for(found, study))
+        yield from (footprint.refined(looked_up) for footprint in footprints_for(found, study, every))
 
 
 def _looked_up(earlier: Study, study: Study, pieces: Pieces | None) -> dict[str, frozenset[str]]:

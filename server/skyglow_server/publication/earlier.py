@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from skyglow_server.disclosure.footprint import Footprint, footprint_of
+from skyglow_server.disclosure.meeting import groups
 from skyglow_server.estimation.electricity import TOPIC as ELECTRICITY
 from skyglow_server.estimation.inputs import LEVELS
 from skyglow_server.estimation.occupancy import TOPIC as OCCUPANCY
@@ -23,7 +24,7 @@ from skyglow_server.publication.check_folder import CHECKSUMS
 from skyglow_server.publication.folder import STUDY
 from skyglow_shared.errors import FormatError
 from skyglow_shared.soundness import decode_study
-from skyglow_shared.study import QUESTIONS, Model, Study
+from skyglow_shared.study import Study
 
 #: The source of error that two studies share.
 SHARED = "area model"
@@ -166,18 +167,17 @@ def footprints_of(release: Published) -> tuple[Footprint, ...]:
     return tuple(found)
 
 
-def footprints_for(release: Published, study: Study) -> Iterator[Footprint]:
-    """Footprints of a release, under the names by which a study counts the same homes too.
+def footprints_for(release: Published, study: Study, others: Iterable[Published] = ()) -> Iterator[Footprint]:
+    """Footprints of a release, under the names of all a study's topics that they tell of (`disclosure.meeting`).
 
-    Which homes a topic counts, or which it does not, is the same figure to whoever subtracts.
+    Which homes a topic counts, which it does not, or the same homes by another question, is the same figure to whoever
+    subtracts; so is a sum of topics, of `others` too: every earlier release that is at hand.
     """
-    counted = {model.name: _parting(model) for model in release.study.models}
+    asked = [model for one in (release, *others) for model in one.study.models]
+    own = len(release.study.models)
+    group = groups([*asked, *study.models])
+    of_topic = {model.name: number for model, number in zip(asked[:own], group[:own], strict=True)}
     for footprint in footprints_of(release):
-        here = {model.name for model in study.models if _parting(model) == counted.get(footprint.topic)}
+        met = of_topic.get(footprint.topic)
+        here = {model.name for model, number in zip(study.models, group[len(asked) :], strict=True) if number == met}
         yield from (replace(footprint, topic=name) for name in sorted({footprint.topic, *here}))
-
-
-def _parting(model: Model) -> tuple[str, frozenset[frozenset[str]]]:
-    """The question, and the two kinds of answers that a topic tells apart."""
-    positive = frozenset(model.positive_classes)
-    return model.question, frozenset((positive, frozenset(QUESTIONS[model.question]) - positive))
