@@ -31,6 +31,7 @@ from skyglow_server.estimation import (
     PLANNING,
     AreaTable,
     Planning,
+    check_tables,
     checks,
     compare_official,
     electricity,
@@ -150,10 +151,12 @@ def _areas(place: Path, study: Study) -> AreaTable:
 def _beside(folder: Path, name: str, study: Study) -> Beside:
     place = folder / "studies" / name
     areas, pieces = _areas(place, study), _pieces(place / "vintages.csv")
+    totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
+    check_tables(study, areas, totals, pieces)
     return Beside(
         areas=areas,
         market=load_market(place / "market.csv", study) if (place / "market.csv").exists() else None,
-        totals=load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None,
+        totals=totals,
         planning=load_selection(place / SELECTION) if (place / SELECTION).exists() else PLANNING,
         pieces=pieces,
         boundaries=_boundaries(place / "boundaries.geojson", study),

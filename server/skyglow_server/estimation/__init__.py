@@ -11,7 +11,7 @@ from skyglow_server.estimation.official import Compared, compare_official
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate
 from skyglow_server.estimation.selection import load_selection
-from skyglow_server.estimation.topics import census, checks, compare, electricity, estimate
+from skyglow_server.estimation.topics import census, check_tables, checks, compare, electricity, estimate
 
 __all__ = [
     "PLANNING",
@@ -21,6 +21,7 @@ __all__ = [
     "Planning",
     "Total",
     "census",
+    "check_tables",
     "checks",
     "compare",
     "compare_official",

@@ -22,6 +22,7 @@ from skyglow_server.estimation.occupancy import occupancy_estimates
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.results import Estimate, Level
 from skyglow_server.estimation.shares import census_estimates, evidence_of, share_estimates
+from skyglow_server.estimation.strata import stratified
 from skyglow_shared.errors import DataError
 from skyglow_shared.study import Model, Source, Study
 
@@ -73,17 +74,36 @@ def estimate(
     DataError
         Official totals contradict each other or the study's own figures.
     """
-    check_areas(areas, study)
-    check_totals(totals or {}, areas)
-    official = {topic for topic, _ in totals or {}}
-    if official - {model.name for model in _estimable(study)}:
-        raise DataError("the official totals name a topic that the study does not estimate; correct the table")
+    check_tables(study, areas, totals)
     estimates: list[Estimate] = []
     for topic, evidence in _evidence(study, areas, sums):
         estimates.extend(share_estimates(evidence, topic, planning, totals=totals, workers=workers))
     if _asks_occupancy(study):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
     return disclose(estimates, checks(study, areas, sums) if record is None else record)
+
+
+def check_tables(study: Study, areas: AreaTable, totals: Totals | None = None, pieces: Pieces | None = None) -> None:
+    """Hold public tables against a study before there is any sum; raises what `estimate` and `checks` would.
+
+    Raises
+    ------
+    GeographyError
+        The table's areas are not the study's, or an LSOA of the study is in no piece.
+    FormatError
+        The table of areas lacks columns that a topic needs.
+    DataError
+        Official totals contradict each other, or are of a topic that the study does not estimate.
+    """
+    check_areas(areas, study)
+    check_totals(totals or {}, areas)
+    official = {topic for topic, _ in totals or {}}
+    if official - {model.name for model in _estimable(study)}:
+        raise DataError("the official totals name a topic that the study does not estimate; correct the table")
+    for model in _estimable(study):
+        stratified(areas, model)
+    if pieces is not None:
+        footprint_of(study, study.name, LEVELS).refined(pieces.new)
 
 
 def electricity(

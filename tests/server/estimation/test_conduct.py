@@ -119,7 +119,11 @@ def test_boundaries_may_hold_other_places(office):
         ("boundaries.geojson", drawing(["E02000000", "E02000001"]), GeographyError),
         ("market.csv", "nothing of the kind\n1\n", FormatError),
         ("totals.csv", "nothing of the kind\n1\n", FormatError),
+        ("totals.csv", "area_code,topic,homes,standard_error\nE02000000,nobody_asked,5,0\n", DataError),
         ("vintages.csv", "nothing of the kind\n1\n", FormatError),
+        ("vintages.csv", "earlier,later,households\nE01999998,E01999999,600\n", GeographyError),
+        ("neighbours.csv", "nothing of the kind\n1\n", FormatError),
+        ("selection.csv", "nothing of the kind\n1\n", FormatError),
     ],
 )
 def test_what_no_release_could_be_made_with_stops_a_study_before_its_first_round(
