@@ -115,7 +115,9 @@ def release(
             return
         beside = _beside(folder, name, study)
         areas, totals, planning = beside.areas, beside.totals, beside.planning
-        record = checks(study, areas, sums, beside.earlier, market=beside.market, pieces=beside.pieces)
+        record = checks(
+            study, areas, sums, beside.earlier, market=beside.market, pieces=beside.pieces, planning=planning
+        )
         estimates = estimate(study, areas, sums, planning=planning, record=record, totals=totals)
         compared = compare_official(study, areas, sums, totals, record, planning=planning) if totals else ()
         use = electricity(study, areas, sums, record)

@@ -56,7 +56,7 @@ def find(experiment: Experiment, outcome: Outcome) -> Findings:
     """Estimate, compare with the truth and with other methods, and judge models and rules."""
     study, folder = experiment.study, experiment.folder
     areas = experiment.areas()
-    record = checks(study, areas, outcome.sums)
+    record = checks(study, areas, outcome.sums, planning=experiment.planning)
     estimates = experiment.estimate(outcome, record)
     true = evaluation.truth(folder, study)
     with experiment.clock.phase("evaluation"), opened(folder, experiment.parameters) as suppliers:

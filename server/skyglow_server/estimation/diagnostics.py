@@ -2,7 +2,8 @@
 """Whether a topic's sums can be of the same homes at all, and teach: if not, all its figures are withheld.
 
 =============  ========================================================================================================
-score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample
+score_shift    the mean score of the calibration homes is that of all metered homes, of which they are a sample, but for
+               what is known of who answers
 labels_agree   the same homes' positive answers by class and by area are as many
 slopes_agree   areas whose old share was higher score more by as much as the calibration homes' classes lead to expect
 both_kinds     calibration homes of either kind, that count and that do not, are there where the old census has many
@@ -35,12 +36,14 @@ from skyglow_server.estimation.evidence import (
     Evidence,
     employment,
     known_meters,
+    left_in,
     metered_homes,
     old_mix,
     overall_mix,
 )
 from skyglow_server.estimation.inputs import LEAST_NOISES, LEVELS, AreaTable, BlockSum
-from skyglow_server.estimation.planning import PLANNING
+from skyglow_server.estimation.planning import PLANNING, Planning
+from skyglow_server.estimation.selection import chances_of
 from skyglow_shared.study import COMPOSITION_CLASSES
 
 WHOLE = "study"  # the level of a check on all areas at once
@@ -51,13 +54,16 @@ _FEWEST_AREAS = 20  # of which a slope between areas is taken
 _SCORE_VARIANCE = 1.0  # the most that scores within [-1, 1] can vary
 
 
-def diagnose(evidence: Evidence, topic: str) -> Iterable[Check]:
-    """Yield a check of the whole topic by rule, and where it fails one for every area."""
+def diagnose(evidence: Evidence, topic: str, planning: Planning = PLANNING) -> Iterable[Check]:
+    """Yield a check of the whole topic by rule, and where it fails one for every area.
+
+    Of `planning` only what is known of who answers is looked at.
+    """
     counted = len(evidence.positive) == len(COMPOSITION_CLASSES)
     slopes = _MOST_SLOPES if counted else _MOST
     places = [(level, code) for level in LEVELS for code, _ in evidence.areas.areas(level)]
     for rule, difference, most, words in (
-        (SCORE_SHIFT, _score_shift(evidence), _MOST, "mean score of calibration homes against all metered homes"),
+        (SCORE_SHIFT, _score_shift(evidence, planning), _MOST, "mean score of calibration homes against all metered"),
         (LABELS_AGREE, _labels(evidence), _MOST, "positive answers by class against those by area"),
         (SLOPES_AGREE, _slopes(evidence), slopes, "scores between areas against those between calibration homes"),
     ):
@@ -97,14 +103,32 @@ def _told(rule: str, topic: str, places: Iterable[tuple[str, str]], passed: bool
         yield from (Check(rule, level, code, topic, False, reason) for level, code in places)
 
 
-def _score_shift(evidence: Evidence) -> float:
+def _score_shift(evidence: Evidence, planning: Planning) -> float:
     """How many standard deviations lie between the two mean scores; zero where a sum is too small to say."""
+    expected, doubt = _answering(evidence, planning) if planning.response else (0.0, 0.0)
     homes, total = evidence.scores.values.sum(axis=0)[:2]
     panel, own = evidence.classes.values.sum(axis=0)[:2]
     areas, classes = len(evidence.scores.values), len(evidence.classes.values)
     metered = _mean(homes, total, evidence.scores.deviation * np.sqrt(areas), 0.0)
     sampled = _mean(panel, own, evidence.classes.deviation * np.sqrt(classes), _SCORE_VARIANCE)
-    return (sampled[0] - metered[0]) / float(np.hypot(sampled[1], metered[1]))
+    return (sampled[0] - metered[0] - expected) / float(np.sqrt(sampled[1] ** 2 + metered[1] ** 2 + doubt**2))
+
+
+def _answering(evidence: Evidence, planning: Planning) -> tuple[float, float]:
+    """How far homes that answer are expected to score from those in the areas' sums, by the known chances; and its sd.
+
+    A half of it is left open: which kinds there are is known of the old census alone.
+    """
+    mix, kinds = overall_mix(evidence), evidence.positive.size
+    metered = mix * chances_of(planning.metering, kinds)
+    answering, others = metered * chances_of(planning.response, kinds), metered * left_in(evidence, planning)
+    asked = answering / answering.sum()
+    means = class_means(evidence.classes, evidence.positive, asked, planning)
+    moved = asked - others / others.sum()
+    expected, share = float(moved @ means.mean), float(asked @ evidence.positive)
+    slope = float(contrast(mix, evidence.positive) @ means.mean)
+    known = float(moved @ means.covariance @ moved) + (planning.response_deviation * share * (1 - share) * slope) ** 2
+    return expected, float(np.sqrt(known + (expected / 2) ** 2))
 
 
 def _mean(count: float, total: float, deviation: NDArray[np.float64], variance: float) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def estimate(
         estimates.extend(share_estimates(evidence, topic, planning, totals=totals, workers=workers))
     if _asks_occupancy(study):
         estimates.extend(occupancy_estimates(study, areas, sums, planning))
-    return disclose(estimates, checks(study, areas, sums) if record is None else record)
+    return disclose(estimates, checks(study, areas, sums, planning=planning) if record is None else record)
 
 
 def check_tables(study: Study, areas: AreaTable, totals: Totals | None = None, pieces: Pieces | None = None) -> None:
@@ -130,7 +130,7 @@ def compare(
     `record` is as `estimate` takes it; what the old census alone says is public and never suppressed.
     """
     check_areas(areas, study)
-    record = checks(study, areas, sums) if record is None else record
+    record = checks(study, areas, sums, planning=planning) if record is None else record
     public: list[Estimate] = []
     found: dict[str, list[Estimate]] = {PANEL_ALONE: [], METERS_ALONE: []}
     for topic, evidence in _evidence(study, areas, sums):
@@ -159,6 +159,7 @@ def checks(
     *,
     market: Market | None = None,
     pieces: Pieces | None = None,
+    planning: Planning = PLANNING,
 ) -> tuple[Check, ...]:
     """The record of every disclosure rule applied to every area and topic, for a human to read.
 
@@ -172,6 +173,8 @@ def checks(
         Public numbers of homes by area and supplier, where there are any.
     pieces : Pieces, optional
         What this study's LSOAs and those of another vintage have in common, where an earlier release has such.
+    planning : Planning
+        As `estimate` takes it.
 
     Raises
     ------
@@ -182,7 +185,7 @@ def checks(
     """
     topics = tuple(_topics(study, areas, sums))
     trees = [topic.tree for topic in topics]
-    diagnosed = (diagnose(evidence, topic) for topic, evidence in _evidence(study, areas, sums))
+    diagnosed = (diagnose(evidence, topic, planning) for topic, evidence in _evidence(study, areas, sums))
     counts = (check_count(topic.name, topic.tree.homes, areas, topic.homes) for topic in topics)
     record = (
         *check_all(study.thresholds, _facts(topics)),

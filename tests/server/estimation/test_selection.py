@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skyglow_server.estimation.diagnostics import diagnose
 from skyglow_server.estimation.evidence import Evidence, left_in, panel_share
 from skyglow_server.estimation.planning import PLANNING
 from skyglow_server.estimation.selection import Seen, chances_of, load_selection
@@ -76,6 +77,23 @@ def test_known_chances_put_the_estimate_right(town):
     assert abs(district(evidence, KNOWN).unclipped - true) < 0.006
     assert district(evidence, PLANNING).unclipped - true > 0.015
     assert district(evidence, KNOWN).deviation > 1.1 * district(evidence, PLANNING).deviation
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_who_answers_more_is_no_shift_of_scores_where_that_is_known(simulator, apart):
+    """Of so many homes that chance hides nothing."""
+    evidence, _ = expected(simulator, apart=apart)
+    blocks = {name: getattr(evidence, name) for name in ("scores", "classes", "labels")}
+    many = replace(evidence, **{name: replace(one, values=1000 * one.values) for name, one in blocks.items()})
+    failed = [
+        {check.rule for check in diagnose(many, "topic", planning) if not check.passed}
+        for planning in (PLANNING, KNOWN)
+    ]
+    assert "score_shift" in failed[0]
+    assert "score_shift" not in failed[1]
+    moved = replace(many.classes, values=many.classes.values + many.classes.values[:, :1] * [0, 0.2, 0])
+    rules = {check.rule for check in diagnose(replace(many, classes=moved), "topic", KNOWN) if not check.passed}
+    assert "score_shift" in rules
 
 
 def test_equal_chances_change_nothing(town):
