@@ -11,6 +11,7 @@ from skyglow_server.publication.check_folder import rules_of
 from skyglow_server.publication.provenance import unknown_head
 from skyglow_server.publication.release import Release
 from skyglow_server.publication.templating import environment
+from skyglow_shared.layout import trains
 from skyglow_shared.study import digest as study_digest
 
 NAME = "quality-and-methods.html"
@@ -30,6 +31,8 @@ def page(release: Release) -> bytes:
     text = template.render(
         release=release,
         study=release.study,
+        trained=trains(release.study),
+        answering=any(block.counts_trainers for block in release.study.blocks),
         titles=[f"{words.title(topic)}: {', '.join(_levels(release, topic))}" for topic in release.topics],
         small_curves=(OCCUPANCY, "LSOA") in release.tables,
         trust=_TRUST[release.study.trust_mode],

@@ -70,7 +70,7 @@ def panels(data: ReportData, topic: str) -> list[Panel]:
     found = []
     for level, words in data.levels.items():
         methods = sorted(_methods(data, topic, level), key=lambda method: method.figures["rmse"])
-        if len(methods) > 1:
+        if len(methods) > 1 and any(method.ours for method in methods):
             errors = {method.name: method.figures["rmse"] for method in methods}
             chart = charts.methods(errors, data.methods["skyglow"], _label(words, methods))
             found.append(Panel(level, chart, _verdict(methods), methods))
@@ -94,7 +94,7 @@ def _label(areas: str, methods: list[Method]) -> str:
 def _verdict(methods: list[Method]) -> str:
     """Which method was nearest to the truth, ours or not."""
     best, second = methods[0], methods[1]
-    ours = next((method for method in methods if method.ours), best)
+    ours = next(method for method in methods if method.ours)
     gap = second.figures["rmse"] - best.figures["rmse"]
     if gap < _TIE and ours in (best, second):
         return f"Level: {best.name} and {second.name}, {wording.points(best.figures['rmse'])} points off."

@@ -11,6 +11,7 @@ SHARES = ("#eae6c8", "#cfcf9f", "#a3bd8c", "#6fa287", "#3f8282", "#245f74", "#15
 #: Another hue, so that a map of uncertainty is never taken for a map of shares.
 WIDTHS = ("#eeeaf3", "#d5cde4", "#b9accf", "#9a88b8", "#7c65a0", "#5e4585", "#3f2766")
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.025, 0.05, 0.1, 0.2, 0.5)
+_AXIS_STEPS = tuple(step for step in _STEPS if step != 0.025)  # from one point on, ticks are whole points
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Classes:
 
 def classes(values: Sequence[float], ramp: Sequence[str] = SHARES, most: int = 7) -> Classes:
     """Cut the range of values into at most `most` classes with round edges, and spread the ramp over them."""
-    low, high, step = _round_range(values, most)
+    low, high, step = _round_range(values, most, _STEPS)
     count = max(1, round((high - low) / step))
     colours = tuple(_between(ramp, n / (count - 1) if count > 1 else 0.5) for n in range(count))
     return Classes(tuple(round(low + step * n, 6) for n in range(count + 1)), colours)
@@ -49,7 +50,7 @@ def classes(values: Sequence[float], ramp: Sequence[str] = SHARES, most: int = 7
 
 def axis(values: Sequence[float], *, zero: bool = False, most: int = 8) -> tuple[float, float, float]:
     """Round (low, high, step) of an axis that holds all values, with at most `most` steps, within [0, 1]."""
-    low, high, step = _round_range([0.0, *values] if zero else values, most)
+    low, high, step = _round_range([0.0, *values] if zero else values, most, _AXIS_STEPS)
     return low, high, step
 
 
@@ -61,9 +62,9 @@ def _between(ramp: Sequence[str], part: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * (place - first)):02x}" for a, b in zip(*ends, strict=True))
 
 
-def _round_range(values: Sequence[float], most: int) -> tuple[float, float, float]:
+def _round_range(values: Sequence[float], most: int, steps: Sequence[float]) -> tuple[float, float, float]:
     least, greatest = (min(values), max(values)) if values else (0.0, 1.0)
-    for step in _STEPS:
+    for step in steps:
         low = math.floor(least / step + 1e-9)
         high = max(low + 1, math.ceil(greatest / step - 1e-9))
         if high - low <= most:

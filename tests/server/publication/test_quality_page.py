@@ -19,6 +19,21 @@ def test_it_says_what_an_interval_contains_and_what_is_withheld(release):
     assert "epsilon at most 4.0" in text
 
 
+def test_it_says_what_the_panel_had_a_part_in(release):
+    """Half of it trains, or none; and what those who train answer may be counted."""
+    study = release.study
+    one = msgspec.structs.replace(study.blocks[0], name="s", source="area_score")
+    gradient = msgspec.structs.replace(one, name="g", source="gradient")
+    labels = msgspec.structs.replace(one, name="l", source="area_label", counts_trainers=True)
+    for blocks, trained, answering in (((one,), False, False), ((one, gradient), True, False),
+                                       ((one, gradient, labels), True, True)):  # fmt: skip
+        phase = msgspec.structs.replace(study.phases[0], blocks=blocks)
+        asked = replace(release, study=msgspec.structs.replace(study, phases=(phase,)))
+        text = " ".join(quality_page.page(asked).decode().split())
+        assert ("those that took no part in training" in text) == trained
+        assert ("What the others of the panel answered is counted too." in text) == answering
+
+
 def test_a_designation_is_said_only_when_the_producer_sets_one(release):
     real = replace(release, simulated=False)
     assert "official statistics" not in quality_page.page(real).decode().lower()

@@ -85,7 +85,7 @@ def test_a_small_area_is_found_at_its_hour(tmp_path, town):
     file = tmp_path / "report.html"
     file.write_text(render(town.data(estimates=town.estimates(curves=("LSOA", "MSOA", "LAD")))))
     page = town.Page(dumped(f"{file.as_uri()}#when={town.code_of('LSOA', 7)},24", tmp_path))
-    assert "Town 007, 607 households at the last census, at 12:00" in page.texts["p"]
+    assert "Town 007, 607 households, at 12:00" in page.texts["p"]
     assert page.texts["strong"][-2:] == ["55.0% of homes have somebody in"] * 2
     said = ", 95% interval 51.0% to 59.0%; that is about 330 homes, 310 to 360"
     assert page.texts["p"].count(said) == 2

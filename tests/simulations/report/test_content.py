@@ -111,6 +111,7 @@ def test_classes_are_round_and_hold_every_value():
     assert [found.colour(value) for value in (0.047, 0.05, 0.291)] == [found.colours[n] for n in (0, 1, 5)]
     assert [words for _, words in classes([0.5]).labels()] == ["50.0% to 50.1%"]
     assert axis([0.302], zero=True) == (0.0, 0.35, 0.05)
+    assert axis([0.17], zero=True) == (0.0, 0.2, 0.05)  # two and a half points would read as two
 
 
 def test_a_study_of_shares_alone_has_no_curves(town):

@@ -225,7 +225,7 @@
       return made;
     }
     into.textContent = "";
-    part("p", data.names[code] + (homes ? ", " + homes.toLocaleString("en-GB") + " households at the last census" : "") + ", at " + clock(slot));
+    part("p", data.names[code] + (homes ? ", " + homes.toLocaleString("en-GB") + " households" : "") + ", at " + clock(slot));
     each("#days figure", function (figure) {
       var kind = figure.dataset.kind, found = day.areas[code][kind] && day.areas[code][kind][slot], line = part("p", "");
       var when = kind === "weekend" ? "Weekend day: " : "Weekday: ", share = document.createElement("strong");
