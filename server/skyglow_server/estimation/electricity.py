@@ -40,6 +40,7 @@ ALL_DAY, MEDIAN, VACANT = "all day", "median", "vacant homes"
 HELD_EXCESS_KWH = 12.0
 #: Standard deviation between homes over their mean, all day and of one part of it: at night some heat, most sleep.
 HOMES_SPREAD, PART_SPREAD = 0.8, 1.2
+_OF_MEDIAN = "privacy noise of use and homes without a meter"  # its interval is of both together
 _OPEN_END_KWH = 80.0  # where the last bin is taken to end
 _MOST_REACH = 0.4  # a median that may be anywhere between the lowest and the highest tenth of homes says nothing
 
@@ -168,7 +169,7 @@ def _medians(areas: AreaTable, study: Study, sums: Mapping[str, BlockSum]) -> It
         low, middle, high = median(counts, noise, households)
         sd = (high - low) / (2 * QUANTILE)
         figures = (middle, low, high)
-        yield Estimate(*area, TOPIC, MEDIAN, *figures, unclipped=middle, deviation=sd, parts={"all": sd**2})
+        yield Estimate(*area, TOPIC, MEDIAN, *figures, unclipped=middle, deviation=sd, parts={_OF_MEDIAN: sd**2})
 
 
 def median(counts: Array, noise: float, households: float) -> tuple[float, float, float]:

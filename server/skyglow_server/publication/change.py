@@ -13,6 +13,10 @@ are drawn to the same old share, by (1 - γ) of what the area has drifted from i
 census, 0.9 for studies five and six years after. The default of one half is cautious beside that. A folder tells the
 parts of a topic and level on average, not of each area; and figures are rounded, for which deviations are widened by
 half a step.
+
+Electricity use has no prior, so ρ is nothing to it; the homes with a meter, mostly the same ones, are taken as
+independent, which is cautious. Either figure may be too low by what homes held to the bound use beyond it, with which
+its own interval is longer above: by so much the change may be larger, or smaller.
 """
 
 import math
@@ -41,13 +45,15 @@ _STEP = 10.0**-DIGITS
 class Change:
     """One area's change, in the units of the estimates; no numbers where one of the two was withheld.
 
-    `names` are the row's area_code, area_name, level, topic and group.
+    `names` are the row's area_code, area_name, level, topic and group. `beyond` is how much too low the earlier and the
+    later estimate may be, beside `deviation`.
     """
 
     names: tuple[str, ...]
     earlier: float | None = None
     later: float | None = None
     deviation: float | None = None
+    beyond: tuple[float, float] = (0.0, 0.0)
     shorthand: str = ""
     reason: str = ""
 
@@ -57,7 +63,7 @@ class Change:
         if self.earlier is None or self.later is None or self.deviation is None:
             return None
         middle, reach = self.later - self.earlier, QUANTILE * self.deviation
-        return middle - reach, middle + reach
+        return middle - reach - self.beyond[0], middle + reach + self.beyond[1]
 
     @property
     def evidence(self) -> str:
@@ -92,6 +98,8 @@ def changes(earlier: Published, later: Published, *, persistence: float = PERSIS
             before = earlier.rows.get(key)
             shares = (earlier.shared.get((topic, level), 0.0), later.shared.get((topic, level), 0.0))
             found.append(_change(before, row, persistence * math.sqrt(shares[0] * shares[1])))
+    if earlier.use:
+        found.extend(_change(earlier.use.get(key), row, 0.0) for key, row in later.use.items())
     return tuple(found)
 
 
@@ -109,7 +117,7 @@ def _comparable(earlier: Published, later: Published) -> set[str]:
             raise StudyError(f"topic {model.name} counts other homes in the two studies; compare topics that are alike")
     if OCCUPANCY in topics and _told(one) != _told(other):
         raise StudyError("presence is told by other means in the two studies; compare studies of one basis")
-    if not topics:
+    if not topics and not (earlier.use and later.use):
         raise StudyError("the two releases have no topic in common; compare studies of the same topic")
     return topics
 
@@ -136,7 +144,14 @@ def _change(before: Mapping[str, str] | None, after: Mapping[str, str], kept: fl
         return Change(names, shorthand=words.UNAVAILABLE)
     first, second = (float(row["standard_error"]) + _STEP / 2 for row in (before, after))
     variance = first**2 + second**2 - 2 * kept * first * second + _STEP**2 / 6
-    return Change(names, float(before["unclipped"]), float(after["unclipped"]), math.sqrt(variance))
+    one, other = (float(row.get("unclipped", row["estimate"])) for row in (before, after))
+    beyond = (0.0, 0.0) if "unclipped" in after else (_beyond(before), _beyond(after))
+    return Change(names, one, other, math.sqrt(variance), beyond)
+
+
+def _beyond(row: Mapping[str, str]) -> float:
+    """How much too low a figure of electricity use may be."""
+    return max(float(row["upper"]) - float(row["estimate"]) - QUANTILE * float(row["standard_error"]), 0.0)
 
 
 def write(path: Path, found: Iterable[Change]) -> tuple[Path, ...]:

@@ -57,7 +57,7 @@ def use_table(use: Iterable[Estimate]) -> bytes:
 def sources(release: Release) -> list[list[str]]:
     """(topic, level, source, mean share of the variance) of all that is published with an interval."""
     rows = []
-    for (topic, level), items in release.tables.items():
+    for (topic, level), items in (*release.tables.items(), *release.use_tables.items()):
         known = [item for item in items if item.deviation and item.parts]
         names = dict.fromkeys(name for item in known for name in item.parts)
         for name in names:

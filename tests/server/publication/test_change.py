@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 import msgspec
 import pytest
 
-from skyglow_server.estimation.results import QUANTILE, estimate_of
+from skyglow_server.estimation.results import QUANTILE, Estimate, estimate_of
 from skyglow_server.publication import change, publish
 from skyglow_server.publication.earlier import read_release
 from skyglow_shared import command
@@ -140,3 +140,30 @@ def test_a_spoilt_folder_is_refused(folders, name):
     (folders[0] / name).write_bytes(b"area_code\n\xff")
     with pytest.raises((FormatError, StudyError), match=r"release|study|table"):
         read_release(folders[0])
+
+
+def test_electricity_use_is_compared_in_its_own_units(release, tmp_path):
+    """Each figure may be too low by what homes held to the bound use beyond it."""
+    study = msgspec.structs.replace(release.study, reference_date=WHEN)
+    places = []
+    for name, value, beyond, when in (("one", 8.0, 0.5, release.study), ("other", 9.0, 0.75, study)):
+        ends = {"lower": value - QUANTILE * 0.1, "upper": value + QUANTILE * 0.1 + beyond}
+        district = Estimate("E06000001", "Town", "LAD", "electricity_use", "all day", value, **ends)
+        district = replace(district, unclipped=value, deviation=0.1, parts={"privacy noise of use": 0.01})
+        others = {(area.lsoa, "LSOA") for area in when.areas} | {(area.msoa, "MSOA") for area in when.areas}
+        withheld = (
+            Estimate(code, "Town", level, "electricity_use", "all day", status="suppressed", reason="dominance")
+            for code, level in sorted(others)
+        )
+        places.append(tmp_path / name)
+        publish(places[-1], replace(release, study=when, use=(district, *withheld)))
+    found = read(places)
+    district = of_topic(found, "E06000001", "electricity_use", "all day")
+    assert (district.earlier, district.later) == (8.0, 9.0)
+    reach = QUANTILE * district.deviation
+    assert district.deviation == pytest.approx(0.1 * 2**0.5, rel=0.01)
+    assert district.interval == pytest.approx((1 - reach - 0.5, 1 + reach + 0.75), abs=2e-3)
+    assert of_topic(found, "E02000000", "electricity_use", "all day").interval is None
+    assert "change-electricity-use.csv" in {path.name for path in change.write(tmp_path, found.values())}
+    alone = change.changes(read_release(places[0]), replace(read_release(places[1]), use={}))
+    assert "electricity_use" not in {item.names[3] for item in alone}

@@ -56,7 +56,12 @@ def test_it_is_described_listed_and_summed(folder):
     metadata = json.loads((folder / tidy.METADATA).read_text())
     table = next(table for table in metadata["tables"] if table["url"] == electricity.NAME)
     assert [column["name"] for column in table["tableSchema"]["columns"]] == list(electricity.COLUMNS)
+    with (folder / tidy.SOURCES).open(newline="") as file:
+        told = {(row["level"], row["source"]) for row in csv.DictReader(file) if row["topic"] == "electricity_use"}
+    assert told == {(level, "privacy noise of use") for _, level in PLACES}
     crate = json.loads((folder / "ro-crate-metadata.json").read_text())
+    intervals = next(entity for entity in crate["@graph"] if entity["@id"] == "#intervals")
+    assert "electricity_use: privacy noise of use" in intervals["description"]
     assert electricity.NAME in {entity["@id"] for entity in crate["@graph"]}
     assert (folder / "checksums" / f"{electricity.NAME}.txt").exists()
 
