@@ -46,6 +46,7 @@ from skyglow_server.estimation.neighbours import load_neighbours
 from skyglow_server.public_tables import digests, read_numbers, read_rows
 from skyglow_server.publication import Release, places, publish, software, write_estimates_csv
 from skyglow_server.publication.earlier import footprints_for, read_release
+from skyglow_server.publication.provenance import INPUTS
 from skyglow_server.publication.release import SELECTION
 from skyglow_server.publication.tidy import use_table
 from skyglow_shared import locks
@@ -55,7 +56,6 @@ from skyglow_shared.secagg.ledger_heads import Head
 from skyglow_shared.study import Study
 
 RELEASE = "release"
-_PUBLIC = ("areas.csv", "market.csv", "totals.csv", SELECTION, "vintages.csv", "neighbours.csv", "boundaries.geojson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ class Beside:
 def check_beside(folder: Path, name: str, study: Study) -> None:
     """Read all that a release will be made from, unless there is one; raises what `release` would."""
     if not (folder / "studies" / name / RELEASE).is_dir():
-        _beside(folder, name, study)
+        beside = _beside(folder, name, study)
+        check_tables(study, beside.areas, beside.totals, beside.pieces)
 
 
 def release(
@@ -136,7 +137,7 @@ def release(
             contact=own.contact,
             designation=own.designation,
             boundaries=beside.boundaries,
-            inputs=digests(place, _PUBLIC),
+            inputs=digests(place, INPUTS),
             ledger_heads={supplier: head.digest for supplier, head in heads.items()},
             ledger_entries={supplier: head.entries for supplier, head in heads.items()},
             versions=software(),
@@ -153,12 +154,10 @@ def _areas(place: Path, study: Study) -> AreaTable:
 def _beside(folder: Path, name: str, study: Study) -> Beside:
     place = folder / "studies" / name
     areas, pieces = _areas(place, study), _pieces(place / "vintages.csv")
-    totals = load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None
-    check_tables(study, areas, totals, pieces)
     return Beside(
         areas=areas,
         market=load_market(place / "market.csv", study) if (place / "market.csv").exists() else None,
-        totals=totals,
+        totals=load_totals(place / "totals.csv", areas) if (place / "totals.csv").exists() else None,
         planning=load_selection(place / SELECTION) if (place / SELECTION).exists() else PLANNING,
         pieces=pieces,
         boundaries=_boundaries(place / "boundaries.geojson", study),

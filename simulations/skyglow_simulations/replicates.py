@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyglow_client.learning.contributions import labels
-from skyglow_client.learning.homes import Homes
+from skyglow_client.learning.homes import Homes, members
 from skyglow_client.readings.panel import NOT_IN_PANEL
 from skyglow_server.coordinator import Outcome
 from skyglow_server.estimation import AreaTable
 from skyglow_shared.errors import RunError
 from skyglow_shared.layout import column_weights, sum_deviation, trains
 from skyglow_shared.models import logistic
-from skyglow_shared.study import QUESTIONS, Block, Study
+from skyglow_shared.study import Block, Study
 from skyglow_simulations.frontier.levels import mapped
 from skyglow_simulations.frontier.rehearsal import Party, rehearse
 from skyglow_simulations.population import frame, households
@@ -103,19 +103,21 @@ def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
     residents = [
         households.Households(stock.composition[own], stock.size[own], nobody, nobody.astype(np.int8)) for own in picked
     ]
-    frames, surveys = _asked(world, study, residents, seed, rng)
+    frames, survey = _asked(world, study, residents, seed, rng)
     home, size = np.concatenate(picked), np.array([len(own) for own in picked])
     lsoa = np.repeat(np.arange(len(picked)), size)
     supplier = np.concatenate([np.where(one.postcode < 0, -1, one.supplier) for one in frames])
     truly = stock.answers(home)
-    said = _said(study, surveys, truly)
+    asked = {"composition", *(model.question for model in study.answer_models)}
+    answers = survey.answers(truly).items()
+    said = members({name: np.where(survey.panel, given, NOT_IN_PANEL) for name, given in answers if name in asked})
     if world.lie == "panel":
-        asked = np.flatnonzero((said["composition"] >= 0) & (supplier >= 0))
-        others = rng.permutation(asked)
+        own = np.flatnonzero((said["composition"] >= 0) & (supplier >= 0))
+        others = rng.permutation(own)
         for given in said.values():
-            given[asked] = given[others]
+            given[own] = given[others]
     shown = rng.permutation(home) if world.lie == "scores" else home
-    keeps = np.stack([np.concatenate([getattr(one, day) >= 0 for one in surveys]) for day in ("weekday", "weekend")], 1)
+    keeps = np.stack([survey.weekday >= 0, survey.weekend >= 0], axis=1)
     _, msoa = np.unique([area.msoa for area in study.areas], return_inverse=True)
     parties = []
     for index, entry in enumerate(study.suppliers):
@@ -145,29 +147,14 @@ def draw(world: World, stock: Stock, study: Study, seed: int) -> Drawn:
 
 def _asked(
     world: World, study: Study, homes: Sequence[households.Households], seed: int, rng: np.random.Generator
-) -> tuple[list[frame.Frame], list[frame.Survey]]:
+) -> tuple[list[frame.Frame], frame.Survey]:
     """Who has a meter and who is surveyed, area by area."""
     kinds, frames, surveys = frame.diary_days(study.period), [], []
     for area, own in zip(world.census.areas, homes, strict=True):
         market = frame.market_of(seed, number_of(area.lad), world.gaps)
         frames.append(frame.draw_frame(own, number_of(area.lsoa), study.period.days, market, world.gaps, rng))
         surveys.append(frame.draw_survey(own.composition, kinds, world.panel, world.gaps, rng))
-    return frames, surveys
-
-
-def _said(
-    study: Study, surveys: Sequence[frame.Survey], truly: Mapping[str, NDArray[np.int8]]
-) -> dict[str, NDArray[np.int8]]:
-    """What homes answer to composition and the study's other questions, by home; -1 where not to all of them."""
-    asked = {model.question for model in study.answer_models}
-    said = {"composition": np.concatenate([np.where(one.panel, one.composition, NOT_IN_PANEL) for one in surveys])}
-    panel = said["composition"] >= 0
-    for place, question in enumerate(list(QUESTIONS)[1:]):
-        if question in asked:
-            silent = np.concatenate([one.leaves_open[:, place] for one in surveys])
-            said[question] = np.where(panel & ~silent, truly[question], NOT_IN_PANEL)
-    member = np.all([given >= 0 for given in said.values()], axis=0)
-    return {question: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for question, given in said.items()}
+    return frames, frame.Survey.joined(surveys)
 
 
 def carried_out(drawn: Drawn, studies: Sequence[Study]) -> list[Outcome]:

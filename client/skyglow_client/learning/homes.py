@@ -148,11 +148,8 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         weeks = [raw[inside] for raw in (table.features, *table.later)]
         x[model.name], usable = features.averaged(features.contract(model.features), weeks)
         metered &= usable
-    questions = sorted({model.question for model in study.answer_models})
-    answers = {name: _answers(panel, name)[inside] for name in questions}
-    member = np.all([panel.composition[inside] >= 0, *(given >= 0 for given in answers.values())], axis=0)
-    answers = {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
-    composition = np.where(member, panel.composition[inside], NOT_IN_PANEL).astype(np.int8)
+    questions = sorted({"composition", *(model.question for model in study.answer_models)})
+    answers = members({name: _answers(panel, name)[inside] for name in questions})
     named = temporal.installed(study)
     meter = by_model(temporal.load(named), store.start) if named else by_rule
     gap = by_blocks(basis.difference, gaps(store, inside, panel.days, meter))
@@ -163,7 +160,7 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         x=x,
         profile=np.where(metered[:, None, None], profile, 0.0),
         metered=metered,
-        composition=composition,
+        composition=answers["composition"],
         diary=gap,
         calibrates=calibrates(study, store.pseudonyms[inside]),
         answers={name: given for name, given in answers.items() if name != "composition"},
@@ -171,6 +168,12 @@ def homes_of(study: Study, store: Store, table: HomeFeatures, panel: Panel) -> H
         diaried=None if study.presence_model is None else diaried(store, inside, panel.days),
         key=store.key,
     )
+
+
+def members(answers: Mapping[str, NDArray[np.int8]]) -> dict[str, NDArray[np.int8]]:
+    """Answers by question of the homes that gave all of them; `NOT_IN_PANEL` of all others."""
+    member = np.all([given >= 0 for given in answers.values()], axis=0)
+    return {name: np.where(member, given, NOT_IN_PANEL).astype(np.int8) for name, given in answers.items()}
 
 
 def _asks_use(study: Study) -> bool:

@@ -74,7 +74,7 @@ def estimate(
     DataError
         Official totals contradict each other or the study's own figures.
     """
-    check_tables(study, areas, totals)
+    _check_inputs(study, areas, totals)
     estimates: list[Estimate] = []
     for topic, evidence in _evidence(study, areas, sums):
         estimates.extend(share_estimates(evidence, topic, planning, totals=totals, workers=workers))
@@ -95,15 +95,19 @@ def check_tables(study: Study, areas: AreaTable, totals: Totals | None = None, p
     DataError
         Official totals contradict each other, or are of a topic that the study does not estimate.
     """
+    _check_inputs(study, areas, totals)
+    for model in _estimable(study):
+        stratified(areas, model)
+    if pieces is not None:
+        footprint_of(study, study.name, LEVELS).refined(pieces.new)
+
+
+def _check_inputs(study: Study, areas: AreaTable, totals: Totals | None) -> None:
     check_areas(areas, study)
     check_totals(totals or {}, areas)
     official = {topic for topic, _ in totals or {}}
     if official - {model.name for model in _estimable(study)}:
         raise DataError("the official totals name a topic that the study does not estimate; correct the table")
-    for model in _estimable(study):
-        stratified(areas, model)
-    if pieces is not None:
-        footprint_of(study, study.name, LEVELS).refined(pieces.new)
 
 
 def electricity(

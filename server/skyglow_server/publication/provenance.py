@@ -25,7 +25,7 @@ _FORMATS: Mapping[str, str] = {
 
 Entity = dict[str, Any]
 #: The public tables that an office may hold, by name.
-_ABOUT: Mapping[str, str] = {
+INPUTS: Mapping[str, str] = {
     "areas.csv": "public table of areas with their old census",
     "market.csv": "public numbers of homes by area and supplier, that release rules look at",
     "totals.csv": "official totals that shares were made to agree with",
@@ -113,7 +113,7 @@ def _software(name: str, version: str) -> Entity:
 
 def _input(name: str, digest: str) -> Entity:
     """A public table that is not of the release's folder: named by its digest alone."""
-    about = _ABOUT[name]
+    about = INPUTS[name]
     return {"@id": f"#input-{name}", "@type": "CreativeWork", "name": name, "description": about, "sha256": digest}
 
 

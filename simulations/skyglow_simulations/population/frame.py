@@ -5,12 +5,14 @@ How far it is not is stated in `Amounts`. `EVEN` is the plain case, in which hom
 set here to be as awkward as real frames may be: fitted to nothing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skyglow_client.readings.panel import NOT_IN_PANEL
 from skyglow_shared.errors import RunError
 from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Period
 from skyglow_simulations.population import parameters as p
@@ -140,6 +142,18 @@ class Survey:
     weekday: NDArray[np.int64]
     weekend: NDArray[np.int64]
     leaves_open: NDArray[np.bool_]
+
+    @classmethod
+    def joined(cls, surveys: "Sequence[Survey]") -> "Survey":
+        """Several areas' surveys, one after the other."""
+        return cls(*(np.concatenate([getattr(one, field.name) for one in surveys]) for field in fields(cls)))
+
+    def answers(self, truly: Mapping[str, NDArray[np.int8]]) -> dict[str, NDArray[np.int8]]:
+        """What homes would say if they were asked, by question, from what is true of them; -1 = left open."""
+        said = {"composition": self.composition}
+        for question, silent in zip(list(QUESTIONS)[1:], self.leaves_open.T, strict=True):
+            said[question] = np.where(silent, NOT_IN_PANEL, truly[question]).astype(np.int8)
+        return said
 
 
 def check_market() -> None:

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,11 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skyglow_client.readings.panel import NOT_IN_PANEL
 from skyglow_server.estimation.planning import PLANNING, Planning
 from skyglow_server.estimation.selection import DEVIATION
 from skyglow_shared.files import write_atomically
-from skyglow_shared.study import COMPOSITION_CLASSES, QUESTIONS, Period
+from skyglow_shared.study import COMPOSITION_CLASSES, Period
 from skyglow_simulations.population import frame, presence, raw
 from skyglow_simulations.population import parameters as p
 from skyglow_simulations.population.randoms import number_of, random_of
@@ -94,9 +93,7 @@ def _tables(
     homes = group.homes
     drawn = _drawn(homes, seed, period, fraction, gaps)
     panel, weekday, weekend = drawn.panel, drawn.weekday, drawn.weekend
-    answers = {**true_answers(homes), "composition": drawn.composition}
-    for question, silent in zip(list(QUESTIONS)[1:], drawn.leaves_open.T, strict=True):
-        answers[question] = np.where(silent, NOT_IN_PANEL, answers[question]).astype(np.int8)
+    answers = drawn.answers(true_answers(homes))
     row = np.cumsum(homes["metered"].to_numpy()) - 1
     supplier, meter = homes["supplier"].to_numpy(), homes["meter_id"].to_numpy()
     tables = {}
@@ -117,5 +114,4 @@ def _drawn(homes: pl.DataFrame, seed: int, period: Period, fraction: float, gaps
     for code, own in homes.group_by("lsoa21cd", maintain_order=True):
         rng = random_of(seed, _SURVEY, number_of(str(code[0])))
         surveys.append(frame.draw_survey(own["composition"].to_numpy(), kinds, fraction, gaps, rng))
-    columns = (field.name for field in fields(frame.Survey))
-    return frame.Survey(*(np.concatenate([getattr(one, name) for one in surveys]) for name in columns))
+    return frame.Survey.joined(surveys)
