@@ -287,6 +287,21 @@ def one_day(curves: np.ndarray, persistence: float, rng: np.random.Generator) ->
     return day
 
 
+def drawn(rng: np.random.Generator, **sizes: int) -> tuple[AreaTable, dict[str, Sum]]:
+    """A town of such sizes, and everything the suppliers send of it."""
+    world = replace(World(), **sizes)
+    areas = town(world, rng)
+    return areas, replicate(world, areas, rng)[1]
+
+
+def areas_csv(areas: AreaTable) -> str:
+    """The table of areas as an office holds it."""
+    named = [part[level] for level in ("LSOA", "MSOA", "LAD") for part in (areas.codes, areas.names)]
+    numbers = np.column_stack([areas.households, areas.counts]).tolist()
+    lines = [(*codes, *own) for codes, own in zip(zip(*named, strict=True), numbers, strict=True)]
+    return "".join(",".join(map(str, line)) + "\n" for line in (COLUMNS, *lines))
+
+
 @dataclass(frozen=True)
 class Simulator:
     """What tests use: the functions above."""
@@ -301,6 +316,8 @@ class Simulator:
     small = staticmethod(small)
     reader = READER
     presence_replicate = staticmethod(presence_replicate)
+    drawn = staticmethod(drawn)
+    areas_csv = staticmethod(areas_csv)
     truths = staticmethod(truths)
     noised = staticmethod(noised)
     grouped = staticmethod(grouped)
@@ -328,10 +345,7 @@ def released(tmp_path):
         settings.save(tmp_path, Settings(address="office.test:1"))
         place = tmp_path / "studies" / name
         place.mkdir(parents=True)
-        named = [part[level] for level in ("LSOA", "MSOA", "LAD") for part in (areas.codes, areas.names)]
-        numbers = np.column_stack([areas.households, areas.counts]).tolist()
-        lines = [(*codes, *own) for codes, own in zip(zip(*named, strict=True), numbers, strict=True)]
-        (place / "areas.csv").write_text("".join(",".join(map(str, line)) + "\n" for line in (COLUMNS, *lines)))
+        (place / "areas.csv").write_text(areas_csv(areas))
         for table, text in (tables or {}).items():
             (place / table).write_text(text)
         releasing.release(tmp_path, name, study, sums)

@@ -4,14 +4,13 @@
 import json
 import shutil
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import pytest
 
 from skyglow_server import serve, settings
-from skyglow_server.estimation.inputs import COLUMNS
 from skyglow_server.settings import Settings
 from skyglow_shared.errors import DataError, FormatError, GeographyError
 from skyglow_shared.models import features, presence
@@ -33,9 +32,7 @@ class Books:
 def office(simulator, tmp_path, monkeypatch):
     """An office whose study has run: (its folder, the study's place)."""
     rng = np.random.default_rng(3)
-    world = replace(simulator.World(), lsoas=12, msoas=3, panel=400)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
+    areas, sums = simulator.drawn(rng, lsoas=12, msoas=3, panel=400)
     sums["use"] = simulator.noised(
         np.column_stack([sums["area_scores"].values[:, 0], *[np.full(12, 60.0)] * 6]), 1.0, rng
     )
@@ -54,10 +51,7 @@ def office(simulator, tmp_path, monkeypatch):
     place = tmp_path / "studies" / study.name
     place.mkdir(parents=True)
     (place / "study.json").write_bytes(canonical_bytes(study))
-    codes = zip(*(part[level] for level in ("LSOA", "MSOA", "LAD") for part in (areas.codes, areas.names)), strict=True)
-    numbers = np.column_stack([areas.households, areas.counts]).tolist()
-    lines = [",".join(map(str, (*code, *row))) for code, row in zip(codes, numbers, strict=True)]
-    (place / "areas.csv").write_text("\n".join([",".join(COLUMNS[:13]), *lines, ""]))
+    (place / "areas.csv").write_text(simulator.areas_csv(areas))
     Identity.generate().save(tmp_path / "identity.key")
     settings.save(tmp_path, Settings(address="office.test:1"))
 

@@ -25,10 +25,7 @@ FIGURES = ("agrees", "estimate", "lower", "upper", "unclipped", "standard_error"
 @pytest.fixture(scope="module")
 def town(simulator):
     """(areas, sums) of four MSOAs, the last of which has too few metered homes for any figure of it."""
-    rng = np.random.default_rng(6)
-    world = replace(simulator.World(), lsoas=12, msoas=4, panel=500)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
+    areas, sums = simulator.drawn(np.random.default_rng(6), lsoas=12, msoas=4, panel=500)
     values = sums["area_scores"].values.copy()
     values[np.array(areas.codes["MSOA"]) == areas.areas("MSOA")[-1][0]] = (3.0, 0.5)
     return areas, {**sums, "area_scores": replace(sums["area_scores"], values=values)}

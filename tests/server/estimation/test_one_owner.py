@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A town where one supplier owns one neighbourhood: that is withheld and its figures with it, and no other place is."""
 
-from dataclasses import replace
-
 import msgspec
 import numpy as np
 import pytest
@@ -20,9 +18,7 @@ CAP, NOISE = 60, 8.0
 def case(simulator):
     """(study, areas, sums, code of the area that one supplier owns)."""
     rng = np.random.default_rng(9)
-    world = replace(simulator.World(), lsoas=60, msoas=14, panel=900)
-    areas = simulator.town(world, rng)
-    _, sums = simulator.replicate(world, areas, rng)
+    areas, sums = simulator.drawn(rng, lsoas=60, msoas=14, panel=900)
     metered = np.maximum(sums["area_scores"].values[:, 0].round(), 0).astype(int)
     homes = np.array([rng.multinomial(number, rng.dirichlet(60 * SHARES)) for number in metered])
     owned = areas.codes["MSOA"].index(max(areas.codes["MSOA"], key=areas.codes["MSOA"].count))

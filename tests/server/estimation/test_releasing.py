@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skyglow_server import releasing, settings
-from skyglow_server.estimation.inputs import COLUMNS, AreaTable
+from skyglow_server.estimation.inputs import AreaTable
 from skyglow_server.settings import Settings
 from skyglow_shared.errors import FormatError, GeographyError
 from skyglow_shared.study import COMPOSITION_CLASSES
@@ -20,9 +20,7 @@ RULE = "differencing"
 @pytest.fixture(scope="module")
 def town(simulator):
     """(areas, sums) of twelve LSOAs, one of which has twenty homes, and its place."""
-    rng = np.random.default_rng(6)
-    areas = simulator.town(replace(simulator.World(), lsoas=12, msoas=3, panel=500), rng)
-    _, sums = simulator.replicate(replace(simulator.World(), lsoas=12, msoas=3, panel=500), areas, rng)
+    areas, sums = simulator.drawn(np.random.default_rng(6), lsoas=12, msoas=3, panel=500)
     small = areas.codes["MSOA"].index(max(areas.codes["MSOA"], key=areas.codes["MSOA"].count))
     values = sums["area_scores"].values.copy()
     values[small] = (20.0, 3.0)
@@ -55,7 +53,7 @@ def conclude(simulator, office):
         study = msgspec.structs.replace(study, name=name, delta=1e-7, models=models, phases=tuple(phases))
         place = office / "studies" / name
         place.mkdir(parents=True, exist_ok=True)
-        write(place / "areas.csv", COLUMNS, lines_of(areas))
+        (place / "areas.csv").write_text(simulator.areas_csv(areas))
         if lookup:
             write(place / "vintages.csv", ("earlier", "later", "households"), lookup)
         releasing.release(office, name, study, sums)
@@ -67,13 +65,6 @@ def conclude(simulator, office):
 def write(path, columns, lines):
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([columns, *lines])
-
-
-def lines_of(areas):
-    named = [areas.codes["LSOA"], areas.names["LSOA"], areas.codes["MSOA"], areas.names["MSOA"]]
-    named += [areas.codes["LAD"], areas.names["LAD"]]
-    numbers = np.column_stack([areas.households, areas.counts]).tolist()
-    return [[*codes, *own] for codes, own in zip(zip(*named, strict=True), numbers, strict=True)]
 
 
 def withheld(place, rule=RULE):
